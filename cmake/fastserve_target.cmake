@@ -1,0 +1,59 @@
+# One static library a folder. Each sees its own folder and those it links, and nothing else:
+# the only include directory it exports holds one link, to the folder itself, so that
+# #include "scheduler/queue.hpp" does not compile in a target that does not link scheduler.
+
+set(_fastserve_warnings -Wall -Wextra)
+if(FASTSERVE_WERROR)
+  list(APPEND _fastserve_warnings -Werror)
+endif()
+
+# Warnings and sanitizers, for every target of ours.
+function(fastserve_options target)
+  target_compile_options(${target} PRIVATE ${_fastserve_warnings})
+  if(FASTSERVE_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${FASTSERVE_SANITIZE} -fno-omit-frame-pointer
+                                             -fno-sanitize-recover=undefined)
+    target_link_options(${target} PRIVATE -fsanitize=${FASTSERVE_SANITIZE})
+  endif()
+endfunction()
+
+# fastserve_library(<folder> SOURCES ... LINK ...)
+function(fastserve_library folder)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  set(tree ${CMAKE_BINARY_DIR}/include/${folder})
+  file(MAKE_DIRECTORY ${tree})
+  file(CREATE_LINK ${CMAKE_SOURCE_DIR}/${folder} ${tree}/${folder} SYMBOLIC)
+  add_library(fastserve_${folder} STATIC ${ARG_SOURCES})
+  add_library(fastserve::${folder} ALIAS fastserve_${folder})
+  target_include_directories(fastserve_${folder} PUBLIC ${tree})
+  target_link_libraries(fastserve_${folder} PUBLIC ${ARG_LINK})
+  fastserve_options(fastserve_${folder})
+endfunction()
+
+# fastserve_test(<name> SOURCES ... LINK ... [RANKS 1 2 3 4] [LABELS ...] [TIMEOUT seconds])
+# A Boost.Test program in tests/. With RANKS it runs once under mpirun for each count.
+function(fastserve_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;RANKS;LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} Boost::unit_test_framework)
+  target_compile_definitions(${name} PRIVATE BOOST_TEST_DYN_LINK
+    FASTSERVE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
+    FASTSERVE_SHARED_DATA="${CMAKE_SOURCE_DIR}/../shared/data"
+    FASTSERVE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  fastserve_options(${name})
+  if(ARG_RANKS)
+    foreach(n IN LISTS ARG_RANKS)
+      add_test(NAME ${name}_np${n} COMMAND ${CMAKE_SOURCE_DIR}/scripts/mpirun_here.sh ${n} $<TARGET_FILE:${name}>)
+      set_tests_properties(${name}_np${n} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "mpi;${ARG_LABELS}"
+                                                     SKIP_RETURN_CODE 77 PROCESSORS 2)
+    endforeach()
+  else()
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "unit;${ARG_LABELS}"
+                                            SKIP_RETURN_CODE 77)
+  endif()
+endfunction()

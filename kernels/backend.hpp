@@ -1,0 +1,221 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/step.hpp"
+#include "kernels/tensor.hpp"
+
+namespace fastserve::kernels {
+
+/// An ordered queue of work on one device. On the CPU every op has finished when its call returns.
+class stream {
+ public:
+  stream() = default;
+  stream(const stream&) = delete;
+  stream& operator=(const stream&) = delete;
+  virtual ~stream() = default;
+  /// Blocks the caller until all work queued so far is done.
+  virtual void synchronize() = 0;
+};
+
+/// A matrix in host memory (typically a mapped file), [rows, cols] = [output features, input features].
+struct host_matrix {
+  const void* data = nullptr;
+  dtype type = dtype::f32;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  bool transposed = false;  ///< stored [cols, rows], as GPT-2's Conv1D is
+};
+
+/// A weight matrix in the layout its device multiplies fastest. Opaque above kernels/.
+class weight {
+ public:
+  weight(std::int64_t rows, std::int64_t cols, dtype type) : rows_{rows}, cols_{cols}, type_{type} {}
+  weight(const weight&) = delete;
+  weight& operator=(const weight&) = delete;
+  virtual ~weight() = default;
+
+  std::int64_t rows() const { return rows_; }  ///< output features
+  std::int64_t cols() const { return cols_; }  ///< input features
+  dtype type() const { return type_; }
+  /// Element type that backend::linear wants its input in.
+  virtual dtype input_type() const = 0;
+  /// Bytes that one use of the weight reads.
+  virtual std::size_t bytes() const = 0;
+
+ private:
+  std::int64_t rows_;
+  std::int64_t cols_;
+  dtype type_;
+};
+
+/// Shape of a KV store: the blocks of all layers of one stage.
+struct kv_shape {
+  std::int32_t layers = 0;
+  std::int32_t blocks = 0;
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+  dtype type = dtype::f32;
+
+  /// Bytes of one block over all layers, keys and values.
+  std::size_t block_bytes() const {
+    return std::size_t{2} * static_cast<std::size_t>(layers) * static_cast<std::size_t>(kv_heads) *
+           static_cast<std::size_t>(head_dim) * kv_block_tokens * size_of(type);
+  }
+};
+
+/// The keys and values of one stage, by block. The layout inside a block is the back end's.
+class kv_store {
+ public:
+  explicit kv_store(kv_shape shape) : shape_{shape} {}
+  kv_store(const kv_store&) = delete;
+  kv_store& operator=(const kv_store&) = delete;
+  virtual ~kv_store() = default;
+  const kv_shape& shape() const { return shape_; }
+
+ private:
+  kv_shape shape_;
+};
+
+enum class norm_kind : std::uint8_t { rms, layer };
+enum class activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
+enum class rope_kind : std::uint8_t {
+  none,
+  half,        ///< pairs (i, i + dims/2): Hugging Face Llama, Qwen, Mistral
+  interleaved  ///< pairs (2i, 2i + 1): the original Llama layout
+};
+
+/// Rotary position embedding. RoFormer (arXiv 2104.09864), eq. 34; scaling is folded into `inverse_frequency`.
+struct rope_table {
+  rope_kind kind = rope_kind::none;
+  std::vector<float> inverse_frequency;  ///< [rotated dims / 2]
+  float magnitude = 1.0F;                ///< factor on cos and sin (YaRN and relatives)
+};
+
+/// Normalization weights on the device, f32.
+struct norm_weights {
+  norm_kind kind = norm_kind::rms;
+  float epsilon = 1e-5F;
+  tensor_view gain;  ///< [1, cols]
+  tensor_view bias;  ///< [1, cols], data == nullptr where there is none
+};
+
+/// What attention needs to know of a layer besides its data.
+struct attention_shape {
+  std::int32_t heads = 0;     ///< query heads; a multiple of kv_heads (GQA)
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+  float scale = 1.0F;         ///< usually 1 / sqrt(head_dim)
+  std::int32_t window = 0;    ///< sliding window: a query sees the last `window` keys, itself included; 0 = all
+};
+
+/// Description of a device for start-up tables and the planner.
+struct device_info {
+  device where;
+  std::string name;             ///< "AVX-512 BF16, 2 threads", "NVIDIA H200"
+  std::size_t memory_bytes = 0; ///< free for us at the time of asking
+  int threads = 1;
+};
+
+/// Arithmetic on one device. The only door to it: nothing above kernels/ follows a tensor's pointer.
+///
+/// Guarantees that the rest of FastServe stands on:
+///  - An output row is computed in an order of operations that does not depend on how many rows, sequences or
+///    threads take part in the call: the same row gives the same bits in any batch and any prefill chunking.
+///  - Ops on one stream run in order. Nothing allocates in the steady state.
+///
+/// Shape violations are programmer errors (assert). Device failures throw std::runtime_error.
+class backend {
+ public:
+  backend() = default;
+  backend(const backend&) = delete;
+  backend& operator=(const backend&) = delete;
+  virtual ~backend() = default;
+
+  virtual device_info info() const = 0;
+
+  // -- memory ---------------------------------------------------------------
+
+  virtual std::unique_ptr<stream> make_stream() = 0;
+  /// Uninitialised memory, 64-byte aligned. Throws std::bad_alloc.
+  virtual buffer allocate(std::size_t bytes) = 0;
+  /// Host to device, contiguous. `from` may be reused when the call returns.
+  virtual void upload(tensor_view to, const void* from, stream& on) = 0;
+  /// Device to host, contiguous; complete when the call returns.
+  virtual void download(void* to, tensor_view from, stream& on) = 0;
+  /// The view's elements as host memory, complete when the call returns; valid until the next op writes it.
+  virtual const void* host_read(tensor_view from, stream& on) = 0;
+  virtual void copy(tensor_view to, tensor_view from, stream& on) = 0;
+
+  // -- weights --------------------------------------------------------------
+
+  /// Packs matrices of equal `cols`, stacked by rows in the order given (Q over K over V; gate over up), for
+  /// products in `compute` (f32, f16 or bf16). Reads each source byte once; the sources are not kept.
+  virtual std::unique_ptr<weight> pack(std::span<const host_matrix> stacked, dtype compute) = 0;
+  /// A table read by rows (embeddings). May keep the host memory: it must outlive the result.
+  virtual std::unique_ptr<weight> table(const host_matrix& rows) = 0;
+
+  // -- KV -------------------------------------------------------------------
+
+  /// Throws std::bad_alloc when the device has not that much.
+  virtual std::unique_ptr<kv_store> make_kv_store(const kv_shape& shape) = 0;
+  /// Copies one block over all layers (copy on write).
+  virtual void copy_block(kv_store& kv, std::int32_t to, std::int32_t from, stream& on) = 0;
+  /// A block over all layers to or from host memory of shape().block_bytes() (swapping).
+  virtual void read_block(void* to, const kv_store& kv, std::int32_t block, stream& on) = 0;
+  virtual void write_block(kv_store& kv, std::int32_t block, const void* from, stream& on) = 0;
+
+  // -- a step ---------------------------------------------------------------
+
+  /// Brings a step to the device. `rope` may be of kind none.
+  virtual std::unique_ptr<step_plan> plan_step(const step_layout& layout, const rope_table& rope,
+                                               const attention_shape& shape, stream& on) = 0;
+
+  /// out[r, :] = tokens[token_ids[r], :] (+ positions[position[r], :] unless null). out: f32 [rows, hidden].
+  virtual void embed(tensor_view out, const weight& tokens, const weight* positions, const step_plan& plan,
+                     stream& on) = 0;
+
+  /// out[r, :] = norm(in[r, :]). in: f32; out: f32, f16 or bf16, same shape.
+  /// RMSNorm: arXiv 1910.07467, eq. 4; LayerNorm: arXiv 1607.06450, eq. 4 (biased variance).
+  virtual void norm(tensor_view out, tensor_view in, const norm_weights& by, stream& on) = 0;
+
+  /// out = in * w^T + bias, or out += in * w^T + bias with `accumulate` (the residual).
+  /// in: w.input_type() [rows, w.cols()]; out: f32 [rows, w.rows()]; bias: f32 [1, w.rows()] or data == nullptr.
+  virtual void linear(tensor_view out, tensor_view in, const weight& w, tensor_view bias, bool accumulate,
+                      stream& on) = 0;
+
+  /// Optional RMS norm of every query and key head (Qwen3), rotation, then keys and values into the store.
+  /// qkv: f32 [rows, (heads + 2 kv_heads) * head_dim]; queries are rewritten in place, keys and values are
+  /// rounded to the store's type. `layer` counts from the store's first layer.
+  virtual void rotate_and_store(tensor_view qkv, const norm_weights* query_norm, const norm_weights* key_norm,
+                                kv_store& kv, std::int32_t layer, const attention_shape& shape,
+                                const step_plan& plan, stream& on) = 0;
+
+  /// Causal attention over the store: online softmax (arXiv 2205.14135, algorithm 1) block by block from the
+  /// first visible block on. query: f32 [rows, heads * head_dim] (may be a column range of qkv); out: f32,
+  /// f16 or bf16, same shape.
+  virtual void attention(tensor_view out, tensor_view query, const kv_store& kv, std::int32_t layer,
+                         const attention_shape& shape, const step_plan& plan, stream& on) = 0;
+
+  /// Plain: out = f(in), same shape. Gated: in [rows, 2 n] holds gate then up, out [rows, n] = f(gate) * up.
+  /// in: f32; out: f32, f16 or bf16.
+  virtual void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) = 0;
+
+  /// out[i, :] = in[sampled_rows[i], :]. f32.
+  virtual void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) = 0;
+};
+
+/// The host's processors: `threads` OpenMP threads. `isa`: "" picks the best that the processor has, or
+/// FASTSERVE_ISA from the environment when that is set; otherwise "portable", "avx2", "avx512",
+/// "avx512bf16". Throws std::runtime_error naming the choices when `isa` is unknown or not supported here.
+std::unique_ptr<backend> make_cpu_backend(int threads, const std::string& isa = {});
+
+/// Instruction sets compiled in that this processor supports, best last.
+std::vector<std::string> supported_isas();
+
+}  // namespace fastserve::kernels

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace fastserve::kernels {
+
+/// Element types that tensors are stored in. Sums are always f32.
+enum class dtype : std::uint8_t { f32, f16, bf16, i32 };
+
+/// Bytes of one element.
+constexpr std::size_t size_of(dtype type) noexcept {
+  return type == dtype::f32 || type == dtype::i32 ? 4 : 2;
+}
+
+constexpr std::string_view name_of(dtype type) noexcept {
+  switch (type) {
+    case dtype::f32: return "f32";
+    case dtype::f16: return "f16";
+    case dtype::bf16: return "bf16";
+    case dtype::i32: return "i32";
+  }
+  return "?";
+}
+
+/// Converts `count` values at `from` (host memory, any alignment) to f32.
+void to_f32(float* out, const void* from, dtype type, std::size_t count);
+
+/// Rounds `count` f32 values to nearest even into `out` (host memory) as `type`.
+void from_f32(void* out, dtype type, const float* from, std::size_t count);
+
+}  // namespace fastserve::kernels
