@@ -53,6 +53,7 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+LINEAR_ROPE = {"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0}
 
 
 @dataclasses.dataclass
@@ -154,8 +155,8 @@ def specs():
         Spec("llama_tied_llama3_rope", llama(tie_word_embeddings=True, num_hidden_layers=2, head_dim=16,
                                              eos_token_id=[2, 7], rope_parameters=LLAMA3_ROPE), 40,
              switches={"llama3 rope": default_rope(500.0)}),
-        Spec("llama_linear_rope", llama(num_hidden_layers=2, num_key_value_heads=4, intermediate_size=72, rope_parameters={
-            "rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0}), 30, config_style="v4",
+        Spec("llama_linear_rope", llama(num_hidden_layers=2, num_key_value_heads=4, intermediate_size=72,
+                                        rope_parameters=LINEAR_ROPE), 30, config_style="v4",
              switches={"linear rope": default_rope(1000.0)}),
         Spec("llama_biases", llama(num_hidden_layers=2, num_key_value_heads=1, attention_bias=True, mlp_bias=True), 26,
              switches={**qkv_bias, "o": without("o_proj.bias"), "gate": without("gate_proj.bias"),
@@ -167,13 +168,13 @@ def specs():
         Spec("qwen2_f16", qwen2(hidden_size=48, num_hidden_layers=2, tie_word_embeddings=False), 25,
              dtype=torch.float16, switches={**rope, **qkv_bias}),
         Spec("qwen3", qwen3(), 28, switches={**rope, **qk_norm}),
-        Spec("qwen3_bf16", qwen3(num_attention_heads=6, num_key_value_heads=3, num_hidden_layers=2, hidden_size=64), 33, dtype=bf16,
-             config_style="v4", switches={**rope, **qk_norm}),
+        Spec("qwen3_bf16", qwen3(num_attention_heads=6, num_key_value_heads=3, num_hidden_layers=2, hidden_size=64),
+             33, dtype=bf16, config_style="v4", switches={**rope, **qk_norm}),
     ]  # fmt: skip
 
 
 def randomize(model, sharpness, generator):
-    """Draws weights that keep activations near unit scale, with norms around 1 and logits of a standard deviation ~2."""
+    """Draws weights that keep activations near unit scale, with norms around 1 and logits of std ~2."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=generator)
