@@ -13,8 +13,8 @@ constexpr std::int32_t blocks_for(std::int64_t tokens) {
   return static_cast<std::int32_t>((tokens + block_tokens - 1) / block_tokens);
 }
 
-/// Who holds which KV block. Ids are the same on every stage of the pipeline, so this one object speaks for the
-/// storage of all ranks.
+/// Who holds which KV block. Ids are the same on every stage of the pipeline, so this one object speaks for
+/// the storage of all ranks.
 class block_pool {
  public:
   explicit block_pool(std::int32_t blocks);

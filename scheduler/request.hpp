@@ -22,10 +22,14 @@ enum class finish_reason : std::uint8_t {
 
 constexpr const char* name_of(finish_reason r) {
   switch (r) {
-    case finish_reason::stop: return "stop";
-    case finish_reason::length: return "length";
-    case finish_reason::cancelled: return "cancelled";
-    case finish_reason::error: return "error";
+    case finish_reason::stop:
+      return "stop";
+    case finish_reason::length:
+      return "length";
+    case finish_reason::cancelled:
+      return "cancelled";
+    case finish_reason::error:
+      return "error";
   }
   return "?";
 }
@@ -33,15 +37,15 @@ constexpr const char* name_of(finish_reason r) {
 /// What the scheduler needs to know of a request. How a token is drawn is not its business.
 struct request {
   request_id id{};
-  std::vector<std::int32_t> prompt;     ///< at least one token
-  std::int32_t max_tokens = 256;        ///< at least one
-  std::vector<std::int32_t> stop_ids;   ///< tokens that end the answer (end-of-sequence ids among them)
+  std::vector<std::int32_t> prompt;    ///< at least one token
+  std::int32_t max_tokens = 256;       ///< at least one
+  std::vector<std::int32_t> stop_ids;  ///< tokens that end the answer (end-of-sequence ids among them)
 };
 
 /// When things happened to a request, on the caller's clock.
 struct request_times {
   time arrived{};
-  time admitted{};     ///< first micro-batch
+  time admitted{};  ///< first micro-batch
   time first_token{};
   time finished{};
 };

@@ -16,12 +16,12 @@ namespace fastserve::scheduler {
 
 /// Sizes that bound what the scheduler does.
 struct limits {
-  std::int32_t stages = 1;         ///< pipeline depth = micro-batches in flight
-  std::int32_t max_batch = 64;     ///< sequences in one micro-batch
-  std::int32_t token_budget = 512; ///< rows in one micro-batch; longer prompts are prefilled in chunks
-  std::int32_t max_running = 256;  ///< admitted sequences
-  std::int32_t kv_blocks = 0;      ///< the pool, the same on every stage
-  std::int32_t max_context = 0;    ///< prompt plus answer, in tokens
+  std::int32_t stages = 1;          ///< pipeline depth = micro-batches in flight
+  std::int32_t max_batch = 64;      ///< sequences in one micro-batch
+  std::int32_t token_budget = 512;  ///< rows in one micro-batch; longer prompts are prefilled in chunks
+  std::int32_t max_running = 256;   ///< admitted sequences
+  std::int32_t kv_blocks = 0;       ///< the pool, the same on every stage
+  std::int32_t max_context = 0;     ///< prompt plus answer, in tokens
   std::size_t max_waiting = 1'000'000;
 };
 
@@ -51,7 +51,7 @@ struct progress {
   request_id id{};
   std::int32_t token = -1;  ///< the new token, -1 if none (cancelled while in flight)
   std::optional<finish_reason> finished;
-  request_times times;                 ///< meaningful with `finished`
+  request_times times;  ///< meaningful with `finished`
   std::int32_t prompt_tokens = 0;
   std::int32_t completion_tokens = 0;
 };
@@ -71,9 +71,9 @@ struct counters {
 /// Iteration-level scheduling (Orca, OSDI '22, section 3) of many requests over a pipeline: every call of
 /// schedule() forms one micro-batch, decode rows first, then prefill chunks under the token budget
 /// (Sarathi-Serve, arXiv 2403.02310). First come, first served. Up to `limits.stages` micro-batches are in
-/// flight; a sequence decodes in one of them at a time, while the prefill chunks of one prompt may follow each
-/// other through the stages. A request is admitted when its whole KV fits, so that a running one never waits
-/// for memory.
+/// flight; a sequence decodes in one of them at a time, while the prefill chunks of one prompt may follow
+/// each other through the stages. A request is admitted when its whole KV fits, so that a running one never
+/// waits for memory.
 ///
 /// A plain object: not thread-safe, no clock.
 class scheduler {
@@ -81,8 +81,8 @@ class scheduler {
   explicit scheduler(const limits& within);
   ~scheduler();
 
-  /// Queues a request. Returns an empty text, or why it can never run (prompt empty or longer than the context
-  /// or the KV pool, queue full). max_tokens is cut to what context and pool leave.
+  /// Queues a request. Returns an empty text, or why it can never run (prompt empty or longer than the
+  /// context or the KV pool, queue full). max_tokens is cut to what context and pool leave.
   std::string add(request what, time now);
 
   /// The next micro-batch, or nothing when the pipeline is full or no sequence is ready.
@@ -92,8 +92,8 @@ class scheduler {
   /// wanted and one per request cancelled meanwhile.
   std::vector<progress> complete(step_id step, std::span<const drawn_token> drawn, time now);
 
-  /// Ends a request at once if none of its rows is in flight (the result), else when they are back. Nothing for
-  /// an unknown id. `as` is what it will be reported as: a stop string found by the caller is a `stop`.
+  /// Ends a request at once if none of its rows is in flight (the result), else when they are back. Nothing
+  /// for an unknown id. `as` is what it will be reported as: a stop string found by the caller is a `stop`.
   std::optional<progress> finish(request_id id, finish_reason as, time now);
 
   bool idle() const;
@@ -112,7 +112,7 @@ class scheduler {
 
   bool admit(sequence& s, time now);
   bool append_decode(sequence& s, micro_batch& out, step& record);
-  bool append_prefill(sequence& s, micro_batch& out, step& record);
+  bool append_prefill(sequence& s, std::int32_t row_budget, micro_batch& out, step& record);
   progress retire(sequence& s, finish_reason why, time now);
 
   limits limits_;
@@ -121,7 +121,7 @@ class scheduler {
   std::deque<sequence*> waiting_;
   std::vector<sequence*> running_;  // in order of admission
   std::deque<step> in_flight_;
-  std::size_t next_decode_ = 0;     // where the next search for decodes begins in running_
+  std::size_t next_decode_ = 0;  // where the next search for decodes begins in running_
   std::uint64_t next_step_ = 1;
   counters totals_;
 };
