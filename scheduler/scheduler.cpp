@@ -198,6 +198,7 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
       out.push_back({s->what.id, token, std::nullopt, s->times, s->prompt_tokens, s->answered()});
     }
   }
+  if (next != drawn.end()) throw std::logic_error("the tokens of a step do not match its sequences");
   return out;
 }
 
