@@ -1,0 +1,259 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/sampling.hpp"
+#include "mpi/caf_compat.hpp"
+
+// Every message that crosses between actors, grouped by receiver. Plain structs; small, never a tensor. Each
+// carries what its receiver needs to know that it belongs to the present epoch.
+
+namespace fastserve::model {
+
+template <class Inspector>
+auto inspect(Inspector& f, sampling_params& x) {
+  return mpi::fields(f, x, x.temperature, x.top_k, x.top_p, x.min_p, x.repetition_penalty, x.presence_penalty,
+                     x.frequency_penalty, x.seed, x.logprobs);
+}
+
+template <class Inspector>
+auto inspect(Inspector& f, stop_params& x) {
+  return mpi::fields(f, x, x.max_tokens, x.ignore_eos, x.stop, x.stop_token_ids);
+}
+
+template <class Inspector>
+auto inspect(Inspector& f, token_logprob& x) {
+  return mpi::fields(f, x, x.token, x.logprob);
+}
+
+template <class Inspector>
+auto inspect(Inspector& f, sampled_token& x) {
+  return mpi::fields(f, x, x.token, x.logprob, x.top);
+}
+
+}  // namespace fastserve::model
+
+namespace fastserve::actors {
+
+// -- to a node ----------------------------------------------------------------
+
+/// Asks for what the rank is made of.
+struct profile_request {
+  std::uint32_t epoch = 0;
+};
+
+/// What a rank is made of.
+struct node_profile {
+  std::int32_t rank = 0;
+  std::string host;
+  std::string device;
+  std::uint64_t memory_bytes = 0;  ///< for weights and KV, this rank's share of the host
+  std::int32_t threads = 0;
+};
+
+/// A rank's place in the pipeline of an epoch. first_layer == last_layer: a spare.
+struct stage_assignment {
+  std::uint32_t epoch = 0;
+  std::int32_t first_layer = 0;
+  std::int32_t last_layer = 0;
+  std::int32_t previous_rank = -1;  ///< -1: this is the first stage
+  std::int32_t next_rank = -1;      ///< -1: this is the last stage
+  std::int32_t max_rows = 0;        ///< rows of the largest micro-batch
+  std::int32_t max_sequences = 0;   ///< sequences of the largest micro-batch
+};
+
+/// A stage's weights are loaded.
+struct stage_ready {
+  std::int32_t rank = 0;
+  std::uint64_t weight_bytes = 0;
+  std::uint64_t free_bytes = 0;      ///< left for KV
+  std::uint64_t kv_block_bytes = 0;  ///< of one block over the stage's layers
+  std::int64_t load_ns = 0;
+  std::string error;  ///< why it is not; empty otherwise
+};
+
+/// Ends the rank's part in the job.
+struct stop_rank {
+  std::int32_t exit_code = 0;
+};
+
+// -- to a cache manager -------------------------------------------------------
+
+/// How many blocks to hold for the stage's layers. The same number on every stage.
+struct kv_allotment {
+  std::uint32_t epoch = 0;
+  std::int32_t blocks = 0;
+};
+
+struct kv_ready {
+  std::int32_t rank = 0;
+  std::uint64_t bytes = 0;
+  std::string error;  ///< why there is none; empty otherwise
+};
+
+/// One block to be copied over all layers, between two steps.
+struct block_copy {
+  std::int32_t to = 0;
+  std::int32_t from = 0;
+};
+
+struct copy_blocks {
+  std::uint32_t epoch = 0;
+  std::vector<block_copy> copies;
+};
+
+// -- to a shard executor ------------------------------------------------------
+
+/// What the last stage needs to draw a token. The texts so far travel only when a penalty reads them.
+struct draw_order {
+  model::sampling_params how;
+  std::vector<std::int32_t> prompt;
+  std::vector<std::int32_t> answer;
+};
+
+/// One sequence's rows of a micro-batch.
+struct sequence_work {
+  std::uint64_t request = 0;
+  std::int32_t first_position = 0;
+  std::vector<std::int32_t> tokens;
+  std::vector<std::int32_t> blocks;
+  std::vector<draw_order> draw;  ///< one element when the last row's token is wanted, else none
+};
+
+/// A step of the pipeline: the same message goes to every stage at once.
+struct micro_batch {
+  std::uint32_t epoch = 0;
+  std::uint64_t step = 0;
+  std::int64_t cause_ns =
+      0;  ///< when the result that this step follows was drawn (last stage's clock); 0 = none
+  std::vector<sequence_work> sequences;
+};
+
+struct executor_stats_request {
+  std::uint32_t epoch = 0;
+};
+
+/// What an executor has done since the last request for it.
+struct executor_stats {
+  std::int32_t rank = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t rows = 0;
+  std::int64_t compute_ns = 0;  ///< in kernels and sampling
+  std::int64_t receive_ns = 0;  ///< waiting for the previous stage's activations
+  std::int64_t median_turnaround_ns =
+      0;  ///< from last stage's token to this stage's next start; 0 = not seen
+};
+
+// -- to the scheduler ---------------------------------------------------------
+
+/// A prompt from a front end.
+struct submit {
+  std::uint64_t request = 0;  ///< unique among the front ends of a job
+  std::vector<std::int32_t> prompt;
+  model::sampling_params sampling;
+  model::stop_params stop;
+};
+
+/// Takes a request back.
+struct cancel {
+  std::uint64_t request = 0;
+};
+
+struct drawn_token {
+  std::uint64_t request = 0;
+  model::sampled_token token;
+};
+
+/// The last stage's answer to a micro-batch, or any stage's failure.
+struct step_result {
+  std::uint32_t epoch = 0;
+  std::uint64_t step = 0;
+  std::int64_t drawn_ns = 0;  ///< the last stage's clock
+  std::vector<drawn_token> tokens;
+  std::string error;
+};
+
+struct stats_request {
+  std::uint32_t epoch = 0;
+};
+
+struct scheduler_stats {
+  std::uint64_t waiting = 0;
+  std::uint64_t running = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t completion_tokens = 0;
+  std::uint64_t finished = 0;
+  std::int64_t kv_tokens = 0;
+  std::int64_t kv_tokens_free = 0;
+};
+
+// -- to a front end -----------------------------------------------------------
+
+/// The next token of an answer and the text that it completes (possibly none).
+struct answer_token {
+  std::uint64_t request = 0;
+  model::sampled_token token;
+  std::string text;
+};
+
+/// The end of an answer. Times are relative to the request's arrival at the scheduler.
+struct answer_done {
+  std::uint64_t request = 0;
+  std::string text;           ///< what was still held back
+  std::string finish_reason;  ///< "stop", "length", "cancelled" or "error"
+  std::string error;
+  std::int32_t prompt_tokens = 0;
+  std::int32_t completion_tokens = 0;
+  std::int64_t queue_ns = 0;
+  std::int64_t first_token_ns = 0;
+  std::int64_t total_ns = 0;
+};
+
+/// How far a rank has loaded its weights.
+struct load_progress {
+  std::int32_t rank = 0;
+  std::uint64_t done_bytes = 0;
+  std::uint64_t total_bytes = 0;
+};
+
+// -- inspection ---------------------------------------------------------------
+
+#define FASTSERVE_INSPECT(type, ...)       \
+  template <class Inspector>               \
+  auto inspect(Inspector& f, type& x) {    \
+    return mpi::fields(f, x, __VA_ARGS__); \
+  }
+
+FASTSERVE_INSPECT(profile_request, x.epoch)
+FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads)
+FASTSERVE_INSPECT(stage_assignment, x.epoch, x.first_layer, x.last_layer, x.previous_rank, x.next_rank,
+                  x.max_rows, x.max_sequences)
+FASTSERVE_INSPECT(stage_ready, x.rank, x.weight_bytes, x.free_bytes, x.kv_block_bytes, x.load_ns, x.error)
+FASTSERVE_INSPECT(stop_rank, x.exit_code)
+FASTSERVE_INSPECT(kv_allotment, x.epoch, x.blocks)
+FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.error)
+FASTSERVE_INSPECT(block_copy, x.to, x.from)
+FASTSERVE_INSPECT(copy_blocks, x.epoch, x.copies)
+FASTSERVE_INSPECT(draw_order, x.how, x.prompt, x.answer)
+FASTSERVE_INSPECT(sequence_work, x.request, x.first_position, x.tokens, x.blocks, x.draw)
+FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.sequences)
+FASTSERVE_INSPECT(executor_stats_request, x.epoch)
+FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.receive_ns, x.median_turnaround_ns)
+FASTSERVE_INSPECT(submit, x.request, x.prompt, x.sampling, x.stop)
+FASTSERVE_INSPECT(cancel, x.request)
+FASTSERVE_INSPECT(drawn_token, x.request, x.token)
+FASTSERVE_INSPECT(step_result, x.epoch, x.step, x.drawn_ns, x.tokens, x.error)
+FASTSERVE_INSPECT(stats_request, x.epoch)
+FASTSERVE_INSPECT(scheduler_stats, x.waiting, x.running, x.steps, x.prompt_tokens, x.completion_tokens,
+                  x.finished, x.kv_tokens, x.kv_tokens_free)
+FASTSERVE_INSPECT(answer_token, x.request, x.token, x.text)
+FASTSERVE_INSPECT(answer_done, x.request, x.text, x.finish_reason, x.error, x.prompt_tokens,
+                  x.completion_tokens, x.queue_ns, x.first_token_ns, x.total_ns)
+FASTSERVE_INSPECT(load_progress, x.rank, x.done_bytes, x.total_bytes)
+
+#undef FASTSERVE_INSPECT
+
+}  // namespace fastserve::actors

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <memory>
+
+#include "actors/messages.hpp"
+#include "kernels/backend.hpp"
+#include "mpi/errors.hpp"
+
+// The typed interface of every role. The order of events is told in docs/architecture.md, "Life of a
+// request".
+
+namespace fastserve::actors {
+
+/// Memory of the rank that two of its actors share; never leaves the process.
+struct kv_handle {
+  std::uint32_t epoch = 0;
+  std::shared_ptr<kernels::kv_store> store;
+};
+
+/// The shape of the KV store that an executor's stage needs; from the executor to its own cache manager.
+struct kv_need {
+  std::uint32_t epoch = 0;
+  kernels::kv_shape shape;  ///< blocks not yet set
+};
+
+}  // namespace fastserve::actors
+
+CAF_BEGIN_TYPE_ID_BLOCK(fastserve, fastserve::mpi::next_type_id)
+
+CAF_ADD_TYPE_ID(fastserve, (fastserve::model::sampling_params))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::model::stop_params))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::model::token_logprob))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::model::sampled_token))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::profile_request))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::node_profile))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stage_assignment))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stage_ready))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stop_rank))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_allotment))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_ready))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::block_copy))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::copy_blocks))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::draw_order))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::sequence_work))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::micro_batch))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::executor_stats_request))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::executor_stats))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::submit))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::cancel))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::drawn_token))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::step_result))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stats_request))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::scheduler_stats))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::answer_token))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::answer_done))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::load_progress))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::model::token_logprob>))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::block_copy>))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::draw_order>))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::sequence_work>))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::drawn_token>))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_handle))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_need))
+
+CAF_END_TYPE_ID_BLOCK(fastserve)
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(fastserve::actors::kv_handle)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(fastserve::actors::kv_need)
+
+namespace fastserve::actors {
+
+/// Well-known addresses: an actor is found by {rank, role}.
+enum class role : std::uint32_t { node = 1, executor = 2, cache_manager = 3, scheduler = 4, observer = 5 };
+
+/// Reports its rank, passes the leader's orders on to the rank's other actors, ends the rank.
+using node_actor = mpi::protocol<
+    // What is this rank made of?
+    node_profile(profile_request),
+    // Load these layers (or none).
+    stage_ready(stage_assignment),
+    // Hold this many KV blocks.
+    kv_ready(kv_allotment),
+    // Leave the job.
+    void(stop_rank)>;
+
+/// Runs micro-batches through the rank's layers, on a thread of its own.
+using executor_actor = mpi::protocol<
+    // Load these layers.
+    stage_ready(stage_assignment),
+    // The stage's KV store, from the rank's own cache manager.
+    void(kv_handle),
+    // Compute a step; the last stage answers the scheduler with step_result.
+    void(micro_batch),
+    // What has been done since the last time?
+    executor_stats(executor_stats_request)>;
+
+/// Owns the KV storage of the rank's layers.
+using cache_actor = mpi::protocol<
+    // What the stage needs; from the rank's own executor.
+    void(kv_need),
+    // Make the store.
+    kv_ready(kv_allotment),
+    // Copy blocks, before the next step reads them.
+    void(copy_blocks)>;
+
+/// Owns requests and the pipeline. One in a job, on the leader.
+using scheduler_actor = mpi::protocol<
+    // A prompt; answered by answer_token and answer_done to the front end of that rank.
+    void(submit),
+    // Not wanted any more; answered by answer_done.
+    void(cancel),
+    // The last stage has drawn.
+    void(step_result),
+    // How is it going?
+    scheduler_stats(stats_request)>;
+
+/// Console, batch or gateway, on the leader: whoever submits. Requests come in from the program's own threads
+/// and go on to the scheduler under the front end's name.
+using front_end_actor = mpi::protocol<
+    // Ask the scheduler.
+    void(submit),
+    // Take a request back.
+    void(cancel),
+    // The next token of an answer.
+    void(answer_token),
+    // The end of an answer.
+    void(answer_done)>;
+
+/// Told by every rank how far its weights have come.
+using observer_actor = mpi::protocol<void(load_progress)>;
+
+}  // namespace fastserve::actors

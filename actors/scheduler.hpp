@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "actors/answer_text.hpp"
+#include "actors/protocol.hpp"
+#include "scheduler/scheduler.hpp"
+
+namespace fastserve::actors {
+
+/// What the scheduler actor starts with.
+struct scheduler_setup {
+  std::uint32_t epoch = 1;
+  scheduler::limits limits;
+  std::vector<executor_actor> pipeline;               ///< in order of the layers
+  std::shared_ptr<const model::tokenizer> tokenizer;  ///< null: answers have no text
+  std::vector<std::int32_t> eos_ids;
+  std::function<void(const std::string& why)> fail;  ///< the job cannot go on
+};
+
+/// Shell around scheduler::scheduler: turns messages into its calls and its micro-batches into messages, and
+/// tokens into text.
+class scheduler_state {
+ public:
+  static constexpr const char* name = "scheduler";
+
+  scheduler_state(mpi::base_of<scheduler_actor>* self, scheduler_setup setup);
+  scheduler_actor::behavior_type make_behavior();
+
+ private:
+  struct live_request {
+    front_end_actor to;
+    model::sampling_params sampling;
+    std::int32_t prompt_tokens = 0;
+    answer_text text;
+  };
+
+  void on_submit(const submit& what);
+  void on_cancel(const cancel& what);
+  void on_result(const step_result& result);
+  scheduler_stats stats() const;
+
+  void fill_pipeline();
+  micro_batch message_of(const scheduler::micro_batch& batch) const;
+  void report(const scheduler::progress& p, const model::sampled_token* token);
+  void report_done(live_request& r, const scheduler::progress& p, const std::string& error);
+  void fail_all(const std::string& why);
+
+  mpi::base_of<scheduler_actor>* self_;
+  scheduler_setup setup_;
+  scheduler::scheduler scheduler_;
+  std::unordered_map<std::uint64_t, live_request> live_;
+  std::int64_t last_drawn_ns_ = 0;
+};
+
+}  // namespace fastserve::actors

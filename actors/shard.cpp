@@ -1,0 +1,162 @@
+#include "actors/shard.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+#include <exception>
+#include <string>
+
+namespace fastserve::actors {
+
+namespace {
+
+// How long a stage waits for the activations of a step that it was told of. Far beyond any step; a dead peer
+// is found by other means, and then the epoch ends and with it the wait.
+constexpr std::chrono::minutes activation_deadline{10};
+
+// Turnarounds kept between two requests for the counts.
+constexpr std::size_t most_turnarounds = 1 << 16;
+
+// Between two reports of how far the weights have come.
+constexpr std::chrono::milliseconds progress_period{100};
+
+std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+}  // namespace
+
+shard::shard(rank_context& context) : context_{context}, stream_{context.backend->make_stream()} {
+  stats_.rank = context.profile.rank;
+}
+
+stage_ready shard::load(const stage_assignment& place) {
+  const auto start = now_ns();
+  stage_ready ready;
+  ready.rank = context_.profile.rank;
+  kv_.reset();
+  stage_.reset();
+  source_.reset();
+  place_ = place;
+  try {
+    if (place.first_layer < place.last_layer) {
+      source_ = context_.open_weights();
+      model::stage_options options;
+      options.range = {place.first_layer, place.last_layer, place.previous_rank < 0, place.next_rank < 0};
+      options.compute = context_.compute_type;
+      options.max_rows = place.max_rows;
+      options.max_sampled = place.max_sequences;
+      auto reported = std::chrono::steady_clock::now() - progress_period;
+      const auto report = [&](std::size_t done, std::size_t total) {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - reported < progress_period && done < total) return;
+        reported = now;
+        context_.report_progress({context_.profile.rank, done, total});
+      };
+      stage_ =
+          std::make_unique<model::stage>(context_.architecture, *source_, options, *context_.backend, report);
+      ready.weight_bytes = stage_->weight_bytes();
+      ready.kv_block_bytes = stage_->kv_shape(1, context_.kv_type).block_bytes();
+    }
+    ready.free_bytes = context_.backend->info().memory_bytes / context_.local_ranks;
+  } catch (const std::exception& e) {
+    ready.error = e.what();
+  }
+  ready.load_ns = now_ns() - start;
+  return ready;
+}
+
+kv_need shard::need() const {
+  return {place_.epoch, stage_ ? stage_->kv_shape(0, context_.kv_type) : kernels::kv_shape{}};
+}
+
+void shard::use(const kv_handle& kv) {
+  if (kv.epoch == place_.epoch) kv_ = kv.store;
+}
+
+void shard::fill_layout(const micro_batch& work) {
+  layout_.token_ids.clear();
+  layout_.positions.clear();
+  layout_.sampled_rows.clear();
+  layout_.sequences.resize(work.sequences.size());
+  for (std::size_t i = 0; i < work.sequences.size(); ++i) {
+    const auto& s = work.sequences[i];
+    auto& to = layout_.sequences[i];
+    to.first_row = static_cast<std::int32_t>(layout_.token_ids.size());
+    to.rows = static_cast<std::int32_t>(s.tokens.size());
+    to.first_position = s.first_position;
+    to.blocks.assign(s.blocks.begin(), s.blocks.end());
+    layout_.token_ids.insert(layout_.token_ids.end(), s.tokens.begin(), s.tokens.end());
+    for (std::int32_t r = 0; r < to.rows; ++r) layout_.positions.push_back(s.first_position + r);
+    if (!s.draw.empty()) layout_.sampled_rows.push_back(to.first_row + to.rows - 1);
+  }
+}
+
+std::optional<step_result> shard::run(const micro_batch& work) {
+  if (work.epoch != place_.epoch || !stage_) return std::nullopt;
+  const bool first = place_.previous_rank < 0;
+  const bool last = place_.next_rank < 0;
+  step_result result{work.epoch, work.step, 0, {}, {}};
+  try {
+    if (!kv_) throw std::logic_error("a step came before the KV store");
+    fill_layout(work);
+    const auto rows = static_cast<std::int64_t>(layout_.token_ids.size());
+    const mpi::tensor_key key{work.epoch, work.step};
+
+    auto start = now_ns();
+    if (first && work.cause_ns > 0 && turnarounds_ns_.size() < most_turnarounds)
+      turnarounds_ns_.push_back(start - work.cause_ns);
+    if (!first) {
+      const bool came = context_.channel->receive(place_.previous_rank, key, stage_->hidden(rows),
+                                                  *context_.backend, *stream_, activation_deadline);
+      if (!came) return std::nullopt;  // the epoch is over
+      const auto arrived = now_ns();
+      stats_.receive_ns += arrived - start;
+      start = arrived;
+    }
+    stage_->forward(layout_, *kv_, *stream_);
+    if (last)
+      draw(work, result);
+    else
+      context_.channel->send(place_.next_rank, key, stage_->hidden(rows), *context_.backend, *stream_);
+    result.drawn_ns = now_ns();
+    stats_.compute_ns += result.drawn_ns - start;
+    stats_.steps += 1;
+    stats_.rows += static_cast<std::uint64_t>(rows);
+  } catch (const std::exception& e) {
+    result.error = "rank " + std::to_string(context_.profile.rank) + ": " + e.what();
+    result.tokens.clear();
+    return result;
+  }
+  if (!last) return std::nullopt;
+  return result;
+}
+
+void shard::draw(const micro_batch& work, step_result& out) {
+  const auto wanted = static_cast<std::int64_t>(layout_.sampled_rows.size());
+  if (wanted == 0) return;
+  const auto vocab = static_cast<std::size_t>(context_.architecture.vocab_size);
+  const auto* logits =
+      static_cast<const float*>(context_.backend->host_read(stage_->logits(wanted), *stream_));
+  for (const auto& s : work.sequences) {
+    if (s.draw.empty()) continue;
+    const auto& order = s.draw.front();
+    const auto position = static_cast<std::uint64_t>(s.first_position) + s.tokens.size();
+    out.tokens.push_back({s.request, model::sample({logits, vocab}, order.how, position, order.prompt,
+                                                   order.answer, scratch_)});
+    logits += vocab;
+  }
+}
+
+executor_stats shard::take_stats() {
+  auto out = stats_;
+  if (!turnarounds_ns_.empty()) {
+    const auto middle = turnarounds_ns_.begin() + static_cast<std::ptrdiff_t>(turnarounds_ns_.size() / 2);
+    std::nth_element(turnarounds_ns_.begin(), middle, turnarounds_ns_.end());
+    out.median_turnaround_ns = *middle;
+  }
+  turnarounds_ns_.clear();
+  stats_ = {};
+  stats_.rank = context_.profile.rank;
+  return out;
+}
+
+}  // namespace fastserve::actors

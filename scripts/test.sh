@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs, builds and runs every test; the sanitizer build of the unit tests first, the release build last.
+# Usage: scripts/test.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/install_dependencies.sh
+jobs=$(nproc)
+
+echo "== format"
+mapfile -t sources < <(git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh')
+clang-format-14 --dry-run --Werror "${sources[@]}"
+mapfile -t shell < <(git ls-files '*.sh' .ci/run)
+shellcheck "${shell[@]}"
+
+echo "== sanitizers (unit tests)"
+cmake --preset asan
+cmake --build --preset asan -j "$jobs"
+ctest --preset asan -L unit -j "$jobs"
+
+echo "== release (every test)"
+cmake --preset release -DFASTSERVE_TESTS=ON -DFASTSERVE_WERROR=ON
+cmake --build --preset release -j "$jobs"
+ctest --preset release
