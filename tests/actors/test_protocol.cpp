@@ -1,0 +1,110 @@
+#define BOOST_TEST_MODULE protocol
+#include "actors/protocol.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+namespace act = fastserve::actors;
+namespace mod = fastserve::model;
+namespace mpi = fastserve::mpi;
+
+namespace {
+
+struct with_system {
+  with_system() {
+    mpi::init_types<caf::id_block::fastserve_mpi, caf::id_block::fastserve>();
+    mpi::register_messages<caf::id_block::fastserve_mpi, caf::id_block::fastserve>(config);
+    system.emplace(config);
+  }
+  caf::actor_system_config config;
+  std::optional<caf::actor_system> system;
+};
+
+// Compares field by field through the bytes: two messages are equal when they are written alike.
+mpi::message_bytes bytes_of(caf::actor_system& sys, const caf::message& m) {
+  mpi::message_bytes out;
+  const auto err = mpi::write(sys, m, out);
+  BOOST_REQUIRE_MESSAGE(err == caf::error{}, mpi::describe(sys, err));
+  return out;
+}
+
+template <class T>
+void round_trip(caf::actor_system& sys, const T& value, const T& other) {
+  const auto written = bytes_of(sys, caf::make_message(value));
+  caf::message read;
+  const auto err = mpi::read(sys, written.data(), written.size(), read);
+  BOOST_REQUIRE_MESSAGE(err == caf::error{}, mpi::describe(sys, err));
+  BOOST_REQUIRE(read.template match_elements<T>());
+  BOOST_TEST((bytes_of(sys, read) == written));
+  // Fields that inspect() forgot would make different values look alike.
+  BOOST_TEST((bytes_of(sys, caf::make_message(other)) != written));
+
+  // A message cut short is an error or nothing, never a crash and never a message.
+  for (std::size_t n = 0; n < written.size(); ++n) {
+    caf::message cut;
+    const bool failed = !(mpi::read(sys, written.data(), n, cut) == caf::error{});
+    BOOST_TEST((failed || cut.empty()));
+  }
+}
+
+mod::sampling_params sampling() { return {0.5F, 3, 0.9F, 0.1F, 1.1F, 0.2F, 0.3F, 77, 5}; }
+mod::sampled_token token() { return {9, -0.5F, {{9, -0.5F}, {10, -1.5F}}}; }
+act::sequence_work work() { return {4, 32, {1, 2, 3}, {7, 8, 9}, {{sampling(), {1, 2}, {3}}}}; }
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(every_message_round_trips, with_system)
+
+#define ROUND_TRIP(type, change, ...)    \
+  BOOST_AUTO_TEST_CASE(type##_message) { \
+    const act::type value __VA_ARGS__;   \
+    auto other = value;                  \
+    other.change;                        \
+    round_trip(*system, value, other);   \
+  }
+
+ROUND_TRIP(profile_request, epoch = 2, {1})
+ROUND_TRIP(node_profile, threads = 9, {3, "host", "device", 1ULL << 40, 8})
+ROUND_TRIP(stage_assignment, max_sequences = 9, {1, 2, 3, 4, 5, 6, 7})
+ROUND_TRIP(stage_ready, error = "no", {1, 2, 3, 4, 5, "why"})
+ROUND_TRIP(stop_rank, exit_code = 2, {1})
+ROUND_TRIP(kv_allotment, blocks = 9, {1, 100})
+ROUND_TRIP(kv_ready, error = "", {1, 2, "why"})
+ROUND_TRIP(block_copy, from = 9, {1, 2})
+ROUND_TRIP(copy_blocks, copies.clear(), {1, {{1, 2}, {3, 4}}})
+ROUND_TRIP(draw_order, answer.push_back(1), {sampling(), {1, 2}, {3}})
+ROUND_TRIP(sequence_work, draw.clear(), {work()})
+ROUND_TRIP(micro_batch, sequences[0].blocks[1] = 99, {1, 2, 3, {work(), work()}})
+ROUND_TRIP(executor_stats_request, epoch = 2, {1})
+ROUND_TRIP(executor_stats, median_turnaround_ns = 0, {1, 2, 3, 4, 5, 6})
+ROUND_TRIP(submit, stop.stop.clear(), {1, {1, 2, 3}, sampling(), {10, true, {"stop", "it"}, {4, 5}}})
+ROUND_TRIP(cancel, request = 2, {1})
+ROUND_TRIP(drawn_token, token.top.clear(), {1, token()})
+ROUND_TRIP(step_result, error = "no", {1, 2, 3, {{1, token()}, {2, token()}}, ""})
+ROUND_TRIP(stats_request, epoch = 2, {1})
+ROUND_TRIP(scheduler_stats, kv_tokens_free = 0, {1, 2, 3, 4, 5, 6, 7, 8})
+ROUND_TRIP(answer_token, text = "", {1, token(), "text"})
+ROUND_TRIP(answer_done, total_ns = 0, {1, "tail", "stop", "why", 2, 3, 4, 5, 6})
+ROUND_TRIP(load_progress, total_bytes = 0, {1, 2, 3})
+
+BOOST_AUTO_TEST_CASE(sampling_fields_all_travel) {
+  const auto base = act::submit{1, {1}, sampling(), {10, true, {"s"}, {4}}};
+  const auto differs = [&](auto change) {
+    auto other = base;
+    change(other);
+    BOOST_TEST((bytes_of(*system, caf::make_message(other)) != bytes_of(*system, caf::make_message(base))));
+  };
+  differs([](auto& s) { s.sampling.temperature = 2; });
+  differs([](auto& s) { s.sampling.top_k = 2; });
+  differs([](auto& s) { s.sampling.top_p = 0.2F; });
+  differs([](auto& s) { s.sampling.min_p = 0.2F; });
+  differs([](auto& s) { s.sampling.repetition_penalty = 2; });
+  differs([](auto& s) { s.sampling.presence_penalty = 2; });
+  differs([](auto& s) { s.sampling.frequency_penalty = 2; });
+  differs([](auto& s) { s.sampling.seed = 2; });
+  differs([](auto& s) { s.sampling.logprobs = 2; });
+  differs([](auto& s) { s.stop.max_tokens = 2; });
+  differs([](auto& s) { s.stop.ignore_eos = false; });
+  differs([](auto& s) { s.stop.stop_token_ids = {}; });
+}
+
+BOOST_AUTO_TEST_SUITE_END()
