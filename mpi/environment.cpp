@@ -1,0 +1,185 @@
+#include "mpi/environment.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <cstdlib>
+#include <fstream>
+#include <stdexcept>
+#include <utility>
+
+#include "mpi/check.hpp"
+
+namespace fastserve::mpi {
+namespace {
+
+/// Variables that one of the launchers MPI libraries know sets for each process.
+constexpr std::array launcher_variables{
+    "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_SIZE", "PMI_FD", "PMI_ID"};
+
+/// Sets variables for the length of a scope, where the user has not set them.
+class scoped_defaults {
+ public:
+  explicit scoped_defaults(bool wanted) {
+    // A lone Open MPI process starts a daemon and opens every network unless told that it stays alone: 300 ms
+    // and a warning or two.
+    if (!wanted) return;
+    for (const auto& [name, value] : {std::pair{"OMPI_MCA_ess_singleton_isolated", "1"},
+                                      std::pair{"OMPI_MCA_pml", "ob1"}, std::pair{"OMPI_MCA_btl", "self"}}) {
+      if (std::getenv(name) != nullptr) continue;
+      setenv(name, value, 0);
+      set_.push_back(name);
+    }
+  }
+  ~scoped_defaults() {
+    for (const auto* name : set_) unsetenv(name);
+  }
+  scoped_defaults(const scoped_defaults&) = delete;
+  scoped_defaults& operator=(const scoped_defaults&) = delete;
+
+ private:
+  std::vector<const char*> set_;
+};
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return name.data();
+}
+
+/// Tells machines of the same name apart (containers often share one).
+std::string boot_id() {
+  std::ifstream in{"/proc/sys/kernel/random/boot_id"};
+  std::string id;
+  std::getline(in, id);
+  return id.substr(0, 64);
+}
+
+/// srun without --mpi=pmix starts N processes that each believe to be alone.
+void refuse_strangers() {
+  const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
+  if (tasks == nullptr || std::getenv("SLURM_PROCID") == nullptr || std::atoi(tasks) < 2) return;
+  throw std::runtime_error(
+      "srun started " + std::string{tasks} +
+      " processes, but MPI sees only one: use srun --mpi=pmix (srun --mpi=list tells what "
+      "this cluster has) or mpirun");
+}
+
+}  // namespace
+
+bool environment::launched() {
+  return std::any_of(launcher_variables.begin(), launcher_variables.end(),
+                     [](const char* name) { return std::getenv(name) != nullptr; });
+}
+
+environment::environment(int* argc, char*** argv) {
+  const bool alone = !launched();
+  if (alone) refuse_strangers();
+  int level = MPI_THREAD_SINGLE;
+  {
+    const scoped_defaults defaults{alone};
+    check(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &level), "MPI_Init_thread");
+  }
+  if (level < MPI_THREAD_SERIALIZED) {
+    MPI_Finalize();
+    throw std::runtime_error(
+        "MPI gives thread level " + std::to_string(level) +
+        ", MPI_THREAD_SERIALIZED is needed: use an MPI library built with thread support");
+  }
+  check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), "MPI_Comm_dup");
+  check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+  check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+  find_neighbours();
+}
+
+environment::~environment() {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (!finalize_ || finalized != 0) return;
+  MPI_Comm_free(&comm_);
+  MPI_Finalize();
+}
+
+void environment::find_neighbours() {
+  host_ = host_name();
+  const auto machines = allgather(host_ + '\0' + boot_id());
+  const auto& mine = machines[static_cast<std::size_t>(rank_)];
+  local_size_ = static_cast<int>(std::count(machines.begin(), machines.end(), mine));
+  local_rank_ = static_cast<int>(std::count(machines.begin(), machines.begin() + rank_, mine));
+}
+
+std::vector<std::string> environment::allgather(std::string_view mine, std::size_t max_bytes) {
+  const auto ranks = static_cast<std::size_t>(size_);
+  // A text that is too long must fail everywhere, so its length travels and its bytes do not.
+  const auto limit = std::min(max_bytes, static_cast<std::size_t>(INT_MAX) / ranks);
+  const int length = mine.size() > limit ? -1 : static_cast<int>(mine.size());
+  std::vector<int> lengths(ranks);
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Iallgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, comm_, &request), "MPI_Iallgather");
+  wait(request, "MPI_Iallgather");
+
+  std::vector<int> offsets(ranks);
+  int total = 0;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    if (lengths[r] < 0)
+      throw std::runtime_error("rank " + std::to_string(r) + " gave a text larger than " +
+                               std::to_string(limit) + " bytes to allgather");
+    offsets[r] = total;
+    total += lengths[r];
+  }
+  std::string all(static_cast<std::size_t>(total), '\0');
+  check(MPI_Iallgatherv(mine.data(), length, MPI_CHAR, all.data(), lengths.data(), offsets.data(), MPI_CHAR,
+                        comm_, &request),
+        "MPI_Iallgatherv");
+  wait(request, "MPI_Iallgatherv");
+
+  std::vector<std::string> texts;
+  texts.reserve(ranks);
+  for (std::size_t r = 0; r < ranks; ++r)
+    texts.push_back(all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(lengths[r])));
+  return texts;
+}
+
+std::optional<rank_failure> environment::agree(std::string_view error) {
+  constexpr std::size_t max_text_bytes = 4096;
+  const int mine = error.empty() ? size_ : rank_;
+  int lowest = size_;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, comm_, &request), "MPI_Iallreduce");
+  wait(request, "MPI_Iallreduce");
+  if (lowest >= size_) return std::nullopt;
+
+  std::string text{lowest == rank_ ? error.substr(0, max_text_bytes) : std::string_view{}};
+  int length = static_cast<int>(text.size());
+  check(MPI_Ibcast(&length, 1, MPI_INT, lowest, comm_, &request), "MPI_Ibcast");
+  wait(request, "MPI_Ibcast");
+  text.resize(static_cast<std::size_t>(length));
+  check(MPI_Ibcast(text.data(), length, MPI_CHAR, lowest, comm_, &request), "MPI_Ibcast");
+  wait(request, "MPI_Ibcast");
+  return rank_failure{lowest, std::move(text)};
+}
+
+void environment::barrier() {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Ibarrier(comm_, &request), "MPI_Ibarrier");
+  wait(request, "MPI_Ibarrier");
+}
+
+void environment::abort(int code) noexcept {
+  MPI_Abort(comm_, code);
+  std::_Exit(code);
+}
+
+std::string environment::library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING + 1> text{};
+  int length = 0;
+  if (MPI_Get_library_version(text.data(), &length) != MPI_SUCCESS) return "unknown MPI";
+  const std::string all(text.data(), static_cast<std::size_t>(std::max(length, 0)));
+  return all.substr(0, all.find_first_of(",\n"));
+}
+
+}  // namespace fastserve::mpi

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <mpi.h>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fastserve::mpi {
+
+/// What the ranks agreed to have gone wrong.
+struct rank_failure {
+  int rank = 0;      ///< the lowest rank that failed
+  std::string text;  ///< its error
+};
+
+/// MPI for the life of the object: initialised by the constructor, finalised by the destructor. Works without
+/// a launcher, as one rank.
+///
+/// The member functions that talk to other ranks are collective, wait without spinning, and belong to the
+/// main thread while no message_pump runs; while one runs, only to functions given to message_pump::run().
+class environment {
+ public:
+  /// Throws std::runtime_error when MPI cannot be initialised or has no thread support, and when a launcher
+  /// started several processes that MPI takes for strangers (srun without an MPI plugin).
+  environment() : environment(nullptr, nullptr) {}
+  environment(int* argc, char*** argv);
+  environment(const environment&) = delete;
+  environment& operator=(const environment&) = delete;
+  ~environment();
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  bool leader() const { return rank_ == 0; }
+  /// All ranks, with errors returned and not fatal. Use a duplicate for traffic of your own.
+  MPI_Comm comm() const { return comm_; }
+
+  const std::string& host() const { return host_; }  ///< this machine's name
+  int local_rank() const { return local_rank_; }     ///< ranks below this one on the same machine
+  int local_size() const { return local_size_; }     ///< ranks on the same machine
+
+  /// Every rank's text, in rank order. Throws std::runtime_error, on all ranks alike, when one is larger.
+  std::vector<std::string> allgather(std::string_view mine, std::size_t max_bytes = 64 * 1024);
+
+  /// Each rank gives its error, or an empty text; all learn of the same failure, the one of the lowest rank.
+  std::optional<rank_failure> agree(std::string_view error);
+
+  void barrier();
+
+  /// Ends all ranks with `code`. Does not return and does not wait for anyone.
+  [[noreturn]] void abort(int code) noexcept;
+
+  /// Leaves MPI un-finalised at the end: MPI_Finalize hangs when a rank is gone.
+  void skip_finalize() noexcept { finalize_ = false; }
+
+  /// "Open MPI v4.1.4", ...
+  static std::string library_version();
+  /// True when a process launcher that MPI understands started this process.
+  static bool launched();
+
+ private:
+  void find_neighbours();
+
+  MPI_Comm comm_ = MPI_COMM_NULL;
+  int rank_ = 0;
+  int size_ = 1;
+  std::string host_;
+  int local_rank_ = 0;
+  int local_size_ = 1;
+  bool finalize_ = true;
+};
+
+}  // namespace fastserve::mpi
