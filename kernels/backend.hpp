@@ -90,7 +90,8 @@ enum class rope_kind : std::uint8_t {
   interleaved  ///< pairs (2i, 2i + 1): the original Llama layout
 };
 
-/// Rotary position embedding. RoFormer (arXiv 2104.09864), eq. 34; scaling is folded into `inverse_frequency`.
+/// Rotary position embedding. RoFormer (arXiv 2104.09864), eq. 34; scaling is folded into
+/// `inverse_frequency`.
 struct rope_table {
   rope_kind kind = rope_kind::none;
   std::vector<float> inverse_frequency;  ///< [rotated dims / 2]
@@ -107,18 +108,18 @@ struct norm_weights {
 
 /// What attention needs to know of a layer besides its data.
 struct attention_shape {
-  std::int32_t heads = 0;     ///< query heads; a multiple of kv_heads (GQA)
+  std::int32_t heads = 0;  ///< query heads; a multiple of kv_heads (GQA)
   std::int32_t kv_heads = 0;
   std::int32_t head_dim = 0;
-  float scale = 1.0F;         ///< usually 1 / sqrt(head_dim)
-  std::int32_t window = 0;    ///< sliding window: a query sees the last `window` keys, itself included; 0 = all
+  float scale = 1.0F;       ///< usually 1 / sqrt(head_dim)
+  std::int32_t window = 0;  ///< sliding window: a query sees the last `window` keys, itself included; 0 = all
 };
 
 /// Description of a device for start-up tables and the planner.
 struct device_info {
   device where;
-  std::string name;             ///< "AVX-512 BF16, 2 threads", "NVIDIA H200"
-  std::size_t memory_bytes = 0; ///< free for us at the time of asking
+  std::string name;              ///< "AVX-512 BF16, 2 threads", "NVIDIA H200"
+  std::size_t memory_bytes = 0;  ///< free for us at the time of asking
   int threads = 1;
 };
 
@@ -185,7 +186,8 @@ class backend {
   virtual void norm(tensor_view out, tensor_view in, const norm_weights& by, stream& on) = 0;
 
   /// out = in * w^T + bias, or out += in * w^T + bias with `accumulate` (the residual).
-  /// in: w.input_type() [rows, w.cols()]; out: f32 [rows, w.rows()]; bias: f32 [1, w.rows()] or data == nullptr.
+  /// in: w.input_type() [rows, w.cols()]; out: f32 [rows, w.rows()]; bias: f32 [1, w.rows()] or data ==
+  /// nullptr.
   virtual void linear(tensor_view out, tensor_view in, const weight& w, tensor_view bias, bool accumulate,
                       stream& on) = 0;
 

@@ -16,10 +16,14 @@ constexpr std::size_t size_of(dtype type) noexcept {
 
 constexpr std::string_view name_of(dtype type) noexcept {
   switch (type) {
-    case dtype::f32: return "f32";
-    case dtype::f16: return "f16";
-    case dtype::bf16: return "bf16";
-    case dtype::i32: return "i32";
+    case dtype::f32:
+      return "f32";
+    case dtype::f16:
+      return "f16";
+    case dtype::bf16:
+      return "bf16";
+    case dtype::i32:
+      return "i32";
   }
   return "?";
 }

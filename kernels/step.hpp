@@ -10,7 +10,8 @@ namespace fastserve::kernels {
 inline constexpr std::int32_t kv_block_tokens = 16;
 
 /// The rows of a step that belong to one sequence: `rows` consecutive tokens at positions
-/// first_position, first_position + 1, ... whose KV lives in `blocks` (token p in blocks[p / kv_block_tokens]).
+/// first_position, first_position + 1, ... whose KV lives in `blocks` (token p in blocks[p /
+/// kv_block_tokens]).
 struct step_sequence {
   std::int32_t first_row = 0;
   std::int32_t rows = 0;

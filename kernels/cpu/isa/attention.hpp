@@ -1,0 +1,285 @@
+#pragma once
+
+// Online softmax (arXiv 2205.14135, algorithm 1) in chunks of chunk_tokens tokens. "Row" means one query head
+// of one query token. Every row sees the same order of operations in any tile: chunks are cut by absolute
+// position, tokens are added one by one, and a chunk in which a row sees nothing leaves its state as it was,
+// bit for bit. Tokens no row of the tile may see are never read: their memory may hold anything.
+
+#include "kernels/cpu/isa/math.hpp"
+
+namespace fastserve::kernels::cpu::FASTSERVE_ISA {
+namespace {
+
+constexpr float no_maximum = -1e30F;
+constexpr int block_vectors = block_tokens / lanes;  // score vectors of a block
+constexpr int chunk_blocks = chunk_tokens / block_tokens;
+constexpr int value_vectors = 2;  // of head_dim handled at once
+
+/// What the rows of one tile see: tokens [first[r], last[r]), all inside [low, high).
+struct visible_range {
+  int first[query_rows];
+  int last[query_rows];
+  int low;
+  int high;
+};
+
+/// scores[r][16] of one block. query: [head_dim][R].
+template <class E, int R>
+FASTSERVE_INLINE void score_block(float* scores, const float* query, const E* keys, int head_dim) {
+  f32v acc[R][block_vectors];
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < block_vectors; ++v) acc[r][v] = zero();
+  }
+  for (int d = 0; d < head_dim; ++d) {
+    f32v key[block_vectors];
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < block_vectors; ++v) key[v] = load(keys + d * block_tokens + v * lanes);
+    FASTSERVE_UNROLL(8)
+    for (int r = 0; r < R; ++r) {
+      const f32v q = set1(query[d * R + r]);
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < block_vectors; ++v) acc[r][v] = fma(q, key[v], acc[r][v]);
+    }
+  }
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < block_vectors; ++v) store(scores + r * chunk_tokens + v * lanes, acc[r][v]);
+  }
+}
+
+/// sums[r][d] = sums[r][d] * factor[r] + the chunk's weights by values, D vectors of d; `n` elements of the
+/// last.
+template <class E, int R, int D>
+FASTSERVE_INLINE void add_values(float* sums, int stride, const float* factor, const float* weights,
+                                 const E* const* values, int head_dim, int from, int to, int n) {
+  f32v acc[R][D];
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < D; ++v) acc[r][v] = load(sums + r * stride + v * lanes) * set1(factor[r]);
+  }
+  for (int t = from; t < to;) {
+    const int end = t / block_tokens * block_tokens + block_tokens;
+    const E* row = values[t / block_tokens] + (t % block_tokens) * head_dim;
+    for (const int stop = end < to ? end : to; t < stop; ++t, row += head_dim) {
+      f32v value[D];
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < D; ++v) {
+        value[v] = v + 1 < D || n == lanes ? load(row + v * lanes) : load_n(row + v * lanes, n);
+      }
+      FASTSERVE_UNROLL(8)
+      for (int r = 0; r < R; ++r) {
+        const f32v weight = set1(weights[r * chunk_tokens + t]);
+        FASTSERVE_UNROLL(4)
+        for (int v = 0; v < D; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
+      }
+    }
+  }
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < D; ++v) store(sums + r * stride + v * lanes, acc[r][v]);
+  }
+}
+
+/// Turns one row's 64 scores into weights against the new maximum, which it returns; `total` is their sum.
+FASTSERVE_INLINE float to_weights(float* scores, float maximum_before, float& total) {
+  constexpr int vectors = chunk_tokens / lanes;
+  f32v best = load(scores);
+  for (int v = 1; v < vectors; ++v) best = max(best, load(scores + v * lanes));
+  const float highest = maximum(best);
+  const float now = highest > maximum_before ? highest : maximum_before;
+  f32v sums = zero();
+  for (int v = 0; v < vectors; ++v) {
+    const f32v w = exp(load(scores + v * lanes) - set1(now));
+    store(scores + v * lanes, w);
+    sums = sums + w;
+  }
+  total = sum(sums);
+  return now;
+}
+
+/// Brings one chunk into the states of R rows.
+template <class E, int R>
+void add_chunk(const attention_job& job, int chunk, const visible_range& seen, const float* query,
+               float* states) {
+  alignas(64) float scores[R * chunk_tokens];
+  const f32v hidden = set1(-__builtin_inff());
+  const int base = chunk * chunk_tokens;
+  const int from = seen.low > base ? seen.low - base : 0;
+  const int to = seen.high < base + chunk_tokens ? seen.high - base : chunk_tokens;
+  const int first_block = from / block_tokens;
+  const int last_block = (to + block_tokens - 1) / block_tokens;
+  const E* values[chunk_blocks] = {};
+  for (int b = 0; b < chunk_blocks; ++b) {
+    if (b < first_block || b >= last_block) {
+      for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < block_vectors; ++v) {
+          store(scores + r * chunk_tokens + b * block_tokens + v * lanes, hidden);
+        }
+      }
+      continue;
+    }
+    const std::int64_t block = job.blocks[chunk * chunk_blocks + b] * job.block_bytes;
+    values[b] = reinterpret_cast<const E*>(job.values + block);
+    score_block<E, R>(scores + b * block_tokens, query, reinterpret_cast<const E*>(job.keys + block),
+                      job.head_dim);
+    const int start = base + b * block_tokens;
+    for (int r = 0; r < R; ++r) {
+      if (seen.first[r] <= start && seen.last[r] >= start + block_tokens) continue;
+      for (int v = 0; v < block_vectors; ++v) {
+        float* at = scores + r * chunk_tokens + b * block_tokens + v * lanes;
+        int lo = seen.first[r] - start - v * lanes;
+        int hi = seen.last[r] - start - v * lanes;
+        lo = lo < 0 ? 0 : lo > lanes ? lanes : lo;
+        hi = hi < lo ? lo : hi > lanes ? lanes : hi;
+        store(at, keep(load(at), lo, hi, hidden));
+      }
+    }
+  }
+  const int width = padded_dim(job.head_dim);
+  const int stride = state_floats(job.head_dim);
+  alignas(64) float factor[16] = {};
+  float total[R];
+  for (int r = 0; r < R; ++r) {
+    float& best = states[r * stride + width];
+    const float before = best;
+    best = to_weights(scores + r * chunk_tokens, before, total[r]);
+    factor[r] = before - best;
+  }
+  for (int i = 0; i < R; i += lanes) store(factor + i, exp(load(factor + i)));
+  for (int r = 0; r < R; ++r) {
+    float& denominator = states[r * stride + width + 1];
+    denominator = denominator * factor[r] + total[r];
+  }
+  const E* at[chunk_blocks];
+  for (int d = 0; d < job.head_dim;) {
+    for (int b = 0; b < chunk_blocks; ++b) at[b] = values[b] == nullptr ? nullptr : values[b] + d;
+    const int left = job.head_dim - d;
+    if (left >= value_vectors * lanes) {
+      add_values<E, R, value_vectors>(states + d, stride, factor, scores, at, job.head_dim, from, to, lanes);
+      d += value_vectors * lanes;
+    } else {
+      const int n = left < lanes ? left : lanes;
+      add_values<E, R, 1>(states + d, stride, factor, scores, at, job.head_dim, from, to, n);
+      d += n;
+    }
+  }
+}
+
+/// Rows [row, row + R) of the job, chunk by chunk or just one: the caller orders the chunks.
+template <class E, int R>
+FASTSERVE_INLINE void attend_tile(const attention_job& job, int chunk, int row) {
+  visible_range seen;
+  seen.low = job.token_last;
+  seen.high = 0;
+  for (int r = 0; r < R; ++r) {
+    const int position = job.first_position + (row + r) / job.group;
+    int first = job.window > 0 && position + 1 > job.window ? position + 1 - job.window : 0;
+    int last = position + 1;
+    if (first < job.token_first) first = job.token_first;
+    if (last > job.token_last) last = job.token_last;
+    seen.first[r] = first;
+    seen.last[r] = last;
+    if (first < last) {
+      if (first < seen.low) seen.low = first;
+      if (last > seen.high) seen.high = last;
+    }
+  }
+  if (seen.low >= (chunk + 1) * chunk_tokens || seen.high <= chunk * chunk_tokens) return;
+  add_chunk<E, R>(job, chunk, seen, job.scratch + static_cast<std::int64_t>(row) * job.head_dim,
+                  job.states + static_cast<std::int64_t>(row) * state_floats(job.head_dim));
+}
+
+/// Scaled queries of R rows, interleaved: [head_dim][R].
+template <int R>
+void load_queries(const attention_job& job, int row) {
+  float* to = job.scratch + static_cast<std::int64_t>(row) * job.head_dim;
+  for (int r = 0; r < R; ++r) {
+    const float* from = job.query + (row + r) / job.group * job.query_stride +
+                        static_cast<std::int64_t>((row + r) % job.group) * job.head_dim;
+    for (int d = 0; d < job.head_dim; ++d) to[d * R + r] = from[d] * job.scale;
+  }
+}
+
+/// Calls each tile of the job's rows: as many of query_rows as fit, then halves.
+template <int R, class Tile>
+FASTSERVE_INLINE void for_tiles(int row, int rows, Tile tile) {
+  for (; row + R <= rows; row += R) tile.template operator()<R>(row);
+  if constexpr (R > 1) {
+    if (row < rows) for_tiles<R / 2>(row, rows, tile);
+  }
+}
+
+struct load_tile {
+  const attention_job& job;
+  template <int R>
+  FASTSERVE_INLINE void operator()(int row) const {
+    load_queries<R>(job, row);
+  }
+};
+
+template <class E>
+struct chunk_tile {
+  const attention_job& job;
+  int chunk;
+  template <int R>
+  FASTSERVE_INLINE void operator()(int row) const {
+    attend_tile<E, R>(job, chunk, row);
+  }
+};
+
+void clear_states(float* states, int count, int head_dim) {
+  const int stride = state_floats(head_dim);
+  const int width = padded_dim(head_dim);
+  for (int i = 0; i < count; ++i, states += stride) {
+    for (int d = 0; d < stride; d += lanes) store(states + d, zero());
+    states[width] = no_maximum;
+  }
+}
+
+template <class E>
+void attention(const attention_job& job) {
+  const int rows = job.rows * job.group;
+  clear_states(job.states, rows, job.head_dim);
+  for_tiles<query_rows>(0, rows, load_tile{job});
+  const int last_position = job.first_position + job.rows - 1;
+  int first = job.window > 0 && job.first_position + 1 > job.window ? job.first_position + 1 - job.window : 0;
+  if (first < job.token_first) first = job.token_first;
+  const int end = last_position + 1 < job.token_last ? last_position + 1 : job.token_last;
+  for (int chunk = first / chunk_tokens; chunk * chunk_tokens < end; ++chunk) {
+    for_tiles<query_rows>(0, rows, chunk_tile<E>{job, chunk});
+  }
+}
+
+/// into = into + from, two parts of one softmax over different tokens. A part without tokens changes nothing.
+void merge_states(float* into, const float* from, int count, int head_dim) {
+  const int width = padded_dim(head_dim);
+  const int stride = state_floats(head_dim);
+  for (int i = 0; i < count; ++i, into += stride, from += stride) {
+    const float best = into[width] > from[width] ? into[width] : from[width];
+    const f32v old_factor = exp(set1(into[width] - best));
+    const f32v new_factor = exp(set1(from[width] - best));
+    for (int d = 0; d < width; d += lanes) {
+      store(into + d, fma(load(from + d), new_factor, load(into + d) * old_factor));
+    }
+    into[width] = best;
+    into[width + 1] = from[width + 1] * new_factor[0] + into[width + 1] * old_factor[0];
+  }
+}
+
+template <class To>
+void finish_state(void* out, const float* state, int head_dim) {
+  const f32v factor = set1(1.0F / state[padded_dim(head_dim) + 1]);
+  auto* to = static_cast<To*>(out);
+  for (int d = 0; d < head_dim; d += lanes) {
+    const int n = head_dim - d < lanes ? head_dim - d : lanes;
+    store_n(to + d, load(state + d) * factor, n);
+  }
+}
+
+}  // namespace
+}  // namespace fastserve::kernels::cpu::FASTSERVE_ISA

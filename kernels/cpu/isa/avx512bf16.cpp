@@ -1,0 +1,13 @@
+#define FASTSERVE_ISA isa_avx512bf16
+#include "kernels/cpu/isa/simd_avx512.hpp"
+// The vectors above, then what is written in them.
+#include "kernels/cpu/isa/make_table.hpp"
+
+namespace fastserve::kernels::cpu {
+
+const kernel_table& avx512bf16_table() {
+  static constexpr kernel_table table = isa_avx512bf16::make_table("avx512bf16", "AVX-512 BF16");
+  return table;
+}
+
+}  // namespace fastserve::kernels::cpu

@@ -1,0 +1,107 @@
+#pragma once
+
+// Conversions, activations and rotation: every element on its own.
+
+#include "kernels/cpu/isa/math.hpp"
+
+namespace fastserve::kernels::cpu::FASTSERVE_ISA {
+namespace {
+
+template <class To, class From>
+void convert(void* out, const void* in, std::int64_t count) {
+  auto* to = static_cast<To*>(out);
+  const auto* from = static_cast<const From*>(in);
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
+  if (i < count) store_n(to + i, load_n(from + i, static_cast<int>(count - i)), static_cast<int>(count - i));
+}
+
+template <class From>
+void add_to_f32(void* out, const void* in, std::int64_t count) {
+  auto* to = static_cast<float*>(out);
+  const auto* from = static_cast<const From*>(in);
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(to + i, load(to + i) + load(from + i));
+  if (i < count) {
+    const int n = static_cast<int>(count - i);
+    store_n(to + i, load_n(to + i, n) + load_n(from + i, n), n);
+  }
+}
+
+template <gate F>
+FASTSERVE_INLINE f32v apply(f32v x) {
+  if constexpr (F == gate_silu) return silu(x);
+  if constexpr (F == gate_gelu) return gelu(x);
+  if constexpr (F == gate_gelu_tanh) return gelu_tanh(x);
+  return max(x, zero());
+}
+
+template <gate F, class To>
+void activate_as(To* to, const float* in, const float* up, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const f32v y = apply<F>(load(in + i));
+    store(to + i, up == nullptr ? y : y * load(up + i));
+  }
+  if (i < count) {
+    const int n = static_cast<int>(count - i);
+    const f32v y = apply<F>(load_n(in + i, n));
+    store_n(to + i, up == nullptr ? y : y * load_n(up + i, n), n);
+  }
+}
+
+template <class To>
+void activate(void* out, const float* in, const float* up, gate f, std::int64_t count) {
+  auto* to = static_cast<To*>(out);
+  switch (f) {
+    case gate_silu:
+      return activate_as<gate_silu>(to, in, up, count);
+    case gate_gelu:
+      return activate_as<gate_gelu>(to, in, up, count);
+    case gate_gelu_tanh:
+      return activate_as<gate_gelu_tanh>(to, in, up, count);
+    case gate_relu:
+      return activate_as<gate_relu>(to, in, up, count);
+  }
+}
+
+/// Pairs (i, i + pairs).
+void rotate_half(float* head, const float* cosine, const float* sine, int pairs) {
+  float* second = head + pairs;
+  for (int i = 0; i < pairs; i += lanes) {
+    const int n = pairs - i < lanes ? pairs - i : lanes;
+    const f32v c = load_n(cosine + i, n);
+    const f32v s = load_n(sine + i, n);
+    const f32v x = load_n(head + i, n);
+    const f32v y = load_n(second + i, n);
+    store_n(head + i, x * c - y * s, n);
+    store_n(second + i, y * c + x * s, n);
+  }
+}
+
+/// Pairs (2i, 2i + 1).
+void rotate_interleaved(float* head, const float* cosine, const float* sine, int pairs) {
+  for (int i = 0; i < pairs; ++i) {
+    const float x = head[2 * i];
+    const float y = head[2 * i + 1];
+    head[2 * i] = x * cosine[i] - y * sine[i];
+    head[2 * i + 1] = y * cosine[i] + x * sine[i];
+  }
+}
+
+/// Keys lie [head_dim][16 tokens], so that 16 scores grow in one vector; values lie [16 tokens][head_dim].
+template <class To>
+void store_kv(void* keys, void* values, const float* key, const float* value, int slot, int head_dim) {
+  auto* to = static_cast<To*>(keys) + slot;
+  auto* row = static_cast<To*>(values) + static_cast<std::int64_t>(slot) * head_dim;
+  for (int d = 0; d < head_dim; d += lanes) {
+    const int n = head_dim - d < lanes ? head_dim - d : lanes;
+    To rounded[lanes];
+    store(rounded, load_n(key + d, n));
+    for (int i = 0; i < n; ++i) to[(d + i) * block_tokens] = rounded[i];
+    store_n(row + d, load_n(value + d, n), n);
+  }
+}
+
+}  // namespace
+}  // namespace fastserve::kernels::cpu::FASTSERVE_ISA

@@ -1,0 +1,217 @@
+#pragma once
+
+// out = in * w^T. One output element is one chain of multiply-adds over k in rising order, kept in f32; where
+// k is cut into blocks the chain rests in memory and goes on. Tiles of any number of rows therefore give
+// equal bits.
+//
+// Weights: [panel][units][panel columns], a unit being one element, or two bf16 for has_dot. The rows' layout
+// is told at line_units in table.hpp. Of a job with several tiles, one k block of one panel stays in L1 while
+// all tiles pass over it; the rows' k block stays in L2 for a few panels.
+
+namespace fastserve::kernels::cpu::FASTSERVE_ISA {
+namespace {
+
+constexpr int panel_columns = tile_vectors * lanes;
+constexpr std::int64_t block_units = 256;
+constexpr int block_rows = 32 * tile_rows;
+constexpr int block_panels = 4;
+constexpr std::int64_t partial_floats = static_cast<std::int64_t>(block_rows) * panel_columns * block_panels;
+
+struct plain_f32 {
+  using element = float;
+};
+struct plain_f16 {
+  using element = f16;
+};
+struct plain_bf16 {
+  using element = bf16;
+};
+struct pairs_bf16 {
+  using element = float;  // as wide as a pair
+};
+template <bool Dot>
+struct bf16_choice {
+  using type = plain_bf16;
+};
+template <>
+struct bf16_choice<true> {
+  using type = pairs_bf16;
+};
+using bf16_weights = bf16_choice<has_dot>::type;
+
+template <class W>
+FASTSERVE_INLINE f32v multiply_add(f32v a, f32v b, f32v sums) {
+  return fma(a, b, sums);
+}
+template <>
+FASTSERVE_INLINE f32v multiply_add<pairs_bf16>(f32v a, f32v b, f32v sums) {
+  return dot2(a, b, sums);
+}
+
+/// What a tile needs besides its rows.
+struct tile_job {
+  const float* input;   // lines of this tile from this k block on
+  const char* weights;  // this panel from this k block on
+  std::int64_t units;
+  float* sums;        // running sums of tile and panel, [rows][panel_columns]
+  bool resume;        // start from `sums`
+  bool finish;        // write to `out` and not to `sums`
+  const char* ahead;  // memory wanted next: lines_ahead lines of it to be fetched for each line of input
+  std::int64_t lines_ahead;
+  float* out;  // first row, first column of the panel
+  std::int64_t out_stride;
+  const float* bias;  // of the panel, or null
+  int columns;        // of the panel that exist
+  bool accumulate;
+};
+
+template <class W, int M>
+FASTSERVE_INLINE void multiply_unit(f32v (&acc)[M][tile_vectors], const float* rows,
+                                    const typename W::element* weights) {
+  f32v b[tile_vectors];
+  FASTSERVE_UNROLL(4)
+  for (int v = 0; v < tile_vectors; ++v) b[v] = load(weights + v * lanes);
+  FASTSERVE_UNROLL(16)
+  for (int i = 0; i < M; ++i) {
+    const f32v a = set1(rows[i * line_units]);
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < tile_vectors; ++v) acc[i][v] = multiply_add<W>(a, b[v], acc[i][v]);
+  }
+}
+
+template <class W, int M>
+void multiply_tile(const tile_job& job) {
+  constexpr int row_bytes = panel_columns * static_cast<int>(sizeof(typename W::element));
+  f32v acc[M][tile_vectors];
+  FASTSERVE_UNROLL(16)
+  for (int i = 0; i < M; ++i) {
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < tile_vectors; ++v) {
+      acc[i][v] = job.resume ? load(job.sums + i * panel_columns + v * lanes) : zero();
+    }
+  }
+  const auto* weights = reinterpret_cast<const typename W::element*>(job.weights);
+  const float* input = job.input;
+  const char* ahead = job.ahead;
+  const std::int64_t lines_ahead = job.lines_ahead;
+  std::int64_t left = job.units;
+  for (; left >= line_units; left -= line_units) {
+    for (std::int64_t i = 0; i < lines_ahead; ++i) prefetch_l2(ahead + i * 64);
+    ahead += lines_ahead * 64;
+    FASTSERVE_UNROLL(2)
+    for (int u = 0; u < line_units; ++u) {
+      if constexpr (M <= 4) {  // few rows: memory is the limit; this stream is its own future
+        for (int p = 0; p < row_bytes; p += 64)
+          prefetch_l1(reinterpret_cast<const char*>(weights) + 4096 + p);
+      }
+      multiply_unit<W, M>(acc, input + u, weights);
+      weights += panel_columns;
+    }
+    input += M * line_units;
+  }
+  for (int u = 0; u < static_cast<int>(left); ++u) {
+    multiply_unit<W, M>(acc, input + u, weights);
+    weights += panel_columns;
+  }
+  if (!job.finish) {
+    FASTSERVE_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < tile_vectors; ++v) store(job.sums + i * panel_columns + v * lanes, acc[i][v]);
+    }
+    return;
+  }
+  FASTSERVE_UNROLL(4)
+  for (int v = 0; v < tile_vectors; ++v) {
+    int n = job.columns - v * lanes;
+    n = n < 0 ? 0 : n < lanes ? n : lanes;
+    const f32v bias = job.bias == nullptr ? zero() : load_n(job.bias + v * lanes, n);
+    FASTSERVE_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      float* to = job.out + i * job.out_stride + v * lanes;
+      f32v y = acc[i][v];
+      if (job.bias != nullptr) y = y + bias;
+      if (job.accumulate) y = load_n(to, n) + y;
+      store_n(to, y, n);
+    }
+  }
+}
+
+template <class W, int M = tile_rows>
+FASTSERVE_INLINE void multiply_rows(int rows, const tile_job& job) {
+  if (rows == M) return multiply_tile<W, M>(job);
+  if constexpr (M > 1) multiply_rows<W, M - 1>(rows, job);
+}
+
+template <class W>
+void gemm(const gemm_job& job) {
+  constexpr std::int64_t unit_bytes = panel_columns * static_cast<std::int64_t>(sizeof(typename W::element));
+  const std::int64_t padded = (job.units + line_units - 1) / line_units * line_units;
+  const std::int64_t tiles = job.tile_last - job.tile_first;
+  const std::int64_t panels = job.panel_last - job.panel_first;
+  const std::int64_t first_row = tile_begin(job.rows, job.tiles, job.tile_first);
+  const std::int64_t job_rows = tile_begin(job.rows, job.tiles, job.tile_last) - first_row;
+  // A single tile keeps its sums in registers all along k.
+  const std::int64_t step =
+      tiles == 1 || job.units <= block_units ? (job.units > 0 ? job.units : 1) : block_units;
+  const std::int64_t steps = (job.units + step - 1) / step;
+  for (std::int64_t s = 0; s < steps; ++s) {
+    const std::int64_t from = s * step;
+    const std::int64_t units = job.units - from < step ? job.units - from : step;
+    for (std::int64_t p = 0; p < panels; ++p) {
+      const std::int64_t panel = job.panel_first + p;
+      tile_job tile{};
+      tile.weights = static_cast<const char*>(job.weights) + (panel * job.units + from) * unit_bytes;
+      tile.units = units;
+      tile.resume = s > 0;
+      tile.finish = s + 1 == steps;
+      tile.out_stride = job.out_stride;
+      tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
+      const std::int64_t columns = job.columns - panel * panel_columns;
+      tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
+      tile.accumulate = job.accumulate;
+      // The block that comes after this one, fetched in equal parts by the tiles.
+      const bool last_panel = p + 1 == panels;
+      const std::int64_t next_panel = last_panel ? job.panel_first : panel + 1;
+      const std::int64_t next_from = last_panel ? from + step : from;
+      const bool fetch = tiles > 1 && next_from < job.units;
+      const char* next =
+          static_cast<const char*>(job.weights) + (next_panel * job.units + next_from) * unit_bytes;
+      const std::int64_t lines_a_tile = (step * unit_bytes / 64 + tiles - 1) / tiles;
+      const std::int64_t groups = units / line_units > 0 ? units / line_units : 1;
+      tile.lines_ahead = fetch ? (lines_a_tile + groups - 1) / groups : 0;
+      for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
+        const std::int64_t row = tile_begin(job.rows, job.tiles, t);
+        const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
+        tile.input = job.input + row * padded + from * rows;
+        tile.sums = job.partials + (p * job_rows + row - first_row) * panel_columns;
+        tile.ahead = next + (t - job.tile_first) * lines_a_tile * 64;
+        tile.out = job.out + row * job.out_stride + panel * panel_columns;
+        multiply_rows<W>(rows, tile);
+      }
+    }
+  }
+}
+
+void pack_rows(float* out, const void* in, std::int64_t stride_bytes, std::int64_t row_bytes, int rows,
+               std::int64_t line_first, std::int64_t line_last) {
+  constexpr std::int64_t line_bytes = line_units * 4;
+  for (std::int64_t line = line_first; line < line_last; ++line) {
+    for (int r = 0; r < rows; ++r) {
+      float* to = out + (line * rows + r) * line_units;
+      const char* from = static_cast<const char*>(in) + r * stride_bytes + line * line_bytes;
+      const std::int64_t left = row_bytes - line * line_bytes;
+      if (left >= line_bytes) {
+        for (int i = 0; i < line_units; i += lanes)
+          store(to + i, load(reinterpret_cast<const float*>(from) + i));
+      } else {
+        float padded[line_units] = {};
+        if (left > 0) __builtin_memcpy(padded, from, static_cast<unsigned long>(left));
+        for (int i = 0; i < line_units; i += lanes) store(to + i, load(padded + i));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fastserve::kernels::cpu::FASTSERVE_ISA

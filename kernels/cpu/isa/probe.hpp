@@ -1,0 +1,49 @@
+#pragma once
+
+// What kernels/limits.hpp measures: the same instructions that the kernels use, without their bookkeeping.
+
+#include "kernels/cpu/isa/gemm.hpp"
+
+namespace fastserve::kernels::cpu::FASTSERVE_ISA {
+namespace {
+
+float read_memory(const void* data, std::int64_t bytes) {
+  const auto* p = static_cast<const float*>(data);
+  f32v part[4] = {zero(), zero(), zero(), zero()};
+  const std::int64_t count = bytes / 4;
+  for (std::int64_t i = 0; i + 4 * lanes <= count; i += 4 * lanes) {
+    prefetch_l1(p + i + 2048);
+    for (int k = 0; k < 4; ++k) part[k] = max(part[k], load(p + i + k * lanes));
+  }
+  return sum((part[0] + part[1]) + (part[2] + part[3]));
+}
+
+/// Independent chains as many as the product's largest tile has. Two operations a lane and instruction.
+template <class W>
+double multiply(std::int64_t rounds) {
+  constexpr int chains = tile_rows * tile_vectors;
+  f32v acc[chains];
+  f32v a = set1(1.0F);
+  f32v b = set1(1e-9F);
+  for (int i = 0; i < chains; ++i) acc[i] = zero();
+  for (std::int64_t n = 0; n < rounds; ++n) {
+    __asm__ volatile("" : "+x"(a), "+x"(b));
+    FASTSERVE_UNROLL(32)
+    for (int i = 0; i < chains; ++i) acc[i] = multiply_add<W>(a, b, acc[i]);
+  }
+  f32v total = zero();
+  for (int i = 0; i < chains; ++i) total = total + acc[i];
+  volatile float keep_alive = sum(total);
+  (void)keep_alive;
+  return static_cast<double>(rounds) * chains * lanes * 2.0;
+}
+
+double multiply_f32(std::int64_t rounds) { return multiply<plain_f32>(rounds); }
+
+double multiply_bf16(std::int64_t rounds) {
+  if constexpr (has_dot) return 2.0 * multiply<pairs_bf16>(rounds);
+  return multiply<plain_f32>(rounds);
+}
+
+}  // namespace
+}  // namespace fastserve::kernels::cpu::FASTSERVE_ISA

@@ -1,0 +1,111 @@
+#include <algorithm>
+#include <atomic>
+
+#include "kernels/cpu/backend.hpp"
+
+namespace fastserve::kernels::cpu {
+namespace {
+
+constexpr std::int64_t parallel_bytes = std::int64_t{128}
+                                        << 10;  // of weights: about the cost of waking a team
+constexpr std::int64_t parallel_products = std::int64_t{1} << 20;
+constexpr std::int64_t stream_bytes = std::int64_t{256} << 10;  // weights of one job of a single tile
+
+std::int64_t parts(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
+
+/// A product cut into jobs: a few panels by a block of tiles each. Threads take jobs as they come, so that a
+/// core which something else needs too delays nobody; results do not depend on who computes what.
+struct job_grid {
+  std::int64_t tiles;
+  std::int64_t tile_blocks;
+  std::int64_t panels;
+  std::int64_t job_panels;
+  std::int64_t count() const { return tile_blocks * parts(panels, job_panels); }
+};
+
+job_grid cut(const packed_weight& w, std::int64_t rows, const gemm_shape& shape, int threads) {
+  job_grid grid{};
+  grid.tiles = parts(rows, shape.tile_rows);
+  grid.panels = w.panels();
+  grid.tile_blocks = parts(grid.tiles, shape.block_rows / shape.tile_rows);
+  if (grid.tiles == 1) {
+    const auto panel_bytes = static_cast<std::int64_t>(w.panel_bytes());
+    grid.job_panels = std::max<std::int64_t>(stream_bytes / std::max<std::int64_t>(panel_bytes, 1), 1);
+  } else {
+    grid.job_panels = shape.block_panels;
+  }
+  // Enough jobs that the threads end together.
+  while (grid.job_panels > 1 && grid.count() < 8 * threads) grid.job_panels /= 2;
+  return grid;
+}
+
+}  // namespace
+
+void cpu_backend::linear(tensor_view out, tensor_view in, const weight& by, tensor_view bias, bool accumulate,
+                         stream&) {
+  assert(dynamic_cast<const packed_weight*>(&by) != nullptr);
+  const auto& w = static_cast<const packed_weight&>(by);
+  assert(in.type == w.input_type() && in.cols == w.cols());
+  assert(out.type == dtype::f32 && out.rows == in.rows && out.cols == w.rows());
+  assert(bias.data == nullptr || (bias.type == dtype::f32 && bias.rows * bias.cols == w.rows()));
+  if (in.rows == 0) return;
+
+  const auto element_bytes = static_cast<std::int64_t>(size_of(in.type));
+  const std::int64_t lines = parts(w.units(), line_units);
+  const std::int64_t row_bytes = in.cols * element_bytes;
+  const std::int64_t stride_bytes = in.stride * element_bytes;
+  // One row, all of it whole units, is packed as it is.
+  const bool in_place =
+      in.rows == 1 && row_bytes % 4 == 0 && reinterpret_cast<std::uintptr_t>(in.data) % 4 == 0;
+  float* packed = in_place ? static_cast<float*>(in.data)
+                           : packed_rows_.floats(static_cast<std::size_t>(in.rows * lines * line_units));
+  const auto& shape = table_.gemm_tiles;
+  float* partials = partials_.floats(static_cast<std::size_t>(shape.partial_floats * team_.size()));
+  const auto grid = cut(w, in.rows, shape, team_.size());
+  const auto kernel = table_.gemm[static_cast<int>(w.type())];
+
+  const auto bytes = static_cast<std::int64_t>(w.bytes());
+  const bool worthwhile = bytes >= parallel_bytes || in.rows * w.rows() * w.cols() >= parallel_products;
+  std::atomic<std::int64_t> next{0};
+  team_.run(worthwhile, [&](int thread, int threads) {
+    if (!in_place) {
+      const auto pack = [&](std::int64_t tile, std::int64_t line_first, std::int64_t line_last) {
+        const std::int64_t row = tile_begin(in.rows, grid.tiles, tile);
+        const int rows = static_cast<int>(tile_begin(in.rows, grid.tiles, tile + 1) - row);
+        table_.pack_rows(packed + row * lines * line_units,
+                         static_cast<const char*>(in.data) + row * stride_bytes, stride_bytes, row_bytes,
+                         rows, line_first, line_last);
+      };
+      if (grid.tiles == 1) {
+        const share mine{lines, thread, threads};
+        pack(0, mine.first, mine.last);
+      } else {
+        const share mine{grid.tiles, thread, threads};
+        for (std::int64_t t = mine.first; t < mine.last; ++t) pack(t, 0, lines);
+      }
+      if (threads > 1) thread_team::barrier();
+    }
+    gemm_job job;
+    job.input = packed;
+    job.weights = w.data();
+    job.out = static_cast<float*>(out.data);
+    job.bias = static_cast<const float*>(bias.data);
+    job.partials = partials + thread * shape.partial_floats;
+    job.out_stride = out.stride;
+    job.rows = in.rows;
+    job.tiles = grid.tiles;
+    job.columns = w.rows();
+    job.units = w.units();
+    job.accumulate = accumulate;
+    for (std::int64_t j; (j = next.fetch_add(1, std::memory_order_relaxed)) < grid.count();) {
+      const std::int64_t block = j % grid.tile_blocks;
+      job.tile_first = tile_begin(grid.tiles, grid.tile_blocks, block);
+      job.tile_last = tile_begin(grid.tiles, grid.tile_blocks, block + 1);
+      job.panel_first = j / grid.tile_blocks * grid.job_panels;
+      job.panel_last = std::min(job.panel_first + grid.job_panels, grid.panels);
+      kernel(job);
+    }
+  });
+}
+
+}  // namespace fastserve::kernels::cpu

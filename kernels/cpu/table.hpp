@@ -1,0 +1,131 @@
+#pragma once
+
+#include <cstdint>
+
+// The border between code compiled for one instruction set (isa/) and the rest, compiled with baseline flags.
+// Only plain data and function pointers cross it: an inline function of a shared header, compiled with
+// AVX-512 and merged by the linker into baseline code, would crash older processors.
+
+namespace fastserve::kernels::cpu {
+
+/// Index of an element type in the tables below; equals kernels::dtype.
+enum element : std::uint8_t { element_f32 = 0, element_f16 = 1, element_bf16 = 2 };
+inline constexpr int elements = 3;
+
+/// Activation rows are packed by tiles of rows in lines of this many units, so that the rows of one tile lie
+/// side by side: [tile][units / 16][rows of the tile][16]. A unit is one f32, or two bf16 where bf16 is
+/// multiplied as such.
+inline constexpr int line_units = 16;
+
+/// Tokens that one KV block holds (kernels/step.hpp).
+inline constexpr int block_tokens = 16;
+
+/// Tokens between two rescalings of online softmax: aligned in absolute position, hence the same in any
+/// chunking.
+inline constexpr int chunk_tokens = 64;
+
+/// First row of tile `i`, where `rows` rows are dealt evenly to `tiles` tiles.
+constexpr std::int64_t tile_begin(std::int64_t rows, std::int64_t tiles, std::int64_t i) {
+  return rows * i / tiles;
+}
+
+/// One thread's part of out = in * w^T: tiles [tile_first, tile_last) by panels [panel_first, panel_last).
+struct gemm_job {
+  const float* input = nullptr;   ///< packed rows, all tiles
+  const void* weights = nullptr;  ///< packed panels, all
+  float* out = nullptr;           ///< [rows, columns]
+  const float* bias = nullptr;    ///< [columns] or null
+  float* partials = nullptr;      ///< gemm_shape::partial_floats of this thread's own
+  std::int64_t out_stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t tiles = 0;
+  std::int64_t columns = 0;
+  std::int64_t units = 0;
+  std::int64_t tile_first = 0, tile_last = 0;
+  std::int64_t panel_first = 0, panel_last = 0;
+  bool accumulate = false;  ///< add to `out`
+};
+
+/// Tile sizes of an instruction set.
+struct gemm_shape {
+  int panel_columns = 0;  ///< output features of one panel
+  int tile_rows = 0;      ///< most rows of one tile
+  int block_rows = 0;     ///< most rows of one job
+  int block_panels = 0;   ///< most panels of one job of several tiles
+  std::int64_t partial_floats = 0;
+};
+
+/// Attention of some query rows of one sequence over the keys of one KV head in [token_first, token_last).
+struct attention_job {
+  const float* query = nullptr;  ///< first row, first head of the KV head's group
+  std::int64_t query_stride = 0;
+  int rows = 0;
+  int group = 0;  ///< query heads to this KV head
+  int head_dim = 0;
+  int first_position = 0;  ///< of the first row
+  int window = 0;
+  float scale = 1.0F;
+  const char* keys = nullptr;    ///< this layer's and KV head's keys in block 0: [head_dim][16]
+  const char* values = nullptr;  ///< likewise, [16][head_dim]
+  std::int64_t block_bytes = 0;  ///< from one block to the next
+  const std::int32_t* blocks = nullptr;
+  int token_first = 0;  ///< a multiple of chunk_tokens
+  int token_last = 0;
+  float* states = nullptr;   ///< [rows * group] records of state_floats()
+  float* scratch = nullptr;  ///< rows * group * head_dim floats
+};
+
+/// An online softmax in flight: head_dim sums padded to a multiple of 16, then maximum, then denominator.
+constexpr int padded_dim(int head_dim) { return (head_dim + 15) / 16 * 16; }
+constexpr int state_floats(int head_dim) { return padded_dim(head_dim) + 16; }
+
+enum gate : std::uint8_t { gate_silu = 0, gate_gelu = 1, gate_gelu_tanh = 2, gate_relu = 3 };
+inline constexpr int gates = 4;
+
+/// Everything an instruction set offers: functions of one thread. Arrays are indexed by `element`.
+struct kernel_table {
+  const char* name = nullptr;
+  const char* title = nullptr;
+  bool bf16_products = false;  ///< bf16 weights take bf16 input (two bf16 to a unit)
+  gemm_shape gemm_tiles;
+
+  using convert_fn = void (*)(void* out, const void* in, std::int64_t count);
+  convert_fn convert[elements][elements];  ///< [to][from]; to nearest even
+  convert_fn add_to_f32[elements];         ///< out += in
+
+  /// Lines [line_first, line_last) of one tile of rows, `row_bytes` long; the rest of the last line is zero.
+  void (*pack_rows)(float* out, const void* in, std::int64_t stride_bytes, std::int64_t row_bytes, int rows,
+                    std::int64_t line_first, std::int64_t line_last);
+  void (*gemm[elements])(const gemm_job& job);  ///< by weight type
+
+  /// One row. `bias` may be null.
+  void (*rms_norm[elements])(void* out, const float* in, const float* gain, float epsilon, std::int64_t cols);
+  void (*layer_norm[elements])(void* out, const float* in, const float* gain, const float* bias,
+                               float epsilon, std::int64_t cols);
+  /// out = f(in), times `up` unless that is null. By output type.
+  void (*activate[elements])(void* out, const float* in, const float* up, gate f, std::int64_t count);
+
+  void (*rotate_half)(float* head, const float* cosine, const float* sine, int pairs);
+  void (*rotate_interleaved)(float* head, const float* cosine, const float* sine, int pairs);
+  /// One token of one KV head into slot `slot` of a block.
+  void (*store_kv[elements])(void* keys, void* values, const float* key, const float* value, int slot,
+                             int head_dim);
+
+  void (*attention[elements])(const attention_job& job);  ///< by KV type; starts from empty states
+  void (*clear_states)(float* states, int count, int head_dim);
+  void (*merge_states)(float* into, const float* from, int count, int head_dim);
+  void (*finish_state[elements])(void* out, const float* state, int head_dim);  ///< by output type
+
+  /// Probes for kernels/limits.hpp: a sum over memory; multiply-adds from registers (returns how many were
+  /// done).
+  float (*read_memory)(const void* data, std::int64_t bytes);
+  double (*multiply_f32)(std::int64_t rounds);
+  double (*multiply_bf16)(std::int64_t rounds);
+};
+
+const kernel_table& portable_table();
+const kernel_table& avx2_table();
+const kernel_table& avx512_table();
+const kernel_table& avx512bf16_table();
+
+}  // namespace fastserve::kernels::cpu

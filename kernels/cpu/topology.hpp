@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace fastserve::kernels::cpu {
+
+/// Processors that the launcher granted to this process: its affinity mask, cut to the CPU quota of its
+/// control group (v1 or v2, rounded up). At least 1.
+int granted_cpus();
+
+/// Bytes left under the memory limit of this process's control group; a huge number without a limit.
+std::size_t group_memory_left();
+
+/// The same from given files, for tests: `root` stands for "/", and holds proc/self/cgroup and sys/fs/cgroup.
+/// Quota in processors; 0 without one.
+double group_cpu_quota(const std::string& root);
+std::size_t group_memory_left(const std::string& root);
+
+}  // namespace fastserve::kernels::cpu

@@ -1,0 +1,67 @@
+#include "kernels/limits.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "kernels/cpu/dispatch.hpp"
+#include "kernels/cpu/memory.hpp"
+#include "kernels/cpu/team.hpp"
+
+namespace fastserve::kernels {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+double seconds_since(clock::time_point start) {
+  return std::chrono::duration<double>(clock::now() - start).count();
+}
+
+constexpr double budget_s = 0.2;
+constexpr std::size_t probe_bytes = std::size_t{384} << 20;  // several times any last-level cache slice
+
+}  // namespace
+
+double measure_read_bandwidth(int threads) {
+  const auto& table = cpu::choose_table({});
+  const cpu::thread_team team{threads};
+  const auto memory = cpu::allocate_memory(probe_bytes);
+  auto* data = static_cast<char*>(memory.data());
+  const std::size_t part = probe_bytes / static_cast<std::size_t>(team.size()) / 64 * 64;
+  const auto of = [&](int thread) { return data + static_cast<std::size_t>(thread) * part; };
+  team.run(true, [&](int thread, int) { std::memset(of(thread), 0, part); });
+  double best = 0;
+  for (const auto start = clock::now(); best == 0 || seconds_since(start) < budget_s;) {
+    std::size_t read = 0;
+    const auto round = clock::now();
+    team.run(true, [&](int thread, int count) {
+      volatile float sink = table.read_memory(of(thread), static_cast<std::int64_t>(part));
+      (void)sink;
+      if (thread == 0) read = part * static_cast<std::size_t>(count);
+    });
+    best = std::max(best, static_cast<double>(read) / seconds_since(round));
+  }
+  return best;
+}
+
+double measure_peak_ops(dtype type, int threads, const std::string& isa) {
+  const auto& table = cpu::choose_table(isa);
+  const cpu::thread_team team{threads};
+  const auto probe = type == dtype::bf16 ? table.multiply_bf16 : table.multiply_f32;
+  std::int64_t rounds = 1 << 16;
+  double best = 0;
+  for (const auto start = clock::now(); best == 0 || seconds_since(start) < budget_s;) {
+    double ops = 0;
+    const auto round = clock::now();
+    team.run(true, [&](int thread, int count) {
+      const double mine = probe(rounds);
+      if (thread == 0) ops = mine * count;
+    });
+    const double took = seconds_since(round);
+    best = std::max(best, ops / took);
+    if (took < 0.01) rounds *= 2;
+  }
+  return best;
+}
+
+}  // namespace fastserve::kernels
