@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "kernels/backend.hpp"
+#include "model/architecture.hpp"
+#include "model/tensor_names.hpp"
+#include "model/weight_source.hpp"
+
+namespace fastserve::model {
+
+/// A projection on the device.
+struct linear_weights {
+  std::unique_ptr<kernels::weight> matrix;
+  kernels::tensor_view bias;  ///< f32 [1, rows], data == nullptr where there is none
+};
+
+/// One layer on the device.
+struct layer_weights {
+  kernels::norm_weights input_norm;
+  linear_weights qkv;  ///< queries over keys over values
+  std::optional<kernels::norm_weights> query_norm, key_norm;
+  linear_weights attention_output;
+  kernels::norm_weights post_attention_norm;
+  linear_weights up;  ///< gate over up when gated
+  linear_weights down;
+};
+
+/// Told as weights arrive: bytes of the model files done and to do, by the type that config.json states.
+using load_progress = std::function<void(std::size_t bytes_done, std::size_t bytes_total)>;
+
+/// All weights of a stage on one device. Members not in the range are null.
+class stage_weights {
+ public:
+  /// Checks names, types and shapes of all its tensors before it reads the first byte of data; asks for no
+  /// other tensor. The source must outlive the result: an embedding table may stay where it is. Throws
+  /// std::runtime_error with one line: file, tensor, found, expected.
+  stage_weights(const architecture& arch, weight_source& source, const stage_range& range,
+                kernels::dtype compute, kernels::backend& on, kernels::stream& stream,
+                const load_progress& progress);
+
+  std::unique_ptr<kernels::weight> token_embedding;
+  std::unique_ptr<kernels::weight> position_embedding;
+  std::vector<layer_weights> layers;
+  kernels::norm_weights final_norm;
+  std::unique_ptr<kernels::weight> head;
+
+  /// Bytes that stay in memory, embedding tables included.
+  std::size_t bytes() const;
+  /// Bytes that one step reads, whatever its number of rows: all but the embedding tables.
+  std::size_t step_bytes() const;
+
+ private:
+  friend class stage_loader;
+  std::vector<kernels::buffer> vectors_;  ///< norm gains and biases
+};
+
+}  // namespace fastserve::model

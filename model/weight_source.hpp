@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/backend.hpp"
+
+namespace fastserve::model {
+
+/// A tensor in host memory, owned by its source.
+struct host_tensor {
+  const void* data = nullptr;  ///< aligned to its element
+  kernels::dtype type = kernels::dtype::f32;
+  std::vector<std::int64_t> shape;
+  std::size_t bytes() const;
+};
+
+/// Where weights come from, by name. Used by one thread. Data stays valid for the source's life, except that
+/// after release() it may be read again only by way of tensor().
+class weight_source {
+ public:
+  weight_source() = default;
+  weight_source(const weight_source&) = delete;
+  weight_source& operator=(const weight_source&) = delete;
+  virtual ~weight_source() = default;
+
+  virtual bool has(std::string_view name) const = 0;
+  /// Throws std::runtime_error naming file and tensor when there is none or its dtype is not F32, F16 or
+  /// BF16.
+  virtual host_tensor tensor(std::string_view name) = 0;
+  /// The same without its data (data == nullptr): reads headers only.
+  virtual host_tensor describe(std::string_view name) = 0;
+  /// The file that holds, or should hold, the tensor: for errors.
+  virtual std::string where(std::string_view name) const = 0;
+  /// The tensor will be read soon / will not be read again soon. Unknown names are ignored.
+  virtual void prefetch(std::string_view name) = 0;
+  virtual void release(std::string_view name) = 0;
+};
+
+/// The tensor, which must have this shape. Throws std::runtime_error: file, tensor, found, expected.
+host_tensor read_tensor(weight_source& from, std::string_view name, const std::vector<std::int64_t>& shape);
+
+/// Throws as read_tensor() would, without reading data.
+void check_tensor(weight_source& from, std::string_view name, const std::vector<std::int64_t>& shape);
+
+/// A matrix of `rows` output and `cols` input features, stored transposed or not.
+kernels::host_matrix read_matrix(weight_source& from, std::string_view name, std::int64_t rows,
+                                 std::int64_t cols, bool transposed = false);
+
+/// A vector of `size` values, as f32.
+std::vector<float> read_vector(weight_source& from, std::string_view name, std::int64_t size);
+
+/// What the names of this source begin with: the family's prefix or nothing (GPT-2 and base models are
+/// published both ways). Throws std::runtime_error naming the tensor looked for.
+std::string resolve_prefix(const weight_source& from, std::string_view model_type);
+
+}  // namespace fastserve::model
