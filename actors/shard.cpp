@@ -98,7 +98,7 @@ std::optional<step_result> shard::run(const micro_batch& work) {
   try {
     if (!kv_) throw std::logic_error("a step came before the KV store");
     fill_layout(work);
-    const auto rows = static_cast<std::int64_t>(layout_.token_ids.size());
+    const auto rows = static_cast<std::int32_t>(layout_.token_ids.size());
     const mpi::tensor_key key{work.epoch, work.step};
 
     auto start = now_ns();
@@ -131,7 +131,7 @@ std::optional<step_result> shard::run(const micro_batch& work) {
 }
 
 void shard::draw(const micro_batch& work, step_result& out) {
-  const auto wanted = static_cast<std::int64_t>(layout_.sampled_rows.size());
+  const auto wanted = static_cast<std::int32_t>(layout_.sampled_rows.size());
   if (wanted == 0) return;
   const auto vocab = static_cast<std::size_t>(context_.architecture.vocab_size);
   const auto* logits =

@@ -1,0 +1,100 @@
+#include "actors/rank_host.hpp"
+
+#include <chrono>
+#include <utility>
+
+#include "actors/cache_manager.hpp"
+#include "actors/executor.hpp"
+#include "actors/node.hpp"
+#include "mpi/build_check.hpp"
+#include "mpi/mpi_tensor_channel.hpp"
+
+namespace fastserve::actors {
+
+namespace {
+
+// Node and bring-up requests are rare; what is frequent has threads of its own.
+constexpr std::size_t scheduler_threads = 1;
+
+// How long a rank waits at the end for the others to have nothing more to say.
+constexpr std::chrono::seconds stop_deadline{10};
+
+}  // namespace
+
+rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, context_{std::move(context)} {
+  mpi::require_same_build(env_, caf::id_block::fastserve::end, FASTSERVE_VERSION);
+  mpi::init_types<caf::id_block::fastserve_mpi, caf::id_block::fastserve>();
+  config_ = std::make_unique<caf::actor_system_config>();
+  mpi::register_messages<caf::id_block::fastserve_mpi, caf::id_block::fastserve>(*config_);
+  mpi::register_error<mpi::transport_error>(*config_);
+  mpi::set_scheduler(*config_, scheduler_threads);
+  system_ = std::make_unique<caf::actor_system>(*config_);
+
+  pump_ = std::make_unique<mpi::message_pump>(env_);
+  transport_ = std::make_unique<mpi::actor_transport>(*system_, *pump_);
+  context_.channel = std::make_unique<mpi::mpi_tensor_channel>(*pump_);
+  context_.leave = [this](int code) { leave(code); };
+  context_.report_progress = [this](const load_progress& p) { mpi::anon_send(observer_, p); };
+  pump_->start();
+
+  observer_ = resolve<observer_actor>(0, role::observer);
+  cache_ = mpi::spawn_detached<cache_actor, cache_manager_state>(*system_, context_);
+  executor_ = mpi::spawn_detached<executor_actor, executor_state>(*system_, context_, cache_);
+  node_ = mpi::spawn<node_actor, node_state>(*system_, context_, executor_, cache_);
+  publish(role::cache_manager, cache_);
+  publish(role::executor, executor_);
+  publish(role::node, node_);
+}
+
+rank_host::~rank_host() {
+  if (ended_) return;
+  leave(1);
+  wait();
+}
+
+std::vector<node_actor> rank_host::nodes() {
+  std::vector<node_actor> out;
+  for (int r = 0; r < env_.size(); ++r) out.push_back(resolve<node_actor>(r, role::node));
+  return out;
+}
+
+std::vector<executor_actor> rank_host::executors() {
+  std::vector<executor_actor> out;
+  for (int r = 0; r < env_.size(); ++r) out.push_back(resolve<executor_actor>(r, role::executor));
+  return out;
+}
+
+void rank_host::stop_all(int exit_code) {
+  for (const auto& node : nodes()) mpi::anon_send(node, stop_rank{exit_code});
+}
+
+void rank_host::leave(int exit_code) {
+  const std::lock_guard lock{mutex_};
+  if (!exit_code_) exit_code_ = exit_code;
+  left_.notify_all();
+}
+
+int rank_host::wait() {
+  std::unique_lock lock{mutex_};
+  left_.wait(lock, [this] { return exit_code_.has_value(); });
+  const int code = *exit_code_;
+  lock.unlock();
+  if (std::exchange(ended_, true)) return code;
+
+  // The pump first: what is on its way still finds its actors, and the leader's words reach every rank.
+  const auto stopped = pump_->stop(stop_deadline);
+  transport_->stop();
+  const auto shutdown = caf::exit_reason::user_shutdown;
+  caf::anon_send_exit(node_, shutdown);
+  caf::anon_send_exit(executor_, shutdown);
+  caf::anon_send_exit(cache_, shutdown);
+  node_ = nullptr;
+  executor_ = nullptr;
+  cache_ = nullptr;
+  observer_ = nullptr;
+  transport_.reset();
+  system_.reset();
+  return stopped.clean ? code : std::max(code, 1);
+}
+
+}  // namespace fastserve::actors

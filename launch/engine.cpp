@@ -1,0 +1,164 @@
+#include "launch/engine.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <stdexcept>
+
+#include "actors/scheduler.hpp"
+#include "kernels/cpu/topology.hpp"
+#include "model/random_source.hpp"
+#include "model/safetensors_source.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint32_t first_epoch = 1;
+
+// The processors that this process may run on, as text.
+std::string affinity() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return {};
+  std::string out;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) out += CPU_ISSET(cpu, &set) ? '1' : '0';
+  return out;
+}
+
+// Ranks of this host that may run on the very same processors.
+int ranks_on_these_cpus(mpi::environment& env) {
+  const auto mine = env.host() + " " + affinity();
+  const auto all = env.allgather(mine);
+  return static_cast<int>(std::count(all.begin(), all.end(), mine));
+}
+
+int choose_threads(const options& settings, mpi::environment& env) {
+  const auto sharing = ranks_on_these_cpus(env);
+  if (settings.engine.threads > 0) return settings.engine.threads;
+  return std::max(1, kernels::cpu::granted_cpus() / sharing);
+}
+
+bool has_tokenizer(const fs::path& folder) {
+  for (const auto* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "encoder.json", "vocab.txt"})
+    if (fs::exists(folder / name)) return true;
+  return false;
+}
+
+fs::path config_path(const options& settings) {
+  if (!settings.bench.random_weights.empty() && settings.what == command::bench)
+    return settings.bench.random_weights;
+  const fs::path folder{settings.model};
+  if (!fs::is_directory(folder)) throw std::runtime_error(folder.string() + ": no such model folder");
+  return folder / "config.json";
+}
+
+actors::rank_context make_context(const options& settings, mpi::environment& env, int threads) {
+  actors::rank_context context;
+  context.architecture = model::read_architecture(config_path(settings));
+  const auto& arch = context.architecture;
+  context.compute_type = settings.engine.dtype.value_or(arch.stored_type);
+  context.kv_type = settings.kv_cache.kv_dtype.value_or(context.compute_type);
+  context.local_ranks = static_cast<std::uint32_t>(env.local_size());
+  context.backend = kernels::make_cpu_backend(threads);
+  const auto info = context.backend->info();
+  context.profile = {env.rank(), env.host(), info.name, info.memory_bytes / context.local_ranks,
+                     info.threads};
+  if (!settings.bench.random_weights.empty() && settings.what == command::bench)
+    context.open_weights = [arch] { return std::make_unique<model::random_source>(arch, arch.stored_type); };
+  else
+    context.open_weights = [folder = fs::path{settings.model}] {
+      return std::make_unique<model::safetensors_source>(folder);
+    };
+  return context;
+}
+
+}  // namespace
+
+engine::engine(mpi::environment& env, const options& settings) : settings_{settings}, env_{env} {
+  const int threads = choose_threads(settings, env);
+  actors::rank_context context;
+  std::string error;
+  try {
+    context = make_context(settings, env, threads);
+    if (env.leader() && has_tokenizer(settings.model)) tokenizer_ = model::load_tokenizer(settings.model);
+  } catch (const std::exception& e) {
+    error = e.what();
+  }
+  if (const auto failure = env.agree(error)) throw std::runtime_error(failure->text);
+  host_ = std::make_unique<actors::rank_host>(env, std::move(context));
+}
+
+engine::~engine() = default;
+
+std::string engine::bring_up(std::function<void(const actors::load_progress&)> report) {
+  auto& sys = host_->system();
+  observer_ = mpi::spawn<actors::observer_actor, actors::observer_state>(sys, std::move(report));
+  host_->publish(actors::role::observer, observer_);
+
+  actors::engine_wishes wishes;
+  wishes.max_batch = settings_.scheduler.max_batch;
+  wishes.token_budget = settings_.scheduler.token_budget;
+  wishes.kv_tokens = settings_.kv_cache.kv_tokens;
+  wishes.max_context = settings_.engine.max_context;
+  layout_ = actors::bring_up(sys, host_->context(), host_->nodes(), host_->executors(), wishes, first_epoch);
+  if (!layout_.error.empty()) return layout_.error;
+
+  actors::scheduler_setup setup;
+  setup.epoch = first_epoch;
+  setup.limits = layout_.limits;
+  setup.pipeline = layout_.pipeline;
+  setup.tokenizer = tokenizer_;
+  setup.eos_ids = architecture().eos_ids;
+  setup.fail = [this](const std::string& why) {
+    if (on_failure) on_failure(why);
+  };
+  scheduler_ = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(sys, std::move(setup));
+  host_->publish(actors::role::scheduler, scheduler_);
+  return {};
+}
+
+actors::front_end_actor engine::spawn_front_end(actors::answer_sink& sink) {
+  front_ends_.push_back(mpi::spawn_detached<actors::front_end_actor, actors::front_end_state>(
+      host_->system(), scheduler_, sink));
+  return front_ends_.back();
+}
+
+actors::scheduler_stats engine::stats() {
+  actors::scheduler_stats out;
+  caf::scoped_actor self{host_->system()};
+  mpi::request(self.ptr(), scheduler_, std::chrono::seconds{5}, actors::stats_request{first_epoch})
+      .receive([&](const actors::scheduler_stats& s) { out = s; }, [](const caf::error&) {});
+  return out;
+}
+
+std::vector<actors::executor_stats> engine::executor_stats() {
+  std::vector<actors::executor_stats> out;
+  caf::scoped_actor self{host_->system()};
+  for (const auto& stage : layout_.pipeline)
+    mpi::request(self.ptr(), stage, std::chrono::seconds{30}, actors::executor_stats_request{first_epoch})
+        .receive([&](const actors::executor_stats& s) { out.push_back(s); },
+                 [&](const caf::error&) { out.emplace_back(); });
+  return out;
+}
+
+int engine::finish(int exit_code) {
+  const auto shutdown = caf::exit_reason::user_shutdown;
+  for (auto& f : front_ends_) caf::anon_send_exit(f, shutdown);
+  front_ends_.clear();
+  if (scheduler_) caf::anon_send_exit(scheduler_, shutdown);
+  if (observer_) caf::anon_send_exit(observer_, shutdown);
+  scheduler_ = nullptr;
+  observer_ = nullptr;
+  layout_.pipeline.clear();
+  host_->stop_all(exit_code);
+  return host_->wait();
+}
+
+int engine::follow() { return host_->wait(); }
+
+}  // namespace fastserve::launch

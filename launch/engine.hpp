@@ -1,0 +1,62 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "actors/bring_up.hpp"
+#include "actors/front_end.hpp"
+#include "actors/rank_host.hpp"
+#include "launch/options.hpp"
+#include "model/tokenizer/tokenizer.hpp"
+#include "mpi/environment.hpp"
+
+namespace fastserve::launch {
+
+/// A rank's part in the job, from options to a served model. Every rank makes one; the leader then brings the
+/// engine up and serves, the others follow.
+class engine {
+ public:
+  /// Collective. Throws std::runtime_error, on all ranks with the same text, when any of them cannot take
+  /// part.
+  engine(mpi::environment& env, const options& settings);
+  ~engine();
+
+  // -- leader ---------------------------------------------------------------
+
+  /// Loads the model over all ranks. `report` hears about loading from an actor's thread. Returns an empty
+  /// text, or why there is no engine.
+  std::string bring_up(std::function<void(const actors::load_progress&)> report);
+  const actors::engine_layout& layout() const { return layout_; }
+  const model::architecture& architecture() const { return host_->context().architecture; }
+  /// Null for a model without tokenizer files.
+  const model::tokenizer* tokenizer() const { return tokenizer_.get(); }
+  /// Valid after bring_up.
+  actors::front_end_actor spawn_front_end(actors::answer_sink& sink);
+  actors::scheduler_stats stats();
+  std::vector<actors::executor_stats> executor_stats();
+  /// Called, from an actor's thread, when the job cannot go on.
+  std::function<void(const std::string& why)> on_failure;
+  /// Ends the front end given and then all ranks; returns the exit code that this rank ends with.
+  int finish(int exit_code);
+
+  // -- the other ranks ------------------------------------------------------
+
+  /// Serves until the leader ends the job; returns the exit code.
+  int follow();
+
+  kernels::dtype compute_type() const { return host_->context().compute_type; }
+  int threads() const { return host_->context().profile.threads; }
+
+ private:
+  const options& settings_;
+  mpi::environment& env_;
+  std::unique_ptr<actors::rank_host> host_;
+  std::shared_ptr<const model::tokenizer> tokenizer_;
+  actors::engine_layout layout_;
+  actors::observer_actor observer_;
+  actors::scheduler_actor scheduler_;
+  std::vector<actors::front_end_actor> front_ends_;
+};
+
+}  // namespace fastserve::launch

@@ -1,0 +1,58 @@
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "launch/command_line.hpp"
+#include "launch/run.hpp"
+#include "mpi/environment.hpp"
+
+namespace {
+
+using namespace fastserve;
+
+int run(launch::options& settings) {
+  switch (settings.what) {
+    case launch::command::inspect:
+      return launch::run_inspect(settings);
+    case launch::command::version:
+      return launch::run_version();
+    case launch::command::console:
+    case launch::command::bench:
+      break;
+  }
+  mpi::environment env;
+  try {
+    return settings.what == launch::command::bench ? launch::run_bench(env, settings)
+                                                   : launch::run_console(env, settings);
+  } catch (const std::exception& e) {
+    // What reaches this place was agreed on by all ranks: one of them speaks.
+    if (env.leader()) std::fprintf(stderr, "fastserve: %s\n", e.what());
+    return 1;
+  }
+}
+
+// Help, versions and refusals are the same on every rank; one of them prints.
+bool speaks(const mpi::environment* env) { return env == nullptr || env->leader(); }
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto invocation = launch::read_command_line({argv + 1, argv + argc});
+  auto settings = invocation.settings;
+  using outcome = launch::invocation::outcome;
+  try {
+    const bool alone = settings.what == launch::command::inspect || settings.what == launch::command::version;
+    if (invocation.what == outcome::run && !alone) return run(settings);
+
+    std::unique_ptr<mpi::environment> env;
+    if (mpi::environment::launched()) env = std::make_unique<mpi::environment>();
+    if (!speaks(env.get())) return invocation.what == outcome::refuse ? invocation.exit_code : 0;
+    if (invocation.what == outcome::run) return run(settings);
+    std::fputs(invocation.text.c_str(), invocation.what == outcome::print ? stdout : stderr);
+    return invocation.exit_code;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "fastserve: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "launch/options.hpp"
+#include "mpi/environment.hpp"
+
+namespace fastserve::launch {
+
+// One function a command; each returns the exit code. Those that take an environment are collective and throw
+// std::runtime_error on all ranks alike, before anything is served.
+
+int run_console(mpi::environment& env, const options& settings);
+int run_bench(mpi::environment& env, const options& settings);
+int run_inspect(const options& settings);
+int run_version();
+
+}  // namespace fastserve::launch

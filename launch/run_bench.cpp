@@ -1,0 +1,214 @@
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <filesystem>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "kernels/limits.hpp"
+#include "launch/engine.hpp"
+#include "launch/run.hpp"
+#include "launch/startup.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+// Counts tokens and knows when each prompt had its first one.
+class stopwatch final : public actors::answer_sink {
+ public:
+  void start(int requests) {
+    const std::lock_guard lock{mutex_};
+    waiting_first_ = left_ = requests;
+    decoded_ = 0;
+    error_.clear();
+    begin_ = clock::now();
+  }
+  void on_token(const actors::answer_token& token) override {
+    const std::lock_guard lock{mutex_};
+    if (waiting_first_ == 0) ++decoded_;
+    if (seen_.insert(token.request).second && --waiting_first_ == 0) prefilled_ = clock::now();
+  }
+  void on_done(const actors::answer_done& done) override {
+    const std::lock_guard lock{mutex_};
+    if (!done.error.empty() && error_.empty()) error_ = done.error;
+    if (--left_ == 0) {
+      end_ = clock::now();
+      ended_.notify_all();
+    }
+  }
+  std::string wait() {
+    std::unique_lock lock{mutex_};
+    ended_.wait(lock, [this] { return left_ == 0; });
+    return error_;
+  }
+  double prefill_seconds() const { return std::chrono::duration<double>(prefilled_ - begin_).count(); }
+  /// Rate of the tokens drawn after the last prompt was in.
+  double decode_rate() const {
+    const auto seconds = std::chrono::duration<double>(end_ - prefilled_).count();
+    return decoded_ > 0 ? decoded_ / seconds : 0;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::set<std::uint64_t> seen_;
+  int waiting_first_ = 0;
+  int left_ = 0;
+  std::int64_t decoded_ = 0;
+  clock::time_point begin_, prefilled_, end_;
+  std::string error_;
+};
+
+struct figures {
+  double prefill_tokens_per_s = 0;
+  double decode_tokens_per_s = 0;
+  double turnaround_us = 0;
+};
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v.empty() ? 0 : v[v.size() / 2];
+}
+
+std::vector<std::int32_t> random_prompt(std::int32_t tokens, std::int32_t vocab, std::mt19937& random) {
+  std::vector<std::int32_t> out(static_cast<std::size_t>(tokens));
+  for (auto& t : out) t = static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(vocab));
+  return out;
+}
+
+// One round: all prompts at once, then every answer to its full length.
+figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& watch,
+                const bench_options& bench, std::uint64_t& next_id, std::mt19937& random) {
+  std::vector<actors::submit> requests;
+  for (std::int32_t i = 0; i < bench.batch; ++i) {
+    actors::submit s;
+    s.request = next_id++;
+    s.prompt = random_prompt(bench.prompt_tokens, e.architecture().vocab_size, random);
+    s.sampling.temperature = 0;
+    s.stop.max_tokens = std::max(bench.decode_tokens, 1);
+    s.stop.ignore_eos = true;
+    requests.push_back(std::move(s));
+  }
+  e.executor_stats();
+  watch.start(bench.batch);
+  for (auto& r : requests) mpi::anon_send(front_end, std::move(r));
+  if (const auto error = watch.wait(); !error.empty()) throw std::runtime_error(error);
+  figures out;
+  out.prefill_tokens_per_s = double{1} * bench.batch * bench.prompt_tokens / watch.prefill_seconds();
+  out.decode_tokens_per_s = watch.decode_rate();
+  const auto stages = e.executor_stats();
+  if (!stages.empty()) out.turnaround_us = static_cast<double>(stages.front().median_turnaround_ns) / 1e3;
+  return out;
+}
+
+struct limits {
+  double read_bytes_per_s = 0;
+  double ops_per_s = 0;
+};
+
+// Of all ranks together: this host's, with as many threads as its ranks have, times the number of hosts.
+limits measure_limits(const mpi::environment& env, const engine& e) {
+  const int threads = e.threads() * env.local_size();
+  const auto hosts = static_cast<double>(env.size()) / env.local_size();
+  return {hosts * kernels::measure_read_bandwidth(threads),
+          hosts * kernels::measure_peak_ops(e.compute_type(), threads)};
+}
+
+bool one_host(const engine& e) {
+  const auto& rows = e.layout().rows;
+  return std::all_of(rows.begin(), rows.end(),
+                     [&](const auto& r) { return r.profile.host == rows[0].profile.host; });
+}
+
+int serve(mpi::environment& env, engine& e, const options& settings) {
+  const auto& bench = settings.bench;
+  stopwatch watch;
+  const auto front_end = e.spawn_front_end(watch);
+  std::mt19937 random{1};
+  std::uint64_t next_id = 1;
+
+  auto warm_up = bench;
+  warm_up.batch = 1;
+  warm_up.decode_tokens = std::min(bench.decode_tokens, 4);
+  measure(e, front_end, watch, warm_up, next_id, random);
+
+  std::vector<double> prefill, decode, turnaround, bandwidth, ops;
+  for (std::int32_t i = 0; i < bench.repeat; ++i) {
+    const auto limit = measure_limits(env, e);
+    bandwidth.push_back(limit.read_bytes_per_s);
+    ops.push_back(limit.ops_per_s);
+    const auto f = measure(e, front_end, watch, bench, next_id, random);
+    prefill.push_back(f.prefill_tokens_per_s);
+    decode.push_back(f.decode_tokens_per_s);
+    turnaround.push_back(f.turnaround_us);
+  }
+
+  std::uint64_t weights = 0;
+  for (const auto& r : e.layout().rows) weights += r.weight_bytes;
+  const auto& arch = e.architecture();
+  const auto token_ops =
+      2.0 * (static_cast<double>(arch.layers) * static_cast<double>(arch.layer_parameters()));
+  const auto steps_per_s = median(decode) / bench.batch;
+  const auto name = bench.random_weights.empty() ? settings.model : bench.random_weights;
+
+  if (bench.json) {
+    const nlohmann::ordered_json line{{"model", name},
+                                      {"dtype", kernels::name_of(e.compute_type())},
+                                      {"ranks", env.size()},
+                                      {"stages", e.layout().limits.stages},
+                                      {"threads", e.threads()},
+                                      {"prompt_tokens", bench.prompt_tokens},
+                                      {"decode_tokens", bench.decode_tokens},
+                                      {"batch", bench.batch},
+                                      {"repeat", bench.repeat},
+                                      {"prefill_tokens_per_s", median(prefill)},
+                                      {"decode_tokens_per_s", median(decode)},
+                                      {"weight_bytes", weights},
+                                      {"weight_bytes_read_per_s", steps_per_s * static_cast<double>(weights)},
+                                      {"read_bandwidth_bytes_per_s", median(bandwidth)},
+                                      {"peak_ops_per_s", median(ops)},
+                                      {"turnaround_us", one_host(e) ? median(turnaround) : 0}};
+    std::printf("%s\n", line.dump().c_str());
+    return 0;
+  }
+  std::printf("model            %s, %s, %d rank(s) in %d stage(s), %d thread(s) each\n", name.c_str(),
+              std::string{kernels::name_of(e.compute_type())}.c_str(), env.size(), e.layout().limits.stages,
+              e.threads());
+  std::printf("workload         %d sequence(s), %d prompt tokens, %d answer tokens; median of %d\n",
+              bench.batch, bench.prompt_tokens, bench.decode_tokens, bench.repeat);
+  std::printf("prefill          %10.1f tokens/s   %5.1f%% of the peak multiply-add rate (%.0f Gop/s)\n",
+              median(prefill), 100 * median(prefill) * token_ops / median(ops), median(ops) / 1e9);
+  std::printf("decode           %10.1f tokens/s   %5.1f%% of the read bandwidth (%.1f GB/s), weights alone\n",
+              median(decode), 100 * steps_per_s * static_cast<double>(weights) / median(bandwidth),
+              median(bandwidth) / 1e9);
+  std::printf("weights          %10.1f MB\n", static_cast<double>(weights) / 1e6);
+  if (one_host(e) && median(turnaround) > 0)
+    std::printf(
+        "actor overhead   %10.1f us         from the last stage's token to the first stage's next start\n",
+        median(turnaround));
+  return 0;
+}
+
+}  // namespace
+
+int run_bench(mpi::environment& env, const options& settings) {
+  engine e{env, settings};
+  if (!env.leader()) return e.follow();
+  int code = 1;
+  try {
+    if (start_engine(e, settings)) code = serve(env, e, settings);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "fastserve: %s\n", error.what());
+  }
+  std::fflush(stdout);
+  return e.finish(code);
+}
+
+}  // namespace fastserve::launch

@@ -1,0 +1,304 @@
+// The whole engine, as the program runs it: actors, transport and stages over the ranks of an MPI job. Every
+// rank runs every case; the leader checks, the others follow.
+#define BOOST_TEST_MODULE engine
+#include "launch/engine.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "model/safetensors_source.hpp"
+#include "model/sampler.hpp"
+#include "model/stage.hpp"
+
+namespace act = fastserve::actors;
+namespace fs = std::filesystem;
+namespace kern = fastserve::kernels;
+namespace mod = fastserve::model;
+using fastserve::launch::engine;
+using fastserve::launch::options;
+
+namespace {
+
+struct mpi_job {
+  mpi_job() { env = std::make_unique<fastserve::mpi::environment>(); }
+  ~mpi_job() { env.reset(); }
+  static inline std::unique_ptr<fastserve::mpi::environment> env;
+};
+BOOST_TEST_GLOBAL_FIXTURE(mpi_job);
+
+const fs::path tiny = fs::path{FASTSERVE_TEST_DATA} / "models" / "llama";
+const fs::path stories = fs::path{FASTSERVE_SHARED_DATA} / "models" / "stories260K-hf";
+
+boost::test_tools::assertion_result has_shared(boost::unit_test::test_unit_id) {
+  const bool there = fs::exists(stories);
+  if (!there) std::printf("skipped: the shared data folder is absent\n");
+  return there;
+}
+
+options for_model(const fs::path& folder) {
+  options o;
+  o.what = fastserve::launch::command::console;
+  o.model = folder.string();
+  o.engine.dtype = kern::dtype::f32;
+  o.engine.threads = 1;
+  return o;
+}
+
+struct answer {
+  std::vector<std::int32_t> ids;
+  std::vector<mod::sampled_token> tokens;
+  std::string text;
+  act::answer_done done;
+};
+
+// Collects answers; wait() until so many have ended.
+class collector final : public act::answer_sink {
+ public:
+  void on_token(const act::answer_token& t) override {
+    const std::lock_guard lock{mutex_};
+    auto& a = answers_[t.request];
+    a.ids.push_back(t.token.token);
+    a.tokens.push_back(t.token);
+    a.text += t.text;
+    if (on_token_) on_token_(t);
+  }
+  void on_done(const act::answer_done& d) override {
+    const std::lock_guard lock{mutex_};
+    auto& a = answers_[d.request];
+    BOOST_TEST(a.done.finish_reason.empty(), "request " << d.request << " ended twice");
+    a.text += d.text;
+    a.done = d;
+    ++ended_;
+    changed_.notify_all();
+  }
+  std::map<std::uint64_t, answer> wait(std::size_t count) {
+    std::unique_lock lock{mutex_};
+    BOOST_REQUIRE(changed_.wait_for(lock, std::chrono::minutes{4}, [&] { return ended_ >= count; }));
+    return answers_;
+  }
+  std::function<void(const act::answer_token&)> on_token_;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::uint64_t, answer> answers_;
+  std::size_t ended_ = 0;
+};
+
+// Runs `body` on the leader with a served model; the other ranks serve.
+template <class Body>
+void with_engine(const options& settings, Body body) {
+  engine e{*mpi_job::env, settings};
+  if (!mpi_job::env->leader()) {
+    BOOST_TEST(e.follow() == 0);
+    return;
+  }
+  struct finisher {
+    engine& e;
+    ~finisher() { e.finish(0); }
+  } end{e};
+  const auto error = e.bring_up([](const act::load_progress&) {});
+  BOOST_REQUIRE_MESSAGE(error.empty(), error);
+  body(e);
+}
+
+act::submit ask(std::uint64_t id, std::vector<std::int32_t> prompt, std::int32_t max_tokens) {
+  act::submit s;
+  s.request = id;
+  s.prompt = std::move(prompt);
+  s.sampling.temperature = 0;
+  s.stop.max_tokens = max_tokens;
+  return s;
+}
+
+// The model in one piece, one sequence at a time, without actors: what every other way must equal.
+class solo {
+ public:
+  explicit solo(const fs::path& folder)
+      : arch_{mod::read_architecture(folder / "config.json")},
+        source_{folder},
+        backend_{kern::make_cpu_backend(1)},
+        stream_{backend_->make_stream()},
+        stage_{arch_, source_, {{0, arch_.layers, true, true}, kern::dtype::f32, 512, 1}, *backend_},
+        kv_{backend_->make_kv_store(stage_.kv_shape(64, kern::dtype::f32))} {}
+
+  const mod::architecture& arch() const { return arch_; }
+
+  std::vector<std::int32_t> run(const act::submit& s) {
+    std::vector<std::int32_t> answer;
+    auto rows = s.prompt;
+    std::int32_t position = 0;
+    while (true) {
+      kern::step_layout step;
+      step.token_ids = rows;
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        step.positions.push_back(position + static_cast<std::int32_t>(i));
+      step.sequences = {{0, static_cast<std::int32_t>(rows.size()), position, {}}};
+      for (std::int32_t b = 0; b < 64; ++b) step.sequences[0].blocks.push_back(b);
+      step.sampled_rows = {static_cast<std::int32_t>(rows.size()) - 1};
+      stage_.forward(step, *kv_, *stream_);
+      position += static_cast<std::int32_t>(rows.size());
+      const auto* logits = static_cast<const float*>(backend_->host_read(stage_.logits(1), *stream_));
+      const auto token = mod::sample({logits, static_cast<std::size_t>(arch_.vocab_size)}, s.sampling,
+                                     static_cast<std::uint64_t>(position), s.prompt, answer, scratch_)
+                             .token;
+      answer.push_back(token);
+      const bool eos = std::find(arch_.eos_ids.begin(), arch_.eos_ids.end(), token) != arch_.eos_ids.end();
+      if ((eos && !s.stop.ignore_eos) || static_cast<std::int32_t>(answer.size()) == s.stop.max_tokens)
+        return answer;
+      rows = {token};
+    }
+  }
+
+ private:
+  mod::architecture arch_;
+  mod::safetensors_source source_;
+  std::unique_ptr<kern::backend> backend_;
+  std::unique_ptr<kern::stream> stream_;
+  mod::stage stage_;
+  std::unique_ptr<kern::kv_store> kv_;
+  mod::sampler_scratch scratch_;
+};
+
+}  // namespace
+
+// Greedy answers of a known model, token for token, on any number of ranks.
+BOOST_AUTO_TEST_CASE(writes_the_golden_story, *boost::unit_test::precondition(has_shared)) {
+  with_engine(for_model(stories), [](engine& e) {
+    const auto reference = nlohmann::json::parse(std::ifstream{stories / "reference.json"});
+    auto ids = reference["greedy_ids"].get<std::vector<std::int32_t>>();
+    ids.erase(ids.begin());  // BOS
+    std::ifstream file{stories.parent_path() / "stories260K" / "golden_greedy_200.txt"};
+    const std::string text{std::istreambuf_iterator<char>{file}, {}};
+
+    collector answers;
+    const auto front_end = e.spawn_front_end(answers);
+    fastserve::mpi::anon_send(front_end, ask(1, {1}, static_cast<std::int32_t>(ids.size())));
+    const auto got = answers.wait(1).at(1);
+    BOOST_TEST(got.ids == ids, boost::test_tools::per_element());
+    BOOST_TEST(got.done.finish_reason == "length");
+    const auto trimmed = got.text.substr(got.text.find_first_not_of(' '));
+    BOOST_TEST(text.find(trimmed) == 0U, "got:  " << trimmed << "\nwant: " << text);
+  });
+}
+
+// Two thousand prompts of random lengths and ways of sampling, all in flight at once, chunked and batched as
+// it comes: each must equal its solo run.
+BOOST_AUTO_TEST_CASE(every_answer_equals_its_solo_run) {
+  auto settings = for_model(tiny);
+  settings.scheduler.token_budget = 48;
+  settings.scheduler.max_batch = 16;
+  with_engine(settings, [](engine& e) {
+    std::mt19937 random{11};
+    const auto vocab = static_cast<std::uint32_t>(e.architecture().vocab_size);
+    const auto context = static_cast<std::uint32_t>(e.layout().limits.max_context);
+    std::vector<act::submit> requests;
+    for (std::uint64_t id = 1; id <= 2000; ++id) {
+      std::vector<std::int32_t> prompt(1 + random() % std::min(100U, context - 12));
+      for (auto& t : prompt) t = static_cast<std::int32_t>(random() % vocab);
+      auto r = ask(id, std::move(prompt), static_cast<std::int32_t>(1 + random() % 10));
+      r.stop.ignore_eos = random() % 2 == 0;
+      r.sampling.seed = random();
+      if (random() % 3 != 0) r.sampling.temperature = 0.3F + static_cast<float>(random() % 100) / 60.0F;
+      if (random() % 3 == 0) r.sampling.top_k = static_cast<std::int32_t>(1 + random() % 20);
+      if (random() % 3 == 0) r.sampling.top_p = 0.8F;
+      if (random() % 4 == 0) r.sampling.repetition_penalty = 1.3F;
+      if (random() % 4 == 0) r.sampling.presence_penalty = 0.5F;
+      requests.push_back(std::move(r));
+    }
+    collector answers;
+    const auto front_end = e.spawn_front_end(answers);
+    for (const auto& r : requests) fastserve::mpi::anon_send(front_end, r);
+    const auto got = answers.wait(requests.size());
+    solo alone{tiny};
+    std::size_t different = 0;
+    for (const auto& r : requests) {
+      const auto& a = got.at(r.request);
+      if (a.ids != alone.run(r)) ++different;
+      BOOST_REQUIRE(a.done.error.empty());
+      BOOST_REQUIRE_EQUAL(a.done.completion_tokens, static_cast<std::int32_t>(a.ids.size()));
+      BOOST_REQUIRE_EQUAL(a.done.prompt_tokens, static_cast<std::int32_t>(r.prompt.size()));
+    }
+    BOOST_TEST(different == 0U);
+    const auto s = e.stats();
+    BOOST_TEST(s.running + s.waiting == 0U);
+    BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
+    BOOST_TEST(s.finished == requests.size());
+  });
+}
+
+BOOST_AUTO_TEST_CASE(refuses_what_cannot_run_and_goes_on) {
+  with_engine(for_model(tiny), [](engine& e) {
+    collector answers;
+    const auto front_end = e.spawn_front_end(answers);
+    const auto context = static_cast<std::size_t>(e.layout().limits.max_context);
+    fastserve::mpi::anon_send(front_end, ask(1, std::vector<std::int32_t>(context, 3), 4));
+    fastserve::mpi::anon_send(front_end, ask(2, {}, 4));
+    auto bad = ask(3, {1, 2}, 4);
+    bad.sampling.temperature = -1;
+    fastserve::mpi::anon_send(front_end, bad);
+    fastserve::mpi::anon_send(front_end, ask(4, {1, 2}, 4));
+    const auto got = answers.wait(4);
+    BOOST_TEST(got.at(1).done.error.find("the context holds") != std::string::npos);
+    BOOST_TEST(got.at(2).done.error.find("empty") != std::string::npos);
+    BOOST_TEST(got.at(3).done.error.find("temperature") != std::string::npos);
+    for (const auto id : {1, 2, 3})
+      BOOST_TEST(got.at(static_cast<std::uint64_t>(id)).done.finish_reason == "error");
+    BOOST_TEST(!got.at(4).ids.empty());
+  });
+}
+
+BOOST_AUTO_TEST_CASE(cancels_in_the_middle) {
+  with_engine(for_model(tiny), [](engine& e) {
+    collector answers;
+    act::front_end_actor front_end;
+    answers.on_token_ = [&](const act::answer_token& t) {
+      if (t.request == 1) fastserve::mpi::anon_send(front_end, act::cancel{1});
+    };
+    front_end = e.spawn_front_end(answers);
+    auto longest = ask(1, {1, 2, 3}, 100000);
+    longest.stop.ignore_eos = true;
+    fastserve::mpi::anon_send(front_end, longest);
+    fastserve::mpi::anon_send(front_end, ask(2, {4, 5}, 5));
+    const auto got = answers.wait(2);
+    BOOST_TEST(got.at(1).done.finish_reason == "cancelled");
+    BOOST_TEST(static_cast<std::int32_t>(got.at(1).ids.size()) < e.layout().limits.max_context - 3);
+    BOOST_TEST(got.at(2).done.finish_reason != "cancelled");
+    fastserve::mpi::anon_send(front_end, act::cancel{77});  // unknown: nothing happens
+    BOOST_TEST(e.stats().kv_tokens == e.stats().kv_tokens_free);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(stops_at_strings_and_reports_alternatives, *boost::unit_test::precondition(has_shared)) {
+  with_engine(for_model(stories), [](engine& e) {
+    collector answers;
+    const auto front_end = e.spawn_front_end(answers);
+    auto s = ask(1, {1}, 200);
+    s.stop.stop = {"girl"};
+    s.sampling.logprobs = 3;
+    fastserve::mpi::anon_send(front_end, s);
+    const auto got = answers.wait(1).at(1);
+    BOOST_TEST(got.done.finish_reason == "stop");
+    BOOST_TEST(got.text.find("little ") != std::string::npos);
+    BOOST_TEST(got.text.find("girl") == std::string::npos);
+    BOOST_TEST(got.ids.size() < 40U);
+    for (const auto& t : got.tokens) {
+      BOOST_REQUIRE_EQUAL(t.top.size(), 3U);
+      BOOST_TEST(t.top[0].token == t.token);  // greedy
+      BOOST_TEST(t.logprob <= 0);
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_missing_model_is_one_error_on_all_ranks) {
+  auto settings = for_model(fs::path{FASTSERVE_TEST_DATA} / "models" / "no-such-model");
+  BOOST_CHECK_EXCEPTION(engine(*mpi_job::env, settings), std::runtime_error, [](const std::runtime_error& e) {
+    return std::string{e.what()}.find("no such model folder") != std::string::npos;
+  });
+}
