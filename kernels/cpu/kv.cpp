@@ -1,6 +1,7 @@
 #include "kernels/cpu/kv.hpp"
 
 #include <cstring>
+#include <new>
 #include <stdexcept>
 
 #include "kernels/cpu/backend.hpp"
@@ -19,6 +20,10 @@ std::unique_ptr<kv_store> cpu_backend::make_kv_store(const kv_shape& shape) {
   if (shape.layers < 0 || shape.blocks < 0 || shape.kv_heads <= 0 || shape.head_dim <= 0 ||
       shape.type == dtype::i32) {
     throw std::invalid_argument("KV store of an impossible shape");
+  }
+  std::size_t bytes = size_of(shape.type) * 2 * kv_block_tokens;
+  for (const auto factor : {shape.layers, shape.blocks, shape.kv_heads, shape.head_dim}) {
+    if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(factor), &bytes)) throw std::bad_alloc{};
   }
   return std::make_unique<host_kv_store>(shape);
 }
