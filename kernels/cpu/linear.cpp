@@ -69,19 +69,21 @@ void cpu_backend::linear(tensor_view out, tensor_view in, const weight& by, tens
   std::atomic<std::int64_t> next{0};
   team_.run(worthwhile, [&](int thread, int threads) {
     if (!in_place) {
-      const auto pack = [&](std::int64_t tile, std::int64_t line_first, std::int64_t line_last) {
-        const std::int64_t row = tile_begin(in.rows, grid.tiles, tile);
-        const int rows = static_cast<int>(tile_begin(in.rows, grid.tiles, tile + 1) - row);
-        table_.pack_rows(packed + row * lines * line_units,
-                         static_cast<const char*>(in.data) + row * stride_bytes, stride_bytes, row_bytes,
-                         rows, line_first, line_last);
+      pack_job pack{
+          .stride_bytes = stride_bytes, .row_bytes = row_bytes, .total_rows = in.rows, .lines = lines};
+      const auto pack_tile = [&](std::int64_t tile, std::int64_t line_first, std::int64_t line_last) {
+        pack.row = tile_begin(in.rows, grid.tiles, tile);
+        pack.rows = static_cast<int>(tile_begin(in.rows, grid.tiles, tile + 1) - pack.row);
+        pack.line_first = line_first;
+        pack.line_last = line_last;
+        table_.pack_rows(packed, in.data, pack);
       };
       if (grid.tiles == 1) {
         const share mine{lines, thread, threads};
-        pack(0, mine.first, mine.last);
+        pack_tile(0, mine.first, mine.last);
       } else {
         const share mine{grid.tiles, thread, threads};
-        for (std::int64_t t = mine.first; t < mine.last; ++t) pack(t, 0, lines);
+        for (std::int64_t t = mine.first; t < mine.last; ++t) pack_tile(t, 0, lines);
       }
       if (threads > 1) thread_team::barrier();
     }

@@ -13,8 +13,8 @@ enum element : std::uint8_t { element_f32 = 0, element_f16 = 1, element_bf16 = 2
 inline constexpr int elements = 3;
 
 /// Activation rows are packed by tiles of rows in lines of this many units, so that the rows of one tile lie
-/// side by side: [tile][units / 16][rows of the tile][16]. A unit is one f32, or two bf16 where bf16 is
-/// multiplied as such.
+/// side by side: [block of 256 units][tile][lines of the block][rows of the tile][16]. A unit is one f32, or
+/// two bf16 where bf16 is multiplied as such.
 inline constexpr int line_units = 16;
 
 /// Tokens that one KV block holds (kernels/step.hpp).
@@ -28,6 +28,17 @@ inline constexpr int chunk_tokens = 64;
 constexpr std::int64_t tile_begin(std::int64_t rows, std::int64_t tiles, std::int64_t i) {
   return rows * i / tiles;
 }
+
+/// Lines [line_first, line_last) of the packed rows of one tile.
+struct pack_job {
+  std::int64_t stride_bytes = 0;  ///< from one row of the input to the next
+  std::int64_t row_bytes = 0;     ///< the rest of a row's last line is zero
+  std::int64_t total_rows = 0;
+  std::int64_t lines = 0;  ///< of a whole row
+  std::int64_t row = 0;    ///< first row of the tile
+  int rows = 0;
+  std::int64_t line_first = 0, line_last = 0;
+};
 
 /// One thread's part of out = in * w^T: tiles [tile_first, tile_last) by panels [panel_first, panel_last).
 struct gemm_job {
@@ -93,9 +104,7 @@ struct kernel_table {
   convert_fn convert[elements][elements];  ///< [to][from]; to nearest even
   convert_fn add_to_f32[elements];         ///< out += in
 
-  /// Lines [line_first, line_last) of one tile of rows, `row_bytes` long; the rest of the last line is zero.
-  void (*pack_rows)(float* out, const void* in, std::int64_t stride_bytes, std::int64_t row_bytes, int rows,
-                    std::int64_t line_first, std::int64_t line_last);
+  void (*pack_rows)(float* out, const void* in, const pack_job& job);
   void (*gemm[elements])(const gemm_job& job);  ///< by weight type
 
   /// One row. `bias` may be null.

@@ -1,1 +1,226 @@
-int main() { return 0; }
+// Speeds of the ops at the shapes of a 1.1 B Llama (hidden 2048, feed-forward 5632, 32 query and 4 KV heads),
+// as fractions of what this machine reads and multiplies at best, measured beside each figure.
+//   bench_kernels [threads] [f32|f16|bf16 ...] [products|rows|attention ...] [best] [cpu]
+// For machines that are not quiet: `best` reports the quickest call in place of the median, and `cpu` counts
+// the processor time of the calling thread (of use with one thread only).
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <random>
+#include <string>
+
+#include "kernels/backend.hpp"
+#include "kernels/cpu/topology.hpp"
+#include "kernels/limits.hpp"
+
+using namespace fastserve::kernels;
+
+namespace {
+
+constexpr std::int64_t hidden = 2048;
+constexpr std::int64_t feed_forward = 5632;
+constexpr std::int32_t heads = 32;
+constexpr std::int32_t kv_heads = 4;
+constexpr std::int32_t head_dim = 64;
+constexpr std::int64_t row_counts[] = {1, 2, 4, 8, 16, 32, 512};
+
+bool take_best = false;
+bool count_cpu = false;
+
+double now_s() {
+  timespec t{};
+  clock_gettime(count_cpu ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// Seconds of one call, over about 0.3 s: the median, or the quickest.
+double seconds_of(const std::function<void()>& work) {
+  work();
+  std::vector<double> times;
+  for (const double start = now_s(); times.size() < 5 || now_s() - start < 0.3;) {
+    const double t = now_s();
+    work();
+    times.push_back(now_s() - t);
+  }
+  if (take_best) return *std::min_element(times.begin(), times.end());
+  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
+  return times[times.size() / 2];
+}
+
+struct bench {
+  int threads;
+  std::unique_ptr<backend> ops;
+  std::unique_ptr<stream> on;
+  double bandwidth = 0;
+  double peak = 0;
+  std::vector<buffer> kept;
+
+  explicit bench(int count) : threads{count}, ops{make_cpu_backend(count)}, on{ops->make_stream()} {}
+
+  void measure_limits(dtype type) {
+    bandwidth = measure_read_bandwidth(threads);
+    peak = measure_peak_ops(type, threads);
+  }
+
+  tensor_view view(std::int64_t rows, std::int64_t cols, dtype type) {
+    kept.push_back(ops->allocate(static_cast<std::size_t>(rows * cols) * size_of(type)));
+    const auto v = kept.back().view(type, rows, cols);
+    std::mt19937 engine{3};
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (auto& x : row) x = static_cast<float>(engine() % 1000) * 2e-3F - 1.0F;
+      from_f32(v.row_range(r, 1).data, type, row.data(), row.size());
+    }
+    return v;
+  }
+
+  void report(const char* name, std::int64_t rows, double seconds, double bytes, double operations) const {
+    std::printf("  %-22s %4lld rows %9.1f us %7.1f GB/s (%5.1f%%) %8.1f GFLOP/s (%5.1f%%)\n", name,
+                static_cast<long long>(rows), seconds * 1e6, bytes / seconds * 1e-9,
+                100 * bytes / seconds / bandwidth, operations / seconds * 1e-9,
+                100 * operations / seconds / peak);
+  }
+};
+
+void bench_products(dtype type, int threads) {
+  bench b{threads};
+  struct product {
+    const char* name;
+    std::int64_t outputs;
+    std::int64_t inputs;
+  };
+  const product products[] = {{"query, key, value", (heads + 2 * kv_heads) * head_dim, hidden},
+                              {"gate and up", 2 * feed_forward, hidden},
+                              {"down", hidden, feed_forward}};
+  for (const auto& p : products) {
+    // Several weights in turn, so that none is found in a cache, as in a pass over many layers.
+    std::vector<std::unique_ptr<weight>> layers;
+    std::vector<float> values(static_cast<std::size_t>(p.outputs * p.inputs));
+    std::mt19937 engine{1};
+    for (auto& v : values) v = static_cast<float>(engine() % 1000) * 1e-4F - 0.05F;
+    const host_matrix host{values.data(), dtype::f32, p.outputs, p.inputs, false};
+    for (std::size_t bytes = 0; bytes < std::size_t{400} << 20; bytes += layers.back()->bytes()) {
+      layers.push_back(b.ops->pack({&host, 1}, type));
+    }
+    b.measure_limits(layers[0]->input_type() == dtype::bf16 ? dtype::bf16 : dtype::f32);
+    std::printf("%s, %lld x %lld: limits %.1f GB/s, %.0f GFLOP/s\n", p.name,
+                static_cast<long long>(p.outputs), static_cast<long long>(p.inputs), b.bandwidth * 1e-9,
+                b.peak * 1e-9);
+    for (const auto rows : row_counts) {
+      const auto in = b.view(rows, p.inputs, layers[0]->input_type());
+      const auto out = b.view(rows, p.outputs, dtype::f32);
+      std::size_t next = 0;
+      const double seconds = seconds_of([&] {
+        b.ops->linear(out, in, *layers[next], {}, false, *b.on);
+        next = (next + 1) % layers.size();
+      });
+      b.report("linear", rows, seconds, static_cast<double>(layers[0]->bytes()),
+               2.0 * static_cast<double>(rows * p.outputs * p.inputs));
+    }
+  }
+}
+
+void bench_rows(dtype type, int threads) {
+  bench b{threads};
+  b.measure_limits(dtype::f32);
+  const auto gain = b.view(1, hidden, dtype::f32);
+  const norm_weights norm{norm_kind::rms, 1e-5F, gain, {}};
+  const double width = static_cast<double>(size_of(type));
+  std::printf("by rows: limits %.1f GB/s\n", b.bandwidth * 1e-9);
+  for (const auto rows : row_counts) {
+    const auto in = b.view(rows, hidden, dtype::f32);
+    const auto out = b.view(rows, hidden, type);
+    const auto both = b.view(rows, 2 * feed_forward, dtype::f32);
+    const auto active = b.view(rows, feed_forward, type);
+    const auto elements = static_cast<double>(rows * hidden);
+    b.report("rms norm", rows, seconds_of([&] { b.ops->norm(out, in, norm, *b.on); }), elements * (4 + width),
+             0);
+    b.report("gated silu", rows,
+             seconds_of([&] { b.ops->activate(active, both, activation::silu, true, *b.on); }),
+             static_cast<double>(rows * feed_forward) * (8 + width), 0);
+  }
+}
+
+void bench_attention(dtype type, int threads) {
+  bench b{threads};
+  b.measure_limits(dtype::f32);
+  std::printf("attention: limits %.1f GB/s, %.0f GFLOP/s\n", b.bandwidth * 1e-9, b.peak * 1e-9);
+  struct batch {
+    const char* name;
+    std::int32_t sequences;
+    std::int32_t before;
+    std::int32_t rows;
+  };
+  const batch batches[] = {{"decode at 512", 1, 512, 1},     {"decode at 8192", 1, 8192, 1},
+                           {"decode at 32768", 1, 32768, 1}, {"decode at 1024", 32, 1024, 1},
+                           {"prefill 512", 1, 0, 512},       {"prefill 512 at 8192", 1, 8192, 512}};
+  rope_table rope{rope_kind::half, std::vector<float>(head_dim / 2, 0.5F), 1.0F};
+  const attention_shape shape{heads, kv_heads, head_dim, 0.125F, 0};
+  for (const auto& c : batches) {
+    const std::int32_t tokens = c.before + c.rows;
+    const std::int32_t blocks = (tokens + 15) / 16;
+    // Layers in turn, as in a pass.
+    const double token_bytes = 2.0 * kv_heads * head_dim * static_cast<double>(size_of(type));
+    const double bytes = c.sequences * tokens * token_bytes;
+    const auto layers = static_cast<std::int32_t>(std::clamp(2e8 / bytes, 2.0, 64.0));
+    const auto kv = b.ops->make_kv_store({layers, blocks * c.sequences, kv_heads, head_dim, type});
+    const auto host = std::vector<std::byte>(kv->shape().block_bytes());
+    for (std::int32_t i = 0; i < kv->shape().blocks; ++i) b.ops->write_block(*kv, i, host.data(), *b.on);
+    step_layout layout;
+    for (std::int32_t s = 0; s < c.sequences; ++s) {
+      step_sequence sequence{static_cast<std::int32_t>(layout.positions.size()), c.rows, c.before, {}};
+      for (std::int32_t i = 0; i < blocks; ++i) sequence.blocks.push_back(i * c.sequences + s);
+      layout.sequences.push_back(sequence);
+      for (std::int32_t t = c.before; t < tokens; ++t) layout.positions.push_back(t);
+    }
+    const auto rows = static_cast<std::int64_t>(layout.positions.size());
+    const auto qkv = b.view(rows, (heads + 2 * kv_heads) * head_dim, dtype::f32);
+    const auto query = qkv.col_range(0, std::int64_t{heads} * head_dim);
+    const auto out = b.view(rows, query.cols, dtype::f32);
+    std::unique_ptr<step_plan> plan;
+    const double planning = seconds_of([&] { plan = b.ops->plan_step(layout, rope, shape, *b.on); });
+    std::int32_t layer = 0;
+    const auto next = [&] { return layer = (layer + 1) % layers; };
+    const double rotating =
+        seconds_of([&] { b.ops->rotate_and_store(qkv, nullptr, nullptr, *kv, next(), shape, *plan, *b.on); });
+    const double seconds =
+        seconds_of([&] { b.ops->attention(out, query, *kv, next(), shape, *plan, *b.on); });
+    const double pairs = c.rows == 1 ? tokens : c.rows * (c.before + (c.rows + 1) / 2.0);
+    b.report(c.name, rows, seconds, bytes, 4.0 * c.sequences * pairs * heads * head_dim);
+    std::printf("  %-22s %4lld rows %9.1f us; plan %.1f us\n", "  rotate and store",
+                static_cast<long long>(rows), rotating * 1e6, planning * 1e6);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int threads = fastserve::kernels::cpu::granted_cpus();
+  std::vector<dtype> types;
+  std::vector<std::string> parts;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (const int count = std::atoi(argv[i]); count > 0) threads = count;
+    for (const auto type : {dtype::f32, dtype::f16, dtype::bf16}) {
+      if (name_of(type) == word) types.push_back(type);
+    }
+    if (word == "products" || word == "rows" || word == "attention") parts.push_back(word);
+    take_best = take_best || word == "best";
+    count_cpu = count_cpu || word == "cpu";
+  }
+  if (types.empty()) types = {dtype::f32, dtype::bf16};
+  const auto wanted = [&](const char* part) {
+    return parts.empty() || std::find(parts.begin(), parts.end(), part) != parts.end();
+  };
+  for (const auto type : types) {
+    std::printf("== %s, %s\n", std::string{name_of(type)}.c_str(),
+                make_cpu_backend(threads)->info().name.c_str());
+    if (wanted("products")) bench_products(type, threads);
+    if (wanted("rows")) bench_rows(type, threads);
+    if (wanted("attention")) bench_attention(type, threads);
+  }
+  return 0;
+}

@@ -13,8 +13,8 @@ namespace {
 
 constexpr int panel_columns = tile_vectors * lanes;
 constexpr std::int64_t block_units = 256;
-constexpr int block_rows = 32 * tile_rows;
-constexpr int block_panels = 4;
+constexpr int block_rows = 24 * tile_rows;
+constexpr int block_panels = 8;
 constexpr std::int64_t partial_floats = static_cast<std::int64_t>(block_rows) * panel_columns * block_panels;
 
 struct plain_f32 {
@@ -96,6 +96,7 @@ void multiply_tile(const tile_job& job) {
   const std::int64_t lines_ahead = job.lines_ahead;
   std::int64_t left = job.units;
   for (; left >= line_units; left -= line_units) {
+    for (int i = 0; i < M; ++i) prefetch_l1(input + (4 * M + i) * line_units);
     for (std::int64_t i = 0; i < lines_ahead; ++i) prefetch_l2(ahead + i * 64);
     ahead += lines_ahead * 64;
     FASTSERVE_UNROLL(2)
@@ -152,8 +153,7 @@ void gemm(const gemm_job& job) {
   const std::int64_t first_row = tile_begin(job.rows, job.tiles, job.tile_first);
   const std::int64_t job_rows = tile_begin(job.rows, job.tiles, job.tile_last) - first_row;
   // A single tile keeps its sums in registers all along k.
-  const std::int64_t step =
-      tiles == 1 || job.units <= block_units ? (job.units > 0 ? job.units : 1) : block_units;
+  const std::int64_t step = job.tiles == 1 ? job.units : block_units;
   const std::int64_t steps = (job.units + step - 1) / step;
   for (std::int64_t s = 0; s < steps; ++s) {
     const std::int64_t from = s * step;
@@ -183,7 +183,7 @@ void gemm(const gemm_job& job) {
       for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
         const std::int64_t row = tile_begin(job.rows, job.tiles, t);
         const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
-        tile.input = job.input + row * padded + from * rows;
+        tile.input = job.input + from * job.rows + row * (padded - from < step ? padded - from : step);
         tile.sums = job.partials + (p * job_rows + row - first_row) * panel_columns;
         tile.ahead = next + (t - job.tile_first) * lines_a_tile * 64;
         tile.out = job.out + row * job.out_stride + panel * panel_columns;
@@ -193,14 +193,16 @@ void gemm(const gemm_job& job) {
   }
 }
 
-void pack_rows(float* out, const void* in, std::int64_t stride_bytes, std::int64_t row_bytes, int rows,
-               std::int64_t line_first, std::int64_t line_last) {
+void pack_rows(float* out, const void* in, const pack_job& job) {
   constexpr std::int64_t line_bytes = line_units * 4;
-  for (std::int64_t line = line_first; line < line_last; ++line) {
-    for (int r = 0; r < rows; ++r) {
-      float* to = out + (line * rows + r) * line_units;
-      const char* from = static_cast<const char*>(in) + r * stride_bytes + line * line_bytes;
-      const std::int64_t left = row_bytes - line * line_bytes;
+  constexpr std::int64_t block_lines = block_units / line_units;
+  for (std::int64_t line = job.line_first; line < job.line_last; ++line) {
+    const std::int64_t block = line / block_lines * block_lines;
+    const std::int64_t lines = job.lines - block < block_lines ? job.lines - block : block_lines;
+    float* to = out + (block * job.total_rows + job.row * lines + (line - block) * job.rows) * line_units;
+    const char* from = static_cast<const char*>(in) + job.row * job.stride_bytes + line * line_bytes;
+    const std::int64_t left = job.row_bytes - line * line_bytes;
+    for (int r = 0; r < job.rows; ++r, to += line_units, from += job.stride_bytes) {
       if (left >= line_bytes) {
         for (int i = 0; i < line_units; i += lanes)
           store(to + i, load(reinterpret_cast<const float*>(from) + i));
