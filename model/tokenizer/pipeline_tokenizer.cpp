@@ -16,7 +16,8 @@ std::unique_ptr<added_token_matcher> matcher_of(const tokenizer_parts& parts, bo
     if (token.normalized != normalized) continue;
     std::string pattern = token.content;
     // Looked for in normalized text, so in normalized form.
-    if (normalized && parts.normalize) parts.normalize->apply(pattern, true);
+    if (normalized && parts.normalize && !parts.patterns_are_normalized)
+      parts.normalize->apply(pattern, true);
     patterns.push_back(std::move(pattern));
     tokens.push_back(token);
   }

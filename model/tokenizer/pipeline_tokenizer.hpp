@@ -20,6 +20,7 @@ struct tokenizer_parts {
   vocabulary tokens;                      ///< the model's own and the added ones
   std::vector<added_token> added;         ///< each with its id in `tokens`
   std::unique_ptr<normalizer> normalize;  ///< may be null
+  bool patterns_are_normalized = false;   ///< added tokens are looked for as written, normalized or not
   std::unique_ptr<pre_tokenizer> split;   ///< may be null: the text is one word
   std::unique_ptr<subword_model> model;
   decode_table pieces;

@@ -70,7 +70,7 @@ void cut_at_matches(std::string_view word, const std::vector<text_match>& matche
       }
       break;
     case split_behavior::isolated:
-      kept = pieces;
+      kept = std::move(pieces);
       break;
     case split_behavior::contiguous:
       for (const piece& next : pieces) join(next, next.match == before);
@@ -162,7 +162,13 @@ class prefix_space final : public pre_tokenizer {
  public:
   void split(word_list& list) const override {
     each_word(list, [&](std::string_view word, auto& out) {
-      out.push_back(word.front() == ' ' ? word : rewrite(list, word, " " + std::string(word)));
+      if (word.front() == ' ') {
+        out.push_back(word);
+        return;
+      }
+      std::string spaced(1, ' ');
+      spaced.append(word);
+      out.push_back(rewrite(list, word, std::move(spaced)));
     });
   }
 };

@@ -93,7 +93,7 @@ class sentencepiece_normalizer final : public normalizer {
       }
     }
     if (options_.remove_extra_whitespaces) {
-      while (out.ends_with(space)) out.resize(out.size() - space.size());
+      while (out.ends_with(space)) out.erase(out.size() - space.size());
     }
     if (dummy && options_.treat_whitespace_as_suffix) out += space;
     text = std::move(out);

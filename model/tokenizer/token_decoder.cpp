@@ -72,7 +72,10 @@ void token_decoder::strip(std::string character, std::size_t left, std::size_t r
 
 std::string token_decoder::render(const std::string& token, bool first) const {
   std::string text = token;
-  if (steps_.empty() && !fused_) return first ? text : " " + text;
+  if (steps_.empty() && !fused_) {
+    if (!first) text.insert(text.begin(), ' ');
+    return text;
+  }
   for (const step& next : steps_) {
     switch (next.what) {
       case kind::byte_level:
@@ -92,7 +95,7 @@ std::string token_decoder::render(const std::string& token, bool first) const {
           if (text.starts_with(next.pattern)) {
             text.erase(0, next.pattern.size());
           } else {
-            text.insert(0, " ");
+            text.insert(text.begin(), ' ');
           }
         }
         if (next.flag) clean_up(text);
