@@ -1,0 +1,164 @@
+#include "launch/help_text.hpp"
+
+#include <array>
+#include <cctype>
+
+#include "launch/option_table.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+constexpr std::size_t doc_column = 30;
+constexpr std::size_t line_columns = 96;
+
+struct section_title {
+  std::string_view section;
+  std::string_view title;
+};
+
+constexpr std::array<section_title, 8> titles{{{"console", "Prompts and answers"},
+                                               {"bench", "What to measure"},
+                                               {"sampling", "Sampling"},
+                                               {"stopping", "End of an answer"},
+                                               {"engine", "Engine"},
+                                               {"kv_cache", "KV cache"},
+                                               {"scheduler", "Scheduler"},
+                                               {"", "General"}}};
+
+/// `left` in the first column, `right` wrapped in the second.
+std::string two_columns(const std::string& left, const std::string& right) {
+  std::string out = "  " + left;
+  std::size_t column = out.size();
+  if (column + 2 > doc_column) {
+    out += '\n';
+    column = 0;
+  }
+  out.append(doc_column - column, ' ');
+  column = doc_column;
+  for (std::size_t at = 0; at < right.size();) {
+    const std::size_t end = std::min(right.find(' ', at), right.size());
+    const std::size_t word = end - at;
+    if (column > doc_column && column + 1 + word > line_columns) {
+      out += '\n' + std::string(doc_column, ' ');
+      column = doc_column;
+    }
+    if (column > doc_column) {
+      out += ' ';
+      ++column;
+    }
+    out.append(right, at, word);
+    column += word;
+    at = end + 1;
+  }
+  return out + '\n';
+}
+
+std::string default_text(const option_spec& spec) {
+  if (!spec.unset.empty()) return " [" + std::string{spec.unset} + "]";
+  if (spec.form == option_spec::shape::flag) return {};
+  const std::vector<std::string> values = spec.get(options{});
+  return values.empty() || values.front().empty() ? std::string{} : " [" + values.front() + "]";
+}
+
+std::string option_line(const option_spec& spec) {
+  std::string left = spec.flag();
+  std::string doc{spec.doc};
+  if (spec.form == option_spec::shape::flag && spec.get(options{}).front() == "true") {
+    // What is on already is only ever turned off.
+    left.replace(0, 2, "--no-");
+    doc = "do not " + doc;
+  } else if (!spec.value_name.empty()) {
+    left += ' ' + std::string{spec.value_name};
+  }
+  return two_columns(left, doc + default_text(spec));
+}
+
+std::string option_sections(command which) {
+  std::string out;
+  for (const section_title& part : titles) {
+    std::string lines;
+    for (const option_spec& spec : option_table())
+      if (spec.section == part.section && spec.belongs_to(which)) lines += option_line(spec);
+    if (part.section.empty()) lines += two_columns("-h, --help", "print this and end");
+    if (!lines.empty()) out += '\n' + std::string{part.title} + ":\n" + lines;
+  }
+  return out;
+}
+
+constexpr std::string_view console_intro =
+    "Usage: mpirun -n N fastserve console --model DIR [options]\n"
+    "       fastserve console --model DIR [options]\n\n"
+    "Reads prompts, streams the answers to stdout and everything else to stderr. The model's layers are\n"
+    "spread over the N ranks. On a terminal it is interactive: type /help there. In a script each line of\n"
+    "stdin is a prompt.\n";
+
+constexpr std::string_view console_examples =
+    "\nExamples:\n"
+    "  mpirun -n 2 fastserve console --model models/demo\n"
+    "  echo 'Once upon a time' | mpirun -n 4 fastserve console --model DIR > answer.txt\n"
+    "  fastserve console --model DIR --prompt 'First' --prompt 'Second' --json --max-tokens 64\n";
+
+constexpr std::string_view bench_intro =
+    "Usage: mpirun -n N fastserve bench --model DIR [options]\n"
+    "       mpirun -n N fastserve bench --random-weights CONFIG.json [options]\n\n"
+    "Measures prefill and decode tokens per second, bytes of weights read per second and the time between\n"
+    "the last stage's token and the first stage's next start.\n";
+
+constexpr std::string_view bench_examples =
+    "\nExamples:\n"
+    "  fastserve bench --model DIR --prompt-tokens 512 --decode-tokens 128 --batch 8\n"
+    "  fastserve bench --random-weights config.json --dtype bf16 --threads 4 --json\n";
+
+constexpr std::string_view inspect_intro =
+    "Usage: fastserve inspect DIR\n\n"
+    "Tells what a model folder holds: architecture, sizes, tokenizer, bytes of weights and of keys and "
+    "values.\n";
+
+}  // namespace
+
+std::string_view summary_of(command which) {
+  switch (which) {
+    case command::console:
+      return "answer prompts from the terminal, stdin or --prompt";
+    case command::bench:
+      return "measure prefill and decode speed";
+    case command::inspect:
+      return "tell what a model folder holds";
+    case command::version:
+      return "list versions, libraries and instruction sets";
+  }
+  return {};
+}
+
+std::string program_help() {
+  std::string out =
+      "FastServe serves large language models over the ranks of an MPI job.\n\n"
+      "Usage: mpirun -n N fastserve COMMAND [options]\n"
+      "       fastserve COMMAND [options]\n\nCommands:\n";
+  for (const command which : {command::console, command::bench, command::inspect, command::version})
+    out += two_columns(std::string{name_of(which)}, std::string{summary_of(which)});
+  out += '\n' + two_columns("-h, --help", "print this, or after a command the command's options");
+  out += two_columns("--version", "as the command version");
+  return out + "\nfastserve COMMAND --help lists the options of a command.\n";
+}
+
+std::string command_help(command which) {
+  switch (which) {
+    case command::console:
+      return std::string{console_intro} + option_sections(which) +
+             "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
+             std::string{console_examples};
+    case command::bench:
+      return std::string{bench_intro} + option_sections(which) +
+             "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
+             std::string{bench_examples};
+    case command::inspect:
+      return std::string{inspect_intro} + option_sections(which);
+    case command::version:
+      break;
+  }
+  return "Usage: fastserve version\n\nLists versions, libraries and instruction sets.\n";
+}
+
+}  // namespace fastserve::launch

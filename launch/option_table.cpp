@@ -1,0 +1,364 @@
+#include "launch/option_table.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "launch/parse_value.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+using shape = option_spec::shape;
+using commands = std::vector<command>;
+
+constexpr std::int64_t max_int32 = std::numeric_limits<std::int32_t>::max();
+constexpr std::int64_t max_tokens_anywhere = std::int64_t{1} << 40;
+constexpr std::size_t max_list_entries = 65536;
+
+struct row {
+  std::string_view section;
+  std::string_view key;
+  std::string_view value_name;
+  std::string_view doc;
+  std::string_view unset = {};
+};
+
+option_spec begin(const row& of, shape form, commands who) {
+  option_spec spec;
+  spec.section = of.section;
+  spec.key = of.key;
+  spec.value_name = of.value_name;
+  spec.doc = of.doc;
+  spec.unset = of.unset;
+  spec.form = form;
+  spec.commands = std::move(who);
+  return spec;
+}
+
+// `field` takes options& or const options& and returns a reference to the field.
+
+template <typename Field>
+option_spec flag(const row& of, commands who, Field field) {
+  option_spec spec = begin(of, shape::flag, std::move(who));
+  spec.set = [field](options& o, std::string_view text) { field(o) = parse_bool(text); };
+  spec.get = [field](const options& o) { return std::vector<std::string>{field(o) ? "true" : "false"}; };
+  return spec;
+}
+
+template <typename Field>
+option_spec integer(const row& of, commands who, std::int64_t low, std::int64_t high, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.numeric = true;
+  spec.set = [field, low, high](options& o, std::string_view text) {
+    using value_type = std::remove_reference_t<decltype(field(o))>;
+    field(o) = static_cast<value_type>(parse_integer(text, low, high));
+  };
+  spec.get = [field](const options& o) { return std::vector<std::string>{std::to_string(field(o))}; };
+  return spec;
+}
+
+template <typename Field>
+option_spec real(const row& of, commands who, float low, float high, bool above_low, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.numeric = true;
+  spec.set = [=](options& o, std::string_view text) { field(o) = parse_real(text, low, high, above_low); };
+  spec.get = [field](const options& o) { return std::vector<std::string>{format_real(field(o))}; };
+  return spec;
+}
+
+template <typename Field>
+option_spec text(const row& of, commands who, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.empty_is_unset = true;
+  spec.set = [field](options& o, std::string_view value) {
+    if (value.empty()) throw std::invalid_argument{"expected a path, found nothing"};
+    if (value.find('\0') != std::string_view::npos)
+      throw std::invalid_argument{"expected a path, found " + in_quotes(value)};
+    field(o) = std::string{value};
+  };
+  spec.get = [field](const options& o) { return std::vector<std::string>{field(o)}; };
+  return spec;
+}
+
+template <typename Field>
+option_spec element_type(const row& of, commands who, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.set = [field](options& o, std::string_view value) {
+    const std::string name = parse_choice(value, {"auto", "f32", "bf16", "f16"});
+    field(o).reset();
+    for (const auto type : {kernels::dtype::f32, kernels::dtype::bf16, kernels::dtype::f16})
+      if (kernels::name_of(type) == name) field(o) = type;
+  };
+  spec.get = [field](const options& o) {
+    return std::vector<std::string>{field(o) ? std::string{kernels::name_of(*field(o))} : "auto"};
+  };
+  return spec;
+}
+
+template <typename T>
+void append(std::vector<T>& list, T value) {
+  if (list.size() == max_list_entries)
+    throw std::invalid_argument{"more than " + std::to_string(max_list_entries) + " entries"};
+  list.push_back(std::move(value));
+}
+
+option_spec log_level(commands who) {
+  option_spec spec = begin({"", "log_level", "LEVEL", "trace, debug, info, warn, error or off"}, shape::value,
+                           std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    o.log_level = parse_choice(value, {"trace", "debug", "info", "warn", "error", "off"});
+  };
+  spec.get = [](const options& o) { return std::vector<std::string>{o.log_level}; };
+  return spec;
+}
+
+option_spec seed(commands who) {
+  option_spec spec =
+      begin({"sampling", "seed", "N", "key of the random draws: the same seed, the same answer"},
+            shape::value, std::move(who));
+  spec.numeric = true;
+  spec.set = [](options& o, std::string_view value) { o.sampling.seed = parse_unsigned(value); };
+  spec.get = [](const options& o) { return std::vector<std::string>{std::to_string(o.sampling.seed)}; };
+  return spec;
+}
+
+option_spec stop_strings(commands who) {
+  option_spec spec =
+      begin({"stopping", "stop", "TEXT", "end the answer before this text; may be given again", "none"},
+            shape::list, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    if (value.empty()) throw std::invalid_argument{"expected a text to stop at, found nothing"};
+    append(o.stopping.stop, std::string{value});
+  };
+  spec.get = [](const options& o) { return o.stopping.stop; };
+  spec.clear = [](options& o) { o.stopping.stop.clear(); };
+  return spec;
+}
+
+option_spec stop_ids(commands who) {
+  option_spec spec = begin(
+      {"stopping", "stop_token_ids", "IDS", "end the answer at any of these tokens, such as 2,7", "none"},
+      shape::list, std::move(who));
+  spec.id_list = true;
+  spec.set = [](options& o, std::string_view value) {
+    for (const std::int32_t id : parse_ids(value)) append(o.stopping.stop_token_ids, id);
+  };
+  spec.get = [](const options& o) {
+    return o.stopping.stop_token_ids.empty()
+               ? std::vector<std::string>{}
+               : std::vector<std::string>{format_ids(o.stopping.stop_token_ids)};
+  };
+  spec.clear = [](options& o) { o.stopping.stop_token_ids.clear(); };
+  return spec;
+}
+
+/// Text and id prompts share one list, so that answers come in the order of the prompts. Clearing either
+/// clears both: prompts on the command line replace all of the file's.
+template <typename Kind>
+std::vector<Kind> prompts_of(const options& o) {
+  std::vector<Kind> found;
+  for (const prompt& p : o.console.prompts)
+    if (const Kind* value = std::get_if<Kind>(&p)) found.push_back(*value);
+  return found;
+}
+
+option_spec text_prompts() {
+  option_spec spec = begin({"console", "prompt", "TEXT",
+                            "answer this and end; may be given again; an empty text starts from nothing",
+                            "read from stdin, one a line"},
+                           shape::list, {command::console});
+  spec.set = [](options& o, std::string_view value) {
+    append(o.console.prompts, prompt{std::in_place_type<std::string>, value});
+  };
+  spec.get = [](const options& o) { return prompts_of<std::string>(o); };
+  spec.clear = [](options& o) { o.console.prompts.clear(); };
+  return spec;
+}
+
+option_spec id_prompts() {
+  option_spec spec =
+      begin({"console", "prompt_ids", "IDS",
+             "a prompt as token ids, such as 1,15,27, used as it is; may be given again", "none"},
+            shape::list, {command::console});
+  using ids = std::vector<std::int32_t>;
+  spec.id_list = true;
+  spec.set = [](options& o, std::string_view value) {
+    ids parsed = parse_ids(value);
+    if (parsed.empty()) throw std::invalid_argument{"expected token ids such as 1,2,3, found nothing"};
+    append(o.console.prompts, prompt{std::move(parsed)});
+  };
+  spec.get = [](const options& o) {
+    std::vector<std::string> texts;
+    for (const ids& p : prompts_of<ids>(o)) texts.push_back(format_ids(p));
+    return texts;
+  };
+  spec.clear = [](options& o) { o.console.prompts.clear(); };
+  return spec;
+}
+
+std::vector<option_spec> general_options() {
+  const commands all{command::console, command::bench, command::inspect};
+  const commands runs{command::console, command::bench};
+  std::vector<option_spec> rows;
+  rows.push_back(text(
+      {"", "model", "DIR", "folder with config.json, the weights and a tokenizer"}, all,
+      [](auto& o) -> auto& { return o.model; }));
+  rows.push_back(text(
+      {"", "config", "FILE.yaml", "read settings from here; flags win over it"}, runs,
+      [](auto& o) -> auto& { return o.config; }));
+  rows.back().in_yaml = false;
+  rows.push_back(flag(
+      {"", "print_config", "", "print the settings in force as YAML and end"}, runs,
+      [](auto& o) -> auto& { return o.print_config; }));
+  rows.back().in_yaml = false;
+  rows.push_back(log_level(runs));
+  return rows;
+}
+
+std::vector<option_spec> engine_rows() {
+  const commands runs{command::console, command::bench};
+  std::vector<option_spec> rows;
+  rows.push_back(element_type(
+      {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, runs,
+      [](auto& o) -> auto& { return o.engine.dtype; }));
+  rows.push_back(integer(
+      {"engine", "threads", "N", "OpenMP threads of a rank",
+       "0: the granted cores, shared among the ranks of a host"},
+      runs, 0, 4096, [](auto& o) -> auto& { return o.engine.threads; }));
+  rows.push_back(integer(
+      {"engine", "max_context", "TOKENS", "longest prompt and answer together", "0: the model's own limit"},
+      runs, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));
+  rows.push_back(element_type(
+      {"kv_cache", "kv_dtype", "TYPE", "of keys and values: auto, f32, bf16 or f16", "auto: as --dtype"},
+      runs, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
+  rows.push_back(integer(
+      {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
+       "0: what fits in free memory"},
+      runs, 0, max_tokens_anywhere, [](auto& o) -> auto& { return o.kv_cache.kv_tokens; }));
+  rows.push_back(integer(
+      {"scheduler", "max_batch", "N", "most sequences in a micro-batch"}, runs, 1, 65536,
+      [](auto& o) -> auto& { return o.scheduler.max_batch; }));
+  rows.push_back(integer(
+      {"scheduler", "token_budget", "N",
+       "most tokens in a micro-batch; longer prompts are prefilled in chunks"},
+      runs, 1, 1 << 20, [](auto& o) -> auto& { return o.scheduler.token_budget; }));
+  return rows;
+}
+
+std::vector<option_spec> sampling_rows() {
+  const commands who{command::console};
+  std::vector<option_spec> rows;
+  rows.push_back(real(
+      {"sampling", "temperature", "T", "0 takes the likeliest token; higher is bolder"}, who, 0.0F, 1000.0F,
+      false, [](auto& o) -> auto& { return o.sampling.temperature; }));
+  rows.push_back(integer(
+      {"sampling", "top_k", "K", "draw from the K likeliest tokens", "0: from all"}, who, 0, max_int32,
+      [](auto& o) -> auto& { return o.sampling.top_k; }));
+  rows.push_back(real(
+      {"sampling", "top_p", "P", "draw from the fewest tokens that reach this probability"}, who, 0.0F, 1.0F,
+      true, [](auto& o) -> auto& { return o.sampling.top_p; }));
+  rows.push_back(real(
+      {"sampling", "min_p", "P", "drop tokens below P times the likeliest one's probability"}, who, 0.0F,
+      1.0F, false, [](auto& o) -> auto& { return o.sampling.min_p; }));
+  rows.push_back(real(
+      {"sampling", "repetition_penalty", "X", "above 1 discourages tokens of prompt and answer"}, who, 0.0F,
+      1000.0F, true, [](auto& o) -> auto& { return o.sampling.repetition_penalty; }));
+  rows.push_back(real(
+      {"sampling", "presence_penalty", "X", "off the score of tokens that the answer has"}, who, -1000.0F,
+      1000.0F, false, [](auto& o) -> auto& { return o.sampling.presence_penalty; }));
+  rows.push_back(real(
+      {"sampling", "frequency_penalty", "X", "the same, times how often the answer has it"}, who, -1000.0F,
+      1000.0F, false, [](auto& o) -> auto& { return o.sampling.frequency_penalty; }));
+  rows.push_back(seed(who));
+  rows.push_back(integer(
+      {"sampling", "logprobs", "N", "with --json: log-probabilities, and the N likeliest"}, who, 0, 1000,
+      [](auto& o) -> auto& { return o.sampling.logprobs; }));
+  rows.push_back(integer(
+      {"stopping", "max_tokens", "N", "longest answer"}, who, 1, max_int32,
+      [](auto& o) -> auto& { return o.stopping.max_tokens; }));
+  rows.push_back(flag(
+      {"stopping", "ignore_eos", "", "go on after the model's end-of-sequence token"}, who,
+      [](auto& o) -> auto& { return o.stopping.ignore_eos; }));
+  rows.push_back(stop_strings(who));
+  rows.push_back(stop_ids(who));
+  for (option_spec& spec : rows) spec.live = true;
+  return rows;
+}
+
+std::vector<option_spec> console_rows() {
+  const commands who{command::console};
+  std::vector<option_spec> rows;
+  rows.push_back(text_prompts());
+  rows.push_back(id_prompts());
+  rows.push_back(flag(
+      {"console", "json", "", "print a line of JSON for each finished answer"}, who,
+      [](auto& o) -> auto& { return o.console.json; }));
+  rows.push_back(flag(
+      {"console", "history", "", "keep typed prompts in a file"}, who,
+      [](auto& o) -> auto& { return o.console.history; }));
+  return rows;
+}
+
+std::vector<option_spec> bench_rows() {
+  const commands who{command::bench};
+  std::vector<option_spec> rows;
+  rows.push_back(text(
+      {"bench", "random_weights", "CONFIG.json", "measure a model of this shape, made up in memory"}, who,
+      [](auto& o) -> auto& { return o.bench.random_weights; }));
+  rows.push_back(integer(
+      {"bench", "prompt_tokens", "N", "length of each prompt"}, who, 1, 1 << 24,
+      [](auto& o) -> auto& { return o.bench.prompt_tokens; }));
+  rows.push_back(integer(
+      {"bench", "decode_tokens", "N", "tokens generated after each prompt"}, who, 1, 1 << 24,
+      [](auto& o) -> auto& { return o.bench.decode_tokens; }));
+  rows.push_back(integer(
+      {"bench", "batch", "N", "sequences at once"}, who, 1, 65536,
+      [](auto& o) -> auto& { return o.bench.batch; }));
+  rows.push_back(integer(
+      {"bench", "repeat", "N", "measure this often and print the best"}, who, 1, 10000,
+      [](auto& o) -> auto& { return o.bench.repeat; }));
+  rows.push_back(flag(
+      {"bench", "json", "", "print one line of JSON instead of a table"}, who,
+      [](auto& o) -> auto& { return o.bench.json; }));
+  return rows;
+}
+
+}  // namespace
+
+bool option_spec::belongs_to(command which) const {
+  return std::find(commands.begin(), commands.end(), which) != commands.end();
+}
+
+std::string option_spec::flag() const {
+  std::string name{"--"};
+  for (const char c : key) name += c == '_' ? '-' : c;
+  return name;
+}
+
+const std::vector<option_spec>& option_table() {
+  static const std::vector<option_spec> table = [] {
+    std::vector<option_spec> all;
+    for (auto rows : {general_options(), engine_rows(), sampling_rows(), console_rows(), bench_rows()})
+      for (option_spec& spec : rows) all.push_back(std::move(spec));
+    return all;
+  }();
+  return table;
+}
+
+const option_spec* find_option(command which, std::string_view key) {
+  for (const option_spec& spec : option_table())
+    if (spec.key == key && spec.belongs_to(which)) return &spec;
+  return nullptr;
+}
+
+std::vector<const option_spec*> live_options() {
+  std::vector<const option_spec*> live;
+  for (const option_spec& spec : option_table())
+    if (spec.live) live.push_back(&spec);
+  return live;
+}
+
+}  // namespace fastserve::launch

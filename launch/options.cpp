@@ -1,0 +1,66 @@
+#include "launch/options.hpp"
+
+#include <array>
+#include <stdexcept>
+
+#include "launch/option_table.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+constexpr std::array<std::string_view, 4> command_names{"console", "bench", "inspect", "version"};
+
+/// Every value goes once more through the door it came in by, so that ranges are written in one place only.
+std::string check_ranges(const options& given) {
+  options scratch;
+  for (const option_spec& spec : option_table()) {
+    for (const std::string& value : spec.get(given)) {
+      // An unset text is no value.
+      if (value.empty() && spec.empty_is_unset) continue;
+      try {
+        spec.set(scratch, value);
+      } catch (const std::invalid_argument& complaint) {
+        return std::string{spec.key} + ": " + complaint.what();
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view name_of(command which) noexcept { return command_names[static_cast<std::size_t>(which)]; }
+
+std::optional<command> command_named(std::string_view name) noexcept {
+  for (std::size_t i = 0; i < command_names.size(); ++i)
+    if (command_names[i] == name) return static_cast<command>(i);
+  return std::nullopt;
+}
+
+std::string options::validate() const {
+  if (std::string wrong = check_ranges(*this); !wrong.empty()) return wrong;
+  switch (what) {
+    case command::version:
+      break;
+    case command::console:
+    case command::inspect:
+      if (model.empty()) return "no model folder given: name one with --model DIR";
+      break;
+    case command::bench:
+      if (model.empty() && bench.random_weights.empty())
+        return "nothing to measure: name a folder with --model DIR, or a shape with --random-weights "
+               "CONFIG.json";
+      if (!model.empty() && !bench.random_weights.empty())
+        return "--model and --random-weights exclude each other: name one of them";
+      if (engine.max_context > 0 &&
+          std::int64_t{bench.prompt_tokens} + bench.decode_tokens > engine.max_context)
+        return "--prompt-tokens " + std::to_string(bench.prompt_tokens) + " and --decode-tokens " +
+               std::to_string(bench.decode_tokens) + " together exceed --max-context " +
+               std::to_string(engine.max_context);
+      break;
+  }
+  return {};
+}
+
+}  // namespace fastserve::launch

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "kernels/dtype.hpp"
+#include "model/sampling.hpp"
+
+namespace fastserve::launch {
+
+/// What the program is asked to do.
+enum class command : std::uint8_t { console, bench, inspect, version };
+
+std::string_view name_of(command which) noexcept;
+std::optional<command> command_named(std::string_view name) noexcept;
+
+/// Arithmetic and memory of every rank.
+struct engine_options {
+  std::optional<kernels::dtype> dtype;  ///< weights and products; unset = as stored in the model
+  std::int32_t threads = 0;             ///< of each rank; 0 = the granted cores, shared among the local ranks
+  std::int32_t max_context = 0;         ///< tokens of prompt and answer together; 0 = the model's own limit
+};
+
+struct kv_cache_options {
+  std::optional<kernels::dtype> kv_dtype;  ///< unset = the type of the arithmetic
+  std::int64_t kv_tokens = 0;              ///< over all sequences; 0 = from free memory
+};
+
+struct scheduler_options {
+  std::int32_t max_batch = 64;      ///< sequences in a micro-batch
+  std::int32_t token_budget = 256;  ///< tokens in a micro-batch; a longer prompt is prefilled in chunks
+};
+
+/// A prompt as text, or as token ids that are used as they are.
+using prompt = std::variant<std::string, std::vector<std::int32_t>>;
+
+struct console_options {
+  std::vector<prompt> prompts;  ///< in the order given; none = read them from stdin
+  bool json = false;            ///< a line of JSON for each finished answer instead of its text
+  bool history = true;          ///< keep typed prompts in the user's history file
+};
+
+struct bench_options {
+  std::string random_weights;  ///< config.json of a model to make up in memory, instead of a folder
+  std::int32_t prompt_tokens = 512;
+  std::int32_t decode_tokens = 128;
+  std::int32_t batch = 1;   ///< sequences at once
+  std::int32_t repeat = 3;  ///< measurements; the best one is printed
+  bool json = false;
+};
+
+/// Everything that the command line and the YAML file can say, with its default.
+/// Each field is described once, in option_table.cpp; both readers work from that description.
+struct options {
+  command what = command::console;
+  std::string model;   ///< folder
+  std::string config;  ///< YAML file that was read, empty = none
+  std::string log_level = "info";
+  bool print_config = false;  ///< print the effective configuration as YAML and stop
+
+  engine_options engine;
+  kv_cache_options kv_cache;
+  scheduler_options scheduler;
+  model::sampling_params sampling;  ///< seed 0 unless given: the same prompt gives the same answer
+  model::stop_params stopping;
+  console_options console;
+  bench_options bench;
+
+  /// Empty when usable, else one line that says what is wrong and what to do.
+  std::string validate() const;
+};
+
+}  // namespace fastserve::launch
