@@ -243,6 +243,8 @@ bool message_pump::take_queue() {
     taken_commands_.swap(commands_);
   }
   const bool moved = !taken_.empty() || !taken_commands_.empty();
+  for (auto& what : taken_) submit(std::move(what));
+  taken_.clear();
   for (auto& [call, done] : taken_commands_) {
     try {
       call();
@@ -252,8 +254,6 @@ bool message_pump::take_queue() {
     }
   }
   taken_commands_.clear();
-  for (auto& what : taken_) submit(std::move(what));
-  taken_.clear();
   return moved;
 }
 

@@ -107,9 +107,9 @@ class message_pump {
   void drop_peer(int peer);
   bool dropped(int peer) const;
 
-  /// Runs `f` on the MPI thread (which may call MPI on communicators of its own; messages wait meanwhile) and
-  /// returns when it is done; rethrows what it throws. Runs it at once when called on that thread, before
-  /// start() or after stop().
+  /// Runs `f` on the MPI thread, after the frames pushed so far have been given to MPI, and returns when it
+  /// is done; rethrows what it throws. `f` may call MPI on communicators of its own; messages wait meanwhile.
+  /// Runs it at once when called on that thread, before start() or after stop().
   void run(const std::function<void()>& f);
 
   /// The living ranks, once some are dropped: the closing barrier uses it. Not freed by the pump.
