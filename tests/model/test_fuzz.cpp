@@ -1,0 +1,182 @@
+// Tens of thousands of damaged files, the same in every run. fuzz_main.cpp is for longer hunts.
+#define BOOST_TEST_MODULE model_fuzz
+#include <boost/test/unit_test.hpp>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <random>
+
+#include "fuzz_targets.hpp"
+#include "model/tensor_names.hpp"
+#include "safetensors_writer.hpp"
+
+namespace fastserve::model::test {
+namespace {
+
+using bytes = std::vector<std::uint8_t>;
+
+bytes to_bytes(std::string_view text) { return {text.begin(), text.end()}; }
+
+bytes read_file(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+/// Damages bytes as files get damaged, and as one would do it on purpose.
+class mutator {
+ public:
+  explicit mutator(unsigned seed) : random_{seed} {}
+
+  void damage(bytes& b, std::size_t header_end) {
+    for (auto n = 1 + random_() % 4; n-- > 0;) once(b, std::min(header_end, b.size()));
+  }
+
+ private:
+  std::size_t pick(std::size_t count) { return count == 0 ? 0 : random_() % count; }
+
+  void once(bytes& b, std::size_t header_end) {
+    static const std::vector<std::string> words{"{",
+                                                "}",
+                                                "[",
+                                                "]",
+                                                ",",
+                                                ":",
+                                                "\"",
+                                                "null",
+                                                "true",
+                                                "-1",
+                                                "0",
+                                                "1e999",
+                                                "1.5",
+                                                "18446744073709551615",
+                                                "9223372036854775808",
+                                                "4294967296",
+                                                "\"__metadata__\":{}",
+                                                "\"dtype\":\"F32\"",
+                                                "\"shape\":[]",
+                                                "F4",
+                                                "I64",
+                                                "\\u0000",
+                                                "\xff",
+                                                "../",
+                                                "\"weight_map\":{",
+                                                "\"sliding_window\":1",
+                                                "\"rope_scaling\":{\"type\":\"yarn\"}"};
+    const auto at = pick(header_end);
+    switch (random_() % 8) {
+      case 0:
+        if (!b.empty()) b[at % b.size()] ^= static_cast<std::uint8_t>(1U << random_() % 8);
+        break;
+      case 1:
+        if (!b.empty()) b[at % b.size()] = static_cast<std::uint8_t>(random_());
+        break;
+      case 2:
+        b.resize(pick(b.size() + 1));
+        break;
+      case 3: {
+        const auto& word = words[pick(words.size())];
+        b.insert(b.begin() + static_cast<std::ptrdiff_t>(at), word.begin(), word.end());
+        break;
+      }
+      case 4: {
+        const auto end = std::min(b.size(), at + pick(40));
+        b.erase(b.begin() + static_cast<std::ptrdiff_t>(at), b.begin() + static_cast<std::ptrdiff_t>(end));
+        break;
+      }
+      case 5: {  // a piece twice
+        const auto end = std::min(b.size(), at + pick(200));
+        const bytes piece(b.begin() + static_cast<std::ptrdiff_t>(at),
+                          b.begin() + static_cast<std::ptrdiff_t>(end));
+        b.insert(b.begin() + static_cast<std::ptrdiff_t>(pick(b.size())), piece.begin(), piece.end());
+        break;
+      }
+      case 6: {  // another digit
+        for (auto i = at; i < header_end; ++i)
+          if (b[i] >= '0' && b[i] <= '9') {
+            b[i] = static_cast<std::uint8_t>('0' + random_() % 10);
+            break;
+          }
+        break;
+      }
+      default: {  // a key's value replaced by a word
+        for (auto i = at; i + 1 < header_end; ++i)
+          if (b[i] == ':') {
+            auto end = i + 1;
+            while (end < header_end && b[end] != ',' && b[end] != '}') ++end;
+            const auto& word = words[pick(words.size())];
+            b.erase(b.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                    b.begin() + static_cast<std::ptrdiff_t>(end));
+            b.insert(b.begin() + static_cast<std::ptrdiff_t>(i) + 1, word.begin(), word.end());
+            break;
+          }
+      }
+    }
+  }
+
+  std::mt19937 random_;
+};
+
+/// Runs damaged copies of the seeds for `rounds`; the sound ones must be accepted, and some of the damaged.
+void hunt(const std::vector<bytes>& seeds, bool (*target)(std::span<const std::uint8_t>), int rounds,
+          std::size_t header_bytes, bool length_field = false) {
+  BOOST_REQUIRE(!seeds.empty());
+  for (const auto& seed : seeds) BOOST_CHECK(target(seed));
+  mutator m(1);
+  int accepted = 0;
+  for (int i = 0; i < rounds; ++i) {
+    auto b = seeds[static_cast<std::size_t>(i) % seeds.size()];
+    const auto before = b.size();
+    m.damage(b, header_bytes);
+    // a length that is right again lets the damage through to what comes after it
+    if (length_field && i % 2 == 0 && b.size() >= 8) {
+      std::uint64_t length = 0;
+      for (std::size_t k = 8; k-- > 0;)
+        length = length << 8U | seeds[static_cast<std::size_t>(i) % seeds.size()][k];
+      length += b.size() - before;
+      for (std::size_t k = 0; k < 8; ++k) b[k] = static_cast<std::uint8_t>(length >> (8 * k));
+    }
+    accepted += target(b) ? 1 : 0;
+  }
+  std::cout << accepted << " of " << rounds << " damaged files accepted\n";
+  BOOST_CHECK_LT(accepted, rounds * 3 / 4);
+}
+
+std::vector<bytes> golden_files(const std::string& name) {
+  std::vector<bytes> out;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(FASTSERVE_TEST_DATA "/models"))
+    if (entry.path().filename() == name) out.push_back(read_file(entry.path()));
+  return out;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(safetensors_headers) {
+  std::vector<bytes> seeds;
+  const std::vector<tensor_spec> specs{
+      {"a.weight", {4, 8}, false, false}, {"b", {3}, true, true}, {"e", {0, 2}, false, false}};
+  for (const auto type : {kernels::dtype::f32, kernels::dtype::bf16})
+    seeds.push_back(to_bytes(safetensors_of(specs, type)));
+  seeds.push_back(to_bytes(safetensors_bytes(R"({"__metadata__":{"format":"pt"}})", "")));
+  hunt(seeds, fuzz_safetensors, 60000, 300, true);
+}
+
+BOOST_AUTO_TEST_CASE(shard_indices) {
+  hunt(golden_files("model.safetensors.index.json"), fuzz_shard_index, 6000, std::size_t{1} << 20);
+}
+
+BOOST_AUTO_TEST_CASE(configs) { hunt(golden_files("config.json"), fuzz_config, 30000, std::size_t{1} << 20); }
+
+BOOST_AUTO_TEST_CASE(noise) {
+  std::mt19937 random(2);
+  for (int i = 0; i < 5000; ++i) {
+    bytes b(random() % 200);
+    for (auto& x : b) x = static_cast<std::uint8_t>(random());
+    BOOST_CHECK(!fuzz_safetensors(b));
+    BOOST_CHECK(!fuzz_shard_index(b));
+    BOOST_CHECK(!fuzz_config(b));
+  }
+}
+
+}  // namespace fastserve::model::test
