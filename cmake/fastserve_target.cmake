@@ -3,6 +3,9 @@
 # #include "scheduler/queue.hpp" does not compile in a target that does not link scheduler.
 
 set(_fastserve_warnings -Wall -Wextra)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  list(APPEND _fastserve_warnings -Wno-restrict)  # wrong about std::string + char: GCC bug 105651
+endif()
 if(FASTSERVE_WERROR)
   list(APPEND _fastserve_warnings -Werror)
 endif()

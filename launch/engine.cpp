@@ -9,6 +9,7 @@
 
 #include "actors/scheduler.hpp"
 #include "kernels/cpu/topology.hpp"
+#include "model/model_folder.hpp"
 #include "model/random_source.hpp"
 #include "model/safetensors_source.hpp"
 
@@ -41,12 +42,6 @@ int choose_threads(const options& settings, mpi::environment& env) {
   const auto sharing = ranks_on_these_cpus(env);
   if (settings.engine.threads > 0) return settings.engine.threads;
   return std::max(1, kernels::cpu::granted_cpus() / sharing);
-}
-
-bool has_tokenizer(const fs::path& folder) {
-  for (const auto* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "encoder.json", "vocab.txt"})
-    if (fs::exists(folder / name)) return true;
-  return false;
 }
 
 fs::path config_path(const options& settings) {
@@ -85,7 +80,8 @@ engine::engine(mpi::environment& env, const options& settings) : settings_{setti
   std::string error;
   try {
     context = make_context(settings, env, threads);
-    if (env.leader() && has_tokenizer(settings.model)) tokenizer_ = model::load_tokenizer(settings.model);
+    if (env.leader() && !model::tokenizer_files(settings.model).empty())
+      tokenizer_ = model::load_tokenizer(settings.model);
   } catch (const std::exception& e) {
     error = e.what();
   }
@@ -115,7 +111,8 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   setup.tokenizer = tokenizer_;
   setup.eos_ids = architecture().eos_ids;
   setup.fail = [this](const std::string& why) {
-    if (on_failure) on_failure(why);
+    const std::lock_guard lock{failure_mutex_};
+    if (on_failure_) on_failure_(why);
   };
   scheduler_ = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(sys, std::move(setup));
   host_->publish(actors::role::scheduler, scheduler_);
@@ -146,10 +143,24 @@ std::vector<actors::executor_stats> engine::executor_stats() {
   return out;
 }
 
+void engine::set_failure_handler(std::function<void(const std::string&)> handler) {
+  const std::lock_guard lock{failure_mutex_};
+  on_failure_ = std::move(handler);
+}
+
+void engine::close_front_ends() {
+  set_failure_handler({});
+  caf::scoped_actor self{host_->system()};
+  for (auto& f : front_ends_) {
+    caf::anon_send_exit(f, caf::exit_reason::user_shutdown);
+    self->wait_for(f);
+  }
+  front_ends_.clear();
+}
+
 int engine::finish(int exit_code) {
   const auto shutdown = caf::exit_reason::user_shutdown;
-  for (auto& f : front_ends_) caf::anon_send_exit(f, shutdown);
-  front_ends_.clear();
+  close_front_ends();
   if (scheduler_) caf::anon_send_exit(scheduler_, shutdown);
   if (observer_) caf::anon_send_exit(observer_, shutdown);
   scheduler_ = nullptr;

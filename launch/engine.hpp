@@ -2,7 +2,9 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "actors/bring_up.hpp"
 #include "actors/front_end.hpp"
@@ -35,9 +37,11 @@ class engine {
   actors::front_end_actor spawn_front_end(actors::answer_sink& sink);
   actors::scheduler_stats stats();
   std::vector<actors::executor_stats> executor_stats();
-  /// Called, from an actor's thread, when the job cannot go on.
-  std::function<void(const std::string& why)> on_failure;
-  /// Ends the front end given and then all ranks; returns the exit code that this rank ends with.
+  /// To be called, from an actor's thread, when the job cannot go on. Replaces an earlier one.
+  void set_failure_handler(std::function<void(const std::string& why)> handler);
+  /// Ends the front ends and forgets the failure handler: neither is called any more when it returns.
+  void close_front_ends();
+  /// Ends all ranks; returns the exit code that this rank ends with.
   int finish(int exit_code);
 
   // -- the other ranks ------------------------------------------------------
@@ -57,6 +61,8 @@ class engine {
   actors::observer_actor observer_;
   actors::scheduler_actor scheduler_;
   std::vector<actors::front_end_actor> front_ends_;
+  std::mutex failure_mutex_;
+  std::function<void(const std::string&)> on_failure_;
 };
 
 }  // namespace fastserve::launch

@@ -1,9 +1,11 @@
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "launch/command_line.hpp"
+#include "launch/log.hpp"
 #include "launch/run.hpp"
 #include "mpi/environment.hpp"
 
@@ -22,6 +24,7 @@ int run(launch::options& settings) {
       break;
   }
   mpi::environment env;
+  launch::start_log(settings.log_level, env.leader());
   try {
     return settings.what == launch::command::bench ? launch::run_bench(env, settings)
                                                    : launch::run_console(env, settings);

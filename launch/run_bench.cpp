@@ -130,6 +130,10 @@ bool one_host(const engine& e) {
 int serve(mpi::environment& env, engine& e, const options& settings) {
   const auto& bench = settings.bench;
   stopwatch watch;
+  const struct closer {
+    engine& e;
+    ~closer() { e.close_front_ends(); }
+  } close{e};
   const auto front_end = e.spawn_front_end(watch);
   std::mt19937 random{1};
   std::uint64_t next_id = 1;
@@ -203,7 +207,7 @@ int run_bench(mpi::environment& env, const options& settings) {
   if (!env.leader()) return e.follow();
   int code = 1;
   try {
-    if (start_engine(e, settings)) code = serve(env, e, settings);
+    if (start_engine(e)) code = serve(env, e, settings);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fastserve: %s\n", error.what());
   }

@@ -1,0 +1,258 @@
+#include "launch/console_session.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <cstdio>
+#include <deque>
+#include <iostream>
+#include <mutex>
+#include <optional>
+
+#include "launch/console_commands.hpp"
+#include "launch/line_editor.hpp"
+#include "launch/prompt_request.hpp"
+#include "launch/terminal.hpp"
+#include "launch/units.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+void write_all(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+// One person's conversation: one answer at a time, what is typed meanwhile waits its turn. The keyboard's
+// thread and the answers' thread meet under one lock.
+class session final : public actors::answer_sink {
+ public:
+  session(engine& e, const options& settings, line_editor* editor)
+      : engine_{e}, settings_{settings}, editor_{editor} {
+    front_end_ = engine_.spawn_front_end(*this);
+    engine_.set_failure_handler([this](const std::string& why) {
+      const std::lock_guard lock{mutex_};
+      failure_ = why;
+      changed_.notify_all();
+    });
+  }
+  ~session() override { engine_.close_front_ends(); }
+
+  void greet(const std::string& model) {
+    std::fprintf(stderr,
+                 "%s is ready. Type a prompt; /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n",
+                 model.c_str());
+    const std::lock_guard lock{mutex_};
+    show_prompt();
+  }
+
+  /// A line from the keyboard. False when the user leaves.
+  bool take_line(const std::string& line) {
+    const auto input = parse_console_line(line);
+    using kind = console_input::kind;
+    if (input.what == kind::quit) return false;
+    if (input.what == kind::stats) {
+      const auto text = describe_stats();
+      const std::lock_guard lock{mutex_};
+      say(text);
+      return true;
+    }
+    const std::lock_guard lock{mutex_};
+    switch (input.what) {
+      case kind::prompt:
+        waiting_.push_back(input.text);
+        if (!open_) submit_next();
+        return true;
+      case kind::help:
+        say(console_help());
+        break;
+      case kind::set:
+        say(run_set(input, settings_));
+        break;
+      case kind::unknown:
+        say(input.text + "\n");
+        break;
+      default:
+        say({});
+        break;
+    }
+    return true;
+  }
+
+  /// Ctrl-C: stops the answer, or begins a new line.
+  void interrupt() {
+    const std::lock_guard lock{mutex_};
+    waiting_.clear();
+    if (open_)
+      mpi::anon_send(front_end_, actors::cancel{*open_});
+    else
+      show_prompt();
+  }
+
+  /// Lets what was asked for come to its end.
+  void drain() {
+    std::unique_lock lock{mutex_};
+    changed_.wait(lock, [this] { return (!open_ && waiting_.empty()) || !failure_.empty(); });
+  }
+
+  /// Runs an edit of the line under the lock that answers are printed under.
+  template <class Edit>
+  auto edit(Edit&& f) {
+    const std::lock_guard lock{mutex_};
+    return f();
+  }
+
+  bool failed() {
+    const std::lock_guard lock{mutex_};
+    return !failure_.empty();
+  }
+
+  void on_token(const actors::answer_token& token) override {
+    const std::lock_guard lock{mutex_};
+    if (open_ == token.request) write_all(token.text);
+  }
+
+  void on_done(const actors::answer_done& done) override {
+    const std::lock_guard lock{mutex_};
+    if (open_ != done.request) return;
+    write_all(done.text + "\n");
+    open_.reset();
+    last_ = done;
+    if (!done.error.empty()) std::fprintf(stderr, "%s\n", done.error.c_str());
+    if (done.finish_reason == "cancelled") std::fprintf(stderr, "(stopped)\n");
+    if (!waiting_.empty())
+      submit_next();
+    else
+      show_prompt();
+    changed_.notify_all();
+  }
+
+ private:
+  void submit_next() {
+    while (!waiting_.empty()) {
+      const auto text = std::move(waiting_.front());
+      waiting_.pop_front();
+      try {
+        auto request = make_request(++last_id_, text, settings_, engine_.architecture(), engine_.tokenizer());
+        open_ = last_id_;
+        mpi::anon_send(front_end_, std::move(request));
+        return;
+      } catch (const std::exception& e) {
+        std::fprintf(stderr, "%s\n", e.what());
+      }
+    }
+    show_prompt();
+  }
+
+  void say(const std::string& text) {
+    std::fputs(text.c_str(), stderr);
+    std::fflush(stderr);
+    if (!open_) show_prompt();
+  }
+
+  void show_prompt() {
+    std::fflush(stderr);
+    if (!failure_.empty()) return;
+    write_all(editor_ != nullptr ? editor_->show() : "> ");
+  }
+
+  std::string describe_stats() {
+    const auto s = engine_.stats();
+    std::string out;
+    if (last_) {
+      const auto ms = [](std::int64_t ns) { return format_measure(static_cast<double>(ns) / 1e6); };
+      const auto decode_s = static_cast<double>(last_->total_ns - last_->first_token_ns) / 1e9;
+      const auto rate = last_->completion_tokens > 1 && decode_s > 0
+                            ? format_measure((last_->completion_tokens - 1) / decode_s)
+                            : std::string{"-"};
+      out += "last answer: " + std::to_string(last_->prompt_tokens) + " prompt + " +
+             std::to_string(last_->completion_tokens) + " answer tokens, first token after " +
+             ms(last_->first_token_ns) + " ms, " + rate + " tokens/s, " + ms(last_->total_ns) +
+             " ms in all (" + last_->finish_reason + ")\n";
+    }
+    out += "engine: " + format_count(static_cast<std::int64_t>(s.finished)) + " requests, " +
+           format_count(static_cast<std::int64_t>(s.prompt_tokens)) + " prompt + " +
+           format_count(static_cast<std::int64_t>(s.completion_tokens)) + " answer tokens in " +
+           format_count(static_cast<std::int64_t>(s.steps)) + " steps; " +
+           format_count(s.kv_tokens - s.kv_tokens_free) + " of " + format_count(s.kv_tokens) +
+           " KV tokens in use\n";
+    return out;
+  }
+
+  engine& engine_;
+  options settings_;
+  line_editor* editor_;
+  actors::front_end_actor front_end_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::string> waiting_;
+  std::optional<std::uint64_t> open_;
+  std::optional<actors::answer_done> last_;
+  std::uint64_t last_id_ = 0;
+  std::string failure_;
+};
+
+// The terminal edits; we see whole lines.
+void read_lines(session& s) {
+  std::string line;
+  while (!s.failed() && std::getline(std::cin, line))
+    if (!s.take_line(line)) return;
+}
+
+// We edit; we see keys.
+void read_keys(session& s, line_editor& editor, const terminal& screen) {
+  while (!s.failed()) {
+    unsigned char byte = 0;
+    const auto got = read(STDIN_FILENO, &byte, 1);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return;
+    const auto replies = s.edit([&] {
+      const auto size = screen.measure();
+      editor.resize(size.columns, size.rows);
+      auto r = editor.feed(byte);
+      for (const auto& x : r) write_all(x.output);
+      return r;
+    });
+    for (const auto& r : replies) {
+      if (r.what == line_editor::event::end_of_input) return;
+      if (r.what == line_editor::event::interrupt) s.interrupt();
+      if (r.what == line_editor::event::line && !s.take_line(r.line)) return;
+    }
+  }
+}
+
+}  // namespace
+
+bool run_session(engine& e, const options& settings, const terminal_facts& facts) {
+  if (facts.mode != terminal_facts::style::interactive) {
+    session s{e, settings, nullptr};
+    s.greet(settings.model);
+    read_lines(s);
+    s.drain();
+    return !s.failed();
+  }
+  prompt_history history;
+  if (settings.console.history) history.open(prompt_history::default_path());
+  line_editor editor{history};
+  terminal screen{facts.input_device};
+  screen.raw();
+  const auto size = screen.measure();
+  editor.resize(size.columns, size.rows);
+  write_all(std::string{line_editor::paste_on});
+  bool failed = false;
+  {
+    session s{e, settings, &editor};
+    s.greet(settings.model);
+    read_keys(s, editor, screen);
+    s.drain();
+    failed = s.failed();
+  }
+  write_all(std::string{line_editor::paste_off});
+  screen.restore();
+  return !failed;
+}
+
+}  // namespace fastserve::launch

@@ -1,0 +1,26 @@
+#include <cstdio>
+
+#include "kernels/backend.hpp"
+#include "launch/inspect.hpp"
+#include "launch/run.hpp"
+#include "launch/version.hpp"
+#include "model/model_folder.hpp"
+
+namespace fastserve::launch {
+
+int run_inspect(const options& settings) {
+  model::model_folder folder{settings.model};
+  std::fputs(format_model(settings.model, folder.describe()).c_str(), stdout);
+  return 0;
+}
+
+int run_version() {
+  version_facts facts;
+  facts.mpi_library = mpi::environment::library_version();
+  facts.caf = caf_version();
+  facts.supported_isas = kernels::supported_isas();
+  std::fputs(format_version(facts).c_str(), stdout);
+  return 0;
+}
+
+}  // namespace fastserve::launch

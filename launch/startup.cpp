@@ -1,0 +1,109 @@
+#include "launch/startup.hpp"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "launch/progress_bar.hpp"
+#include "launch/startup_table.hpp"
+#include "launch/terminal.hpp"
+#include "launch/terminal_probe.hpp"
+#include "launch/units.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+// All ranks' loading as one bar. Reports come on an actor's thread.
+class loading {
+ public:
+  loading(bool shown, int columns) : shown_{shown}, columns_{columns}, start_{clock::now()} {}
+
+  void report(const actors::load_progress& p) {
+    const std::lock_guard lock{mutex_};
+    done_[p.rank] = p.done_bytes;
+    total_[p.rank] = p.total_bytes;
+    if (!shown_ || over_) return;
+    std::uint64_t done = 0;
+    std::uint64_t total = 0;
+    for (const auto& [rank, bytes] : done_) done += bytes;
+    for (const auto& [rank, bytes] : total_) total += bytes;
+    if (!bar_ || total != bar_total_) bar_.emplace("loading weights", total, columns_, start_);
+    bar_total_ = total;
+    write(bar_->update(done, clock::now()));
+  }
+  void end() {
+    const std::lock_guard lock{mutex_};
+    over_ = true;
+    if (bar_) write(bar_->finish());
+  }
+
+ private:
+  static void write(const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+  }
+  std::mutex mutex_;
+  bool shown_;
+  bool over_ = false;
+  int columns_;
+  clock::time_point start_;
+  std::map<int, std::uint64_t> done_;
+  std::map<int, std::uint64_t> total_;
+  std::uint64_t bar_total_ = 0;
+  std::optional<progress_bar> bar_;
+};
+
+std::string table_of(const actors::engine_layout& layout) {
+  std::vector<rank_row> rows;
+  for (const auto& r : layout.rows) {
+    rank_row row;
+    row.rank = r.profile.rank;
+    row.host = r.profile.host;
+    row.device = r.profile.device;
+    row.first_layer = r.first_layer;
+    row.layers = r.last_layer - r.first_layer;
+    row.embeds = row.layers > 0 && r.first_layer == 0;
+    row.samples = row.layers > 0 && r.next_rank < 0;
+    row.weight_bytes = r.weight_bytes;
+    row.kv_tokens = row.layers > 0 ? std::int64_t{layout.limits.kv_blocks} * scheduler::block_tokens : 0;
+    row.channel = r.next_rank < 0 ? "" : "MPI";
+    rows.push_back(std::move(row));
+  }
+  return format_startup_table(rows);
+}
+
+}  // namespace
+
+bool start_engine(engine& e) {
+  const auto facts = find_terminal();
+  const auto columns = facts.error_is_terminal ? size_of_terminal(STDERR_FILENO).columns : 0;
+  // Outlives the observer, which ends with the engine.
+  const auto bar = std::make_shared<loading>(
+      facts.error_is_terminal && facts.mode != terminal_facts::style::plain, columns);
+  const auto begin = clock::now();
+  const auto error = e.bring_up([bar](const actors::load_progress& p) { bar->report(p); });
+  bar->end();
+  if (!error.empty()) {
+    std::fprintf(stderr, "fastserve: %s\n", error.c_str());
+    return false;
+  }
+  if (spdlog::should_log(spdlog::level::info)) {
+    std::uint64_t bytes = 0;
+    for (const auto& r : e.layout().rows) bytes += r.weight_bytes;
+    std::fputs(table_of(e.layout()).c_str(), stderr);
+    const auto seconds = std::chrono::duration<double>(clock::now() - begin).count();
+    spdlog::info("{} of weights ready in {} s", format_bytes(bytes), format_measure(seconds));
+  }
+  return true;
+}
+
+}  // namespace fastserve::launch
