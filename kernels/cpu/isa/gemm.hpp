@@ -15,6 +15,9 @@ constexpr int panel_columns = tile_vectors * lanes;
 constexpr std::int64_t block_units = 256;
 constexpr int block_rows = 24 * tile_rows;
 constexpr int block_panels = 8;
+constexpr int stream_ahead_bytes =
+    8192;                             // how far a single tile fetches its weights ahead, which memory feeds
+constexpr int input_ahead_lines = 4;  // likewise each row of a tile, which L2 or L3 feeds
 constexpr std::int64_t partial_floats = static_cast<std::int64_t>(block_rows) * panel_columns * block_panels;
 
 struct plain_f32 {
@@ -53,12 +56,12 @@ struct tile_job {
   const float* input;   // lines of this tile from this k block on
   const char* weights;  // this panel from this k block on
   std::int64_t units;
-  float* sums;        // running sums of tile and panel, [rows][panel_columns]
-  bool resume;        // start from `sums`
-  bool finish;        // write to `out` and not to `sums`
-  const char* ahead;  // memory wanted next: lines_ahead lines of it to be fetched for each line of input
-  std::int64_t lines_ahead;
-  float* out;  // first row, first column of the panel
+  float* sums;              // running sums of tile and panel, [rows][panel_columns]
+  bool resume;              // start from `sums`
+  bool finish;              // write to `out` and not to `sums`
+  const char* ahead;        // memory wanted next, to be fetched while this is multiplied,
+  std::int64_t ahead_step;  // so many bytes on with each unit
+  float* out;               // first row, first column of the panel
   std::int64_t out_stride;
   const float* bias;  // of the panel, or null
   int columns;        // of the panel that exist
@@ -79,7 +82,7 @@ FASTSERVE_INLINE void multiply_unit(f32v (&acc)[M][tile_vectors], const float* r
   }
 }
 
-template <class W, int M>
+template <class W, int M, bool Stream>
 void multiply_tile(const tile_job& job) {
   constexpr int row_bytes = panel_columns * static_cast<int>(sizeof(typename W::element));
   f32v acc[M][tile_vectors];
@@ -93,18 +96,18 @@ void multiply_tile(const tile_job& job) {
   const auto* weights = reinterpret_cast<const typename W::element*>(job.weights);
   const float* input = job.input;
   const char* ahead = job.ahead;
-  const std::int64_t lines_ahead = job.lines_ahead;
+  const std::int64_t ahead_step = Stream ? row_bytes : job.ahead_step;
   std::int64_t left = job.units;
   for (; left >= line_units; left -= line_units) {
-    for (int i = 0; i < M; ++i) prefetch_l1(input + (4 * M + i) * line_units);
-    for (std::int64_t i = 0; i < lines_ahead; ++i) prefetch_l2(ahead + i * 64);
-    ahead += lines_ahead * 64;
+    for (int i = 0; i < M; ++i) prefetch_l1(input + (input_ahead_lines * M + i) * line_units);
     FASTSERVE_UNROLL(2)
     for (int u = 0; u < line_units; ++u) {
-      if constexpr (M <= 4) {  // few rows: memory is the limit; this stream is its own future
-        for (int p = 0; p < row_bytes; p += 64)
-          prefetch_l1(reinterpret_cast<const char*>(weights) + 4096 + p);
+      if constexpr (Stream) {
+        for (int p = 0; p < row_bytes; p += 64) prefetch_l1(ahead + p);
+      } else {
+        prefetch_l2(ahead);
       }
+      ahead += ahead_step;
       multiply_unit<W, M>(acc, input + u, weights);
       weights += panel_columns;
     }
@@ -138,10 +141,10 @@ void multiply_tile(const tile_job& job) {
   }
 }
 
-template <class W, int M = tile_rows>
+template <class W, bool Stream, int M = tile_rows>
 FASTSERVE_INLINE void multiply_rows(int rows, const tile_job& job) {
-  if (rows == M) return multiply_tile<W, M>(job);
-  if constexpr (M > 1) multiply_rows<W, M - 1>(rows, job);
+  if (rows == M) return multiply_tile<W, M, Stream>(job);
+  if constexpr (M > 1) multiply_rows<W, Stream, M - 1>(rows, job);
 }
 
 template <class W>
@@ -177,17 +180,21 @@ void gemm(const gemm_job& job) {
       const bool fetch = tiles > 1 && next_from < job.units;
       const char* next =
           static_cast<const char*>(job.weights) + (next_panel * job.units + next_from) * unit_bytes;
-      const std::int64_t lines_a_tile = (step * unit_bytes / 64 + tiles - 1) / tiles;
-      const std::int64_t groups = units / line_units > 0 ? units / line_units : 1;
-      tile.lines_ahead = fetch ? (lines_a_tile + groups - 1) / groups : 0;
+      const std::int64_t bytes_a_tile = fetch ? step * unit_bytes / tiles : 0;
+      tile.ahead_step = bytes_a_tile / units;
       for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
         const std::int64_t row = tile_begin(job.rows, job.tiles, t);
         const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
         tile.input = job.input + from * job.rows + row * (padded - from < step ? padded - from : step);
         tile.sums = job.partials + (p * job_rows + row - first_row) * panel_columns;
-        tile.ahead = next + (t - job.tile_first) * lines_a_tile * 64;
         tile.out = job.out + row * job.out_stride + panel * panel_columns;
-        multiply_rows<W>(rows, tile);
+        if (job.tiles == 1) {
+          tile.ahead = tile.weights + stream_ahead_bytes;
+          multiply_rows<W, true>(rows, tile);
+        } else {
+          tile.ahead = fetch ? next + (t - job.tile_first) * bytes_a_tile : tile.weights;
+          multiply_rows<W, false>(rows, tile);
+        }
       }
     }
   }
