@@ -226,6 +226,7 @@ line_editor::reply line_editor::finish(event what, std::string_view mark) {
     // The whole text stays on the screen: the next output begins below it.
     cursor_ = text_.size();
     out.output = redraw();
+    if (drawn_column_ + text_columns(mark) > columns_) out.output += "\r\n";
     out.output += mark;
     out.output += "\r\n";
   }

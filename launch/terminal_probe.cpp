@@ -1,9 +1,6 @@
 #include "launch/terminal_probe.hpp"
 
 #include <fcntl.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -84,11 +81,11 @@ bool in_foreground(pid_t pid, const std::string& device) {
   return foreground < 0 || foreground == ::getpgid(pid);
 }
 
-/// The launcher that feeds our stdin: an ancestor with the other end of the pipe. A shell in between, or a
-/// pipe of the user's own, is none.
-pid_t feeding_launcher() {
+/// The launcher behind a descriptor of ours: an ancestor with the other end of the pipe. A shell in between,
+/// or a pipe of the user's own, is none.
+pid_t launcher_behind(int fd) {
   constexpr int max_generations = 16;
-  const std::string pipe = fd_link(::getpid(), STDIN_FILENO);
+  const std::string pipe = fd_link(::getpid(), fd);
   if (!pipe.starts_with("pipe:") && !pipe.starts_with("socket:")) return 0;
   pid_t pid = ::getppid();
   for (int i = 0; i < max_generations && pid > 1; ++i, pid = parent_of(pid))
@@ -96,25 +93,11 @@ pid_t feeding_launcher() {
   return 0;
 }
 
-terminal_facts facts_of(pid_t pid) {
-  terminal_facts facts;
-  facts.input_device = terminal_of(pid, STDIN_FILENO);
-  facts.input_is_terminal = !facts.input_device.empty() && in_foreground(pid, facts.input_device);
-  facts.output_is_terminal = !terminal_of(pid, STDOUT_FILENO).empty();
-  facts.error_is_terminal = !terminal_of(pid, STDERR_FILENO).empty();
-  if (!facts.input_is_terminal) facts.input_device.clear();
-  return facts;
-}
-
-/// Redirections of the rank itself, inside the launcher's: `mpirun sh -c 'fastserve ... > file'`.
-void apply_own_redirections(terminal_facts& facts) {
-  const auto is_file = [](int fd) {
-    struct stat status {};
-    return ::fstat(fd, &status) != 0 || S_ISREG(status.st_mode) ||
-           (S_ISCHR(status.st_mode) && ::isatty(fd) == 0);
-  };
-  facts.output_is_terminal = facts.output_is_terminal && !is_file(STDOUT_FILENO);
-  facts.error_is_terminal = facts.error_is_terminal && !is_file(STDERR_FILENO);
+/// Output that a launcher may carry on to its own: through a pipe, or a pseudo-terminal that it made.
+bool shows_on_terminal(int fd, pid_t launcher) {
+  if (::isatty(fd) == 1) return launcher == 0 || !terminal_of(launcher, fd).empty();
+  const pid_t carrier = launcher_behind(fd);
+  return carrier > 0 && !terminal_of(carrier, fd).empty();
 }
 
 bool can_be_drawn_on() {
@@ -125,14 +108,22 @@ bool can_be_drawn_on() {
 }  // namespace
 
 terminal_facts find_terminal() {
-  const pid_t launcher = ::isatty(STDIN_FILENO) == 1 ? 0 : feeding_launcher();
-  const pid_t seat = launcher > 0 ? launcher : ::getpid();
-  terminal_facts facts = facts_of(seat);
-  if (launcher > 0) apply_own_redirections(facts);
-  const std::string stdin_target = fd_link(seat, STDIN_FILENO);
-  facts.reason =
-      "stdin" + (launcher > 0 ? " of " + name_of(launcher) + " (pid " + std::to_string(launcher) + ")" : "") +
-      " is " + (stdin_target.empty() ? "closed" : stdin_target);
+  const pid_t feeder = ::isatty(STDIN_FILENO) == 1 ? 0 : launcher_behind(STDIN_FILENO);
+  // A launcher whose own input has ended lets go of our stdin; its hold on stderr still tells.
+  const pid_t launcher = feeder > 0 ? feeder : launcher_behind(STDERR_FILENO);
+  const pid_t seat = feeder > 0 ? feeder : ::getpid();
+
+  terminal_facts facts;
+  facts.input_device = terminal_of(seat, STDIN_FILENO);
+  facts.input_is_terminal = !facts.input_device.empty() && in_foreground(seat, facts.input_device);
+  if (!facts.input_is_terminal) facts.input_device.clear();
+  facts.output_is_terminal = shows_on_terminal(STDOUT_FILENO, launcher);
+  facts.error_is_terminal = shows_on_terminal(STDERR_FILENO, launcher);
+
+  const std::string target = fd_link(seat, STDIN_FILENO);
+  facts.reason = "stdin";
+  if (feeder > 0) facts.reason += " of " + name_of(feeder) + " (pid " + std::to_string(feeder) + ")";
+  facts.reason += " is " + (target.empty() ? std::string{"closed"} : target);
   if (facts.input_is_terminal && facts.output_is_terminal)
     facts.mode = can_be_drawn_on() ? terminal_facts::style::interactive : terminal_facts::style::plain;
   return facts;

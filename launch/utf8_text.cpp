@@ -70,6 +70,7 @@ std::size_t next_cluster(std::string_view text, std::size_t at) noexcept {
   if (at >= text.size()) return text.size();
   decoded_char c = decode_char(text, at);
   at += c.bytes;
+  if (c.code < 0x20) return at;  // nothing joins a tab or a line break
   while (at < text.size()) {
     const bool joined = c.code == zero_width_joiner;
     c = decode_char(text, at);

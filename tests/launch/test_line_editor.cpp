@@ -61,7 +61,13 @@ struct fixture {
         }
         for (int i = first + shown; i < display.rows() && found; ++i) found = display.row(i).empty();
       }
-    BOOST_REQUIRE(found);
+    std::string picture;
+    for (int i = 0; i < display.rows(); ++i) picture += "[" + display.row(i) + "]\n";
+    for (const std::string& row : layout.rows) picture += "{" + row + "}\n";
+    BOOST_REQUIRE_MESSAGE(found, "cursor " << display.cursor_row() << ',' << display.cursor_column()
+                                           << " layout " << layout.cursor_row << ',' << layout.cursor_column
+                                           << '\n'
+                                           << picture);
     BOOST_REQUIRE(display.errors == 0);
     BOOST_REQUIRE(display.wraps == 0);
   }
