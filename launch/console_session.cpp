@@ -20,6 +20,8 @@ namespace fastserve::launch {
 
 namespace {
 
+// Messages too go to stdout here: both streams end at the same terminal, and a launcher in between does not
+// keep the order of one against the other.
 void write_all(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
@@ -41,11 +43,8 @@ class session final : public actors::answer_sink {
   ~session() override { engine_.close_front_ends(); }
 
   void greet(const std::string& model) {
-    std::fprintf(stderr,
-                 "%s is ready. Type a prompt; /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n",
-                 model.c_str());
     const std::lock_guard lock{mutex_};
-    show_prompt();
+    say(model + " is ready. Type a prompt; /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n");
   }
 
   /// A line from the keyboard. False when the user leaves.
@@ -120,8 +119,8 @@ class session final : public actors::answer_sink {
     write_all(done.text + "\n");
     open_.reset();
     last_ = done;
-    if (!done.error.empty()) std::fprintf(stderr, "%s\n", done.error.c_str());
-    if (done.finish_reason == "cancelled") std::fprintf(stderr, "(stopped)\n");
+    if (!done.error.empty()) write_all(done.error + "\n");
+    if (done.finish_reason == "cancelled") write_all("(stopped)\n");
     if (!waiting_.empty())
       submit_next();
     else
@@ -140,20 +139,18 @@ class session final : public actors::answer_sink {
         mpi::anon_send(front_end_, std::move(request));
         return;
       } catch (const std::exception& e) {
-        std::fprintf(stderr, "%s\n", e.what());
+        write_all(std::string{e.what()} + "\n");
       }
     }
     show_prompt();
   }
 
   void say(const std::string& text) {
-    std::fputs(text.c_str(), stderr);
-    std::fflush(stderr);
+    write_all(text);
     if (!open_) show_prompt();
   }
 
   void show_prompt() {
-    std::fflush(stderr);
     if (!failure_.empty()) return;
     write_all(editor_ != nullptr ? editor_->show() : "> ");
   }

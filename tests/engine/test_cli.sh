@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# The program as a user runs it: what goes to stdout, what to stderr, and the exit codes.
+# Usage: test_cli.sh PROGRAM
+set -u
+program=$1
+here=$(cd "$(dirname "$0")/../.." && pwd)
+mpirun="$here/scripts/mpirun_here.sh"
+demo="$here/models/demo"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+fail() {
+  echo "FAILED: $*"
+  echo "--- stdout"; head -20 "$work/out"
+  echo "--- stderr"; head -20 "$work/err"
+  failures=$((failures + 1))
+}
+
+# run EXPECTED_CODE RANKS ARGUMENTS...   (RANKS 0: without a launcher)
+run() {
+  local expected=$1 ranks=$2
+  shift 2
+  if [ "$ranks" -eq 0 ]; then
+    timeout 60 "$program" "$@" >"$work/out" 2>"$work/err"
+  else
+    timeout 60 "$mpirun" "$ranks" "$program" "$@" >"$work/out" 2>"$work/err"
+  fi </dev/stdin
+  local code=$?
+  [ "$code" -eq "$expected" ] || fail "exit code $code, expected $expected: ranks $ranks: $*"
+}
+
+says() { grep -qF -- "$1" "$work/$2" || fail "'$1' is missing in $2"; }
+lines() { [ "$(wc -l <"$work/$2")" -eq "$1" ] || fail "$(wc -l <"$work/$2") lines in $2, expected $1"; }
+
+greedy=(--model "$demo" --temperature 0 --max-tokens 12 --threads 1)
+
+# An answer is the same on any number of ranks, and alone on stdout.
+run 0 0 console "${greedy[@]}" --prompt "Once upon a time" </dev/null
+cp "$work/out" "$work/alone"
+[ -s "$work/alone" ] || fail "no answer"
+for ranks in 1 2 3 4; do
+  run 0 "$ranks" console "${greedy[@]}" --prompt "Once upon a time" </dev/null
+  cmp -s "$work/out" "$work/alone" || fail "another answer on $ranks ranks"
+  says "embed" err
+done
+# More ranks than the six layers: spares.
+run 0 8 console "${greedy[@]}" --prompt "Once upon a time" </dev/null
+cmp -s "$work/out" "$work/alone" || fail "another answer on 8 ranks"
+says "spare" err
+
+# Prompts from a pipe, one a line, answers in their order; the same text as with --prompt.
+printf 'ROMEO:\n\nOnce upon a time\n' | run 0 2 console "${greedy[@]}" --json
+lines 2 out
+printf 'Once upon a time\n' | run 0 4 console "${greedy[@]}"
+cmp -s "$work/out" "$work/alone" || fail "another answer from a pipe"
+
+# JSON.
+run 0 2 console "${greedy[@]}" --json --prompt "Once upon a time" --prompt "" </dev/null
+lines 2 out
+for key in '"text":' '"token_ids":' '"finish_reason":"length"' '"usage":' '"timings":'; do says "$key" out; done
+
+# Ids for text; an empty text is BOS alone.
+run 0 1 console "${greedy[@]}" --json --prompt-ids 0 </dev/null
+grep -o '"token_ids":[^]]*' "$work/out" >"$work/ids"
+run 0 1 console "${greedy[@]}" --json --prompt "" </dev/null
+grep -o '"token_ids":[^]]*' "$work/out" | cmp -s - "$work/ids" || fail "an empty prompt is not BOS"
+
+# Refusals: one message for all ranks, a nonzero code, nothing on stdout.
+refuse() {
+  local code=$1 text=$2
+  shift 2
+  run "$code" 3 "$@" </dev/null
+  says "$text" err
+  [ -s "$work/out" ] && fail "a refusal wrote to stdout"
+  [ "$(grep -cF -- "$text" "$work/err")" -eq 1 ] || fail "'$text' was said more than once"
+}
+refuse 1 "no such model folder" console --model "$work/nothing" --prompt x
+refuse 2 "--modle" console --modle "$demo"
+refuse 2 "temperature" console --model "$demo" --temperature -1 --prompt x
+mkdir "$work/broken" && cp "$demo/config.json" "$demo/tokenizer.json" "$work/broken/"
+refuse 1 "model.safetensors" console --model "$work/broken" --prompt x
+head -c 2000000 "$demo/model.safetensors" >"$work/broken/model.safetensors"
+refuse 1 "model.safetensors" console --model "$work/broken" --prompt x
+printf 'sampling:\n  temprature: 1\n' >"$work/bad.yaml"
+refuse 2 "bad.yaml:2" console --model "$demo" --config "$work/bad.yaml" --prompt x
+
+# A prompt that cannot run is an error of its own; the others are answered.
+printf 'Once upon a time\n' >"$work/prompts"
+run 1 2 console "${greedy[@]}" --prompt-ids 99999 --prompt "Once upon a time" </dev/null
+says "outside the vocabulary" err
+cmp -s "$work/out" "$work/alone" || fail "the good prompt was not answered"
+
+# Flags win over the file.
+printf 'sampling:\n  temperature: 0\nstopping:\n  max_tokens: 3\nengine:\n  threads: 1\n' >"$work/good.yaml"
+run 0 1 console --model "$demo" --config "$work/good.yaml" --max-tokens 12 --prompt "Once upon a time" </dev/null
+cmp -s "$work/out" "$work/alone" || fail "the file's settings were not used, or won over a flag"
+
+# The rest of the program.
+run 0 0 inspect "$demo" </dev/null
+says "llama" out
+run 0 0 --version </dev/null
+says "CAF" out
+run 0 2 bench --model "$demo" --prompt-tokens 16 --decode-tokens 4 --repeat 1 --threads 1 --json </dev/null
+lines 1 out
+for key in model dtype ranks threads prompt_tokens batch prefill_tokens_per_s decode_tokens_per_s weight_bytes \
+  read_bandwidth_bytes_per_s peak_ops_per_s; do says "\"$key\":" out; done
+
+[ "$failures" -eq 0 ] && echo "all passed"
+exit "$((failures > 0))"
