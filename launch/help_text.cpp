@@ -112,8 +112,7 @@ constexpr std::string_view bench_examples =
 
 constexpr std::string_view inspect_intro =
     "Usage: fastserve inspect DIR\n\n"
-    "Tells what a model folder holds: architecture, sizes, tokenizer, bytes of weights and of keys and "
-    "values.\n";
+    "Tells what a model folder holds: architecture, sizes, tokenizer, bytes of weights, keys and values.\n";
 
 }  // namespace
 

@@ -10,13 +10,16 @@ namespace {
 
 constexpr int least_columns = 8;
 constexpr std::string_view tab = "    ";
+constexpr std::string_view dotted_circle = "\u25CC";
 
 class row_writer {
  public:
   explicit row_writer(int columns) : columns_{columns} { out_.rows.emplace_back(); }
 
   void put(std::string_view cluster) {
-    const std::string_view shown = cluster == "\t" ? tab : cluster;
+    std::string shown{cluster == "\t" ? tab : cluster};
+    // A mark with nothing to stand on would land on a neighbour, or nowhere.
+    if (text_columns(shown) == 0) shown.insert(0, dotted_circle);
     const int width = std::min(text_columns(shown), columns_);
     if (column_ + width > columns_) new_row();
     out_.rows.back() += shown;
