@@ -78,6 +78,4 @@ void mapped_file::will_need(std::span<const std::byte> part) const { advise(part
 
 void mapped_file::dont_need(std::span<const std::byte> part) const { advise(part, MADV_DONTNEED, true); }
 
-void mapped_file::sequential() const { advise(bytes(), MADV_SEQUENTIAL, false); }
-
 }  // namespace fastserve::model

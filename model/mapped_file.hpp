@@ -22,8 +22,6 @@ class mapped_file {
   void will_need(std::span<const std::byte> part) const;
   /// Gives back the memory of the pages wholly inside the part. A later access reads them again.
   void dont_need(std::span<const std::byte> part) const;
-  /// Tells the kernel to read far ahead.
-  void sequential() const;
 
  private:
   const std::byte* data_ = nullptr;

@@ -55,7 +55,8 @@ host_tensor random_source::describe(std::string_view name) { return {nullptr, ty
 
 host_tensor random_source::tensor(std::string_view name) {
   const auto& spec = spec_of(name);
-  auto& bytes = made_[spec.name];
+  auto& [bytes, users] = made_[spec.name];
+  ++users;
   if (bytes.empty()) {
     const auto total = static_cast<std::size_t>(spec.elements());
     const auto width = kernels::size_of(type_);
@@ -75,7 +76,7 @@ host_tensor random_source::tensor(std::string_view name) {
 }
 
 void random_source::release(std::string_view name) {
-  if (const auto it = made_.find(name); it != made_.end()) made_.erase(it);
+  if (const auto it = made_.find(name); it != made_.end() && --it->second.users == 0) made_.erase(it);
 }
 
 }  // namespace fastserve::model

@@ -31,7 +31,11 @@ class random_source : public weight_source {
 
   kernels::dtype type_;
   std::map<std::string, tensor_spec, std::less<>> specs_;
-  std::map<std::string, std::vector<std::byte>, std::less<>> made_;
+  struct made_tensor {
+    std::vector<std::byte> bytes;
+    int users = 0;
+  };
+  std::map<std::string, made_tensor, std::less<>> made_;
 };
 
 }  // namespace fastserve::model

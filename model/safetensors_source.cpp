@@ -171,8 +171,8 @@ host_tensor safetensors_source::tensor(std::string_view name) {
   // the format does not pad: a header of odd length puts floats at odd addresses
   if (reinterpret_cast<std::uintptr_t>(out.data) % kernels::size_of(out.type) != 0) {
     auto& copy = realigned_[std::string(name)];
-    if (copy.empty()) copy.assign(bytes.begin(), bytes.end());
-    out.data = copy.data();
+    if (copy.users++ == 0) copy.bytes.assign(bytes.begin(), bytes.end());
+    out.data = copy.bytes.data();
   }
   return out;
 }
@@ -185,7 +185,8 @@ void safetensors_source::prefetch(std::string_view name) {
 
 void safetensors_source::release(std::string_view name) {
   if (!has(name)) return;
-  if (const auto it = realigned_.find(name); it != realigned_.end()) realigned_.erase(it);
+  if (const auto it = realigned_.find(name); it != realigned_.end() && --it->second.users == 0)
+    realigned_.erase(it);
   const auto [file, entry] = find(name);
   file->mapping().dont_need(file->bytes(*entry));
 }

@@ -51,7 +51,11 @@ class safetensors_source : public weight_source {
   std::vector<std::filesystem::path> files_;
   std::map<std::filesystem::path, std::unique_ptr<safetensors_file>> open_;
   /// Aligned copies of tensors that the file holds at an address their elements cannot be read from.
-  std::map<std::string, std::vector<std::byte>, std::less<>> realigned_;
+  struct aligned_copy {
+    std::vector<std::byte> bytes;
+    int users = 0;
+  };
+  std::map<std::string, aligned_copy, std::less<>> realigned_;
 };
 
 }  // namespace fastserve::model

@@ -101,8 +101,10 @@ class stage_loader {
     const auto name = arch_.tied_head ? embedding_name() : std::string(names_.head) + ".weight";
     const std::array matrix{read_matrix(source_, name, arch_.vocab_size, arch_.hidden_size)};
     to_.head = on_.pack(matrix, compute_);
-    // a table may still live in the same memory
-    if (!(arch_.tied_head && range_.embeds)) done(name, arch_.vocab_size * std::int64_t{arch_.hidden_size});
+    source_.release(name);
+    // the bytes of a tied head were counted with the embedding
+    if (!(arch_.tied_head && range_.embeds))
+      report_elements(std::int64_t{arch_.vocab_size} * arch_.hidden_size);
   }
 
   linear_weights linear(const std::vector<part>& parts, std::int64_t cols, bool bias) {
@@ -139,8 +141,8 @@ class stage_loader {
 
   std::unique_ptr<kernels::weight> table(const std::string& name, std::int64_t rows) {
     auto out = on_.table(read_matrix(source_, name, rows, arch_.hidden_size));
-    report(static_cast<std::size_t>(rows * arch_.hidden_size) * kernels::size_of(arch_.stored_type));
-    return out;
+    report_elements(rows * arch_.hidden_size);
+    return out;  // not released: the table may live in the source's memory
   }
 
   kernels::tensor_view upload(const std::vector<float>& values) {
@@ -152,6 +154,10 @@ class stage_loader {
 
   void done(const std::string& name, std::int64_t elements) {
     source_.release(name);
+    report_elements(elements);
+  }
+
+  void report_elements(std::int64_t elements) {
     report(static_cast<std::size_t>(elements) * kernels::size_of(arch_.stored_type));
   }
 

@@ -17,8 +17,8 @@ struct host_tensor {
   std::size_t bytes() const;
 };
 
-/// Where weights come from, by name. Used by one thread. Data stays valid for the source's life, except that
-/// after release() it may be read again only by way of tensor().
+/// Where weights come from, by name. Used by one thread. Data that tensor() gave stays valid until it has
+/// been released as often as it was given, at most for the source's life.
 class weight_source {
  public:
   weight_source() = default;
@@ -34,8 +34,9 @@ class weight_source {
   virtual host_tensor describe(std::string_view name) = 0;
   /// The file that holds, or should hold, the tensor: for errors.
   virtual std::string where(std::string_view name) const = 0;
-  /// The tensor will be read soon / will not be read again soon. Unknown names are ignored.
+  /// The tensor will be read soon. Unknown names are ignored.
   virtual void prefetch(std::string_view name) = 0;
+  /// One user of the tensor has done with it.
   virtual void release(std::string_view name) = 0;
 };
 
