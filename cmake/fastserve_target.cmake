@@ -33,6 +33,9 @@ function(fastserve_library folder)
   fastserve_options(fastserve_${folder})
 endfunction()
 
+# What the sanitizer build builds: the test programs that need no launcher.
+add_custom_target(unit_tests)
+
 # fastserve_test(<name> SOURCES ... LINK ... [RANKS 1 2 3 4] [LABELS ...] [TIMEOUT seconds])
 # A Boost.Test program in tests/. With RANKS it runs once under mpirun for each count.
 function(fastserve_test name)
@@ -55,6 +58,7 @@ function(fastserve_test name)
                                                      SKIP_RETURN_CODE 77 PROCESSORS 2)
     endforeach()
   else()
+    add_dependencies(unit_tests ${name})
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "unit;${ARG_LABELS}"
                                             SKIP_RETURN_CODE 77)

@@ -15,7 +15,7 @@ shellcheck "${shell[@]}"
 
 echo "== sanitizers (unit tests)"
 cmake --preset asan
-cmake --build --preset asan -j "$jobs"
+cmake --build --preset asan -j "$jobs" --target unit_tests
 ctest --preset asan -L unit -j "$jobs"
 
 echo "== release (every test)"
