@@ -40,7 +40,7 @@ target_compile_definitions(fastserve_mpi_c INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP
 set(FASTSERVE_HAVE_CUDA FALSE)
 if(NOT FASTSERVE_CUDA STREQUAL "OFF")
   find_package(CUDAToolkit QUIET)
-  find_library(NCCL_LIBRARY nccl)
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_ROOT} ${CUDAToolkit_LIBRARY_DIR}/../../.. PATH_SUFFIXES lib lib64)
   if(CUDAToolkit_FOUND AND NCCL_LIBRARY)
     set(FASTSERVE_HAVE_CUDA TRUE)
     message(STATUS "CUDA ${CUDAToolkit_VERSION} and NCCL found; this version has no GPU kernels, so they are not used")
