@@ -343,7 +343,12 @@ inline caf::error read([[maybe_unused]] caf::actor_system& sys, const void* data
                        caf::message& msg) {
 #if !FASTSERVE_CAF_1
   caf::binary_deserializer source{sys, static_cast<const char*>(data), bytes};
+  msg = caf::message{};
   if (auto err = source(msg)) return err;
+  // What is cut short may come out as an empty message; a true one, the answer to a request that returns
+  // nothing, is "@<>" behind a 16-bit 0 and a length.
+  constexpr std::size_t empty_message_bytes = 6;
+  if (msg.empty() && bytes != empty_message_bytes) return caf::make_error(caf::sec::end_of_stream);
   return source.remaining() == 0 ? caf::error{} : caf::make_error(caf::sec::unexpected_message);
 #else
   const caf::span<const std::byte> in{static_cast<const std::byte*>(data), bytes};

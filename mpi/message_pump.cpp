@@ -221,17 +221,19 @@ void message_pump::idle() {
   const bool transfers = !sends_.idle() || !receives_.idle();
   const auto hot = transfers ? options_.hot_transfer : options_.hot;
   const auto since = duration_cast<microseconds>(now - last_traffic_);
-  if (since < hot) {
+  if (since < hot && size_ > 1) {
     sched_yield();
     return;
   }
   const auto pause = std::clamp((since - (transfers ? hot : microseconds{0})) / options_.sleep_divisor,
                                 options_.shortest_sleep, options_.longest_sleep);
+  // Alone there is nothing to poll for.
+  const auto limit = size_ == 1 ? microseconds{std::chrono::seconds{1}} : pause;
   ++counters_.sleeps;
   std::unique_lock lock{mutex_};
   if (has_work_.load(std::memory_order_relaxed)) return;
   sleeping_ = true;
-  wake_.wait_for(lock, pause, [this] { return !sleeping_; });
+  wake_.wait_for(lock, limit, [this] { return !sleeping_; });
   sleeping_ = false;
 }
 

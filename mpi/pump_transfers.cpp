@@ -137,7 +137,12 @@ bool receive_set::progress(MPI_Comm comm, buffer_pool& pool,
                            const std::function<void()>& malformed) {
   constexpr int batch = 16;  // then sends get their turn
   bool moved = false;
-  for (int i = 0; i < batch && pending_.size() < max_under_way_ && match(comm, pool); ++i) moved = true;
+  for (int i = 0; i < batch && pending_.size() < max_under_way_; ++i) {
+    // Twice: Open MPI looks into its queue first and at the network after, so that what a first probe misses
+    // may have come in through it; without the second it would wait for the next round, a sleep away.
+    if (!match(comm, pool) && !match(comm, pool)) break;
+    moved = true;
+  }
   if (pending_.empty()) return moved;
 
   bool any_done = false;

@@ -1,0 +1,41 @@
+#define BOOST_TEST_NO_MAIN
+#include "mpi_test.hpp"
+
+#include <sys/resource.h>
+
+#include <thread>
+
+#include "mpi/message_pump.hpp"
+
+namespace fastserve::tests {
+namespace {
+
+using namespace std::chrono_literals;
+
+double cpu_seconds() {
+  rusage use{};
+  getrusage(RUSAGE_SELF, &use);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(use.ru_utime) + seconds(use.ru_stime);
+}
+
+// The goal is 2% of a core (bench_latency prints the figure); twice that is allowed here, for slow virtual
+// machines and sanitizers. Polling without back-off would take 100%.
+BOOST_AUTO_TEST_CASE(an_idle_rank_leaves_its_core_to_others) {
+  mpi::message_pump pump{world()};
+  pump.start();
+  std::this_thread::sleep_for(500ms);
+  const auto before = cpu_seconds();
+  const auto polls = pump.stats().polls;
+  std::this_thread::sleep_for(2s);
+  const auto share = (cpu_seconds() - before) / 2;
+  BOOST_CHECK_LT(share, 0.04);
+  BOOST_CHECK_LT(pump.stats().polls - polls, 3000U);
+  const auto report = pump.stop(patience);
+  BOOST_CHECK_MESSAGE(report.clean, report.reason);
+}
+
+}  // namespace
+}  // namespace fastserve::tests
