@@ -12,8 +12,8 @@ namespace {
 
 constexpr float no_maximum = -1e30F;
 constexpr int block_vectors = block_tokens / lanes;  // score vectors of a block
+constexpr int blocks_at_once = lanes == block_tokens ? 2 : 1;
 constexpr int chunk_blocks = chunk_tokens / block_tokens;
-constexpr int value_vectors = 2;  // of head_dim handled at once
 
 /// What the rows of one tile see: tokens [first[r], last[r]), all inside [low, high).
 struct visible_range {
@@ -23,30 +23,47 @@ struct visible_range {
   int high;
 };
 
-/// scores[r][16] of one block. query: [head_dim][R].
-template <class E, int R>
-FASTSERVE_INLINE void score_block(float* scores, const float* query, const E* keys, int head_dim) {
-  f32v acc[R][block_vectors];
+/// A block that a later chunk needs.
+template <class E>
+struct fetched_block {
+  const E* keys;
+  const E* values;
+};
+
+/// Scores of B blocks that follow one another: scores[r][16 * B]. query: [head_dim][R]. Meanwhile fetches the
+/// keys and values at `ahead`.
+template <class E, int R, int B>
+FASTSERVE_INLINE void score_blocks(float* scores, const float* query, const E* const* keys,
+                                   const fetched_block<E>* ahead, int head_dim) {
+  constexpr int vectors = B * block_vectors;
+  f32v acc[R][vectors];
   FASTSERVE_UNROLL(8)
   for (int r = 0; r < R; ++r) {
-    FASTSERVE_UNROLL(4)
-    for (int v = 0; v < block_vectors; ++v) acc[r][v] = zero();
+    FASTSERVE_UNROLL(8)
+    for (int v = 0; v < vectors; ++v) acc[r][v] = zero();
   }
   for (int d = 0; d < head_dim; ++d) {
-    f32v key[block_vectors];
-    FASTSERVE_UNROLL(4)
-    for (int v = 0; v < block_vectors; ++v) key[v] = load(keys + d * block_tokens + v * lanes);
+    f32v key[vectors];
+    FASTSERVE_UNROLL(2)
+    for (int b = 0; b < B; ++b) {
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < block_vectors; ++v) {
+        key[b * block_vectors + v] = load(keys[b] + d * block_tokens + v * lanes);
+      }
+      prefetch_l1(ahead[b].keys + d * block_tokens);
+      prefetch_l1(ahead[b].values + d * block_tokens);
+    }
     FASTSERVE_UNROLL(8)
     for (int r = 0; r < R; ++r) {
       const f32v q = set1(query[d * R + r]);
-      FASTSERVE_UNROLL(4)
-      for (int v = 0; v < block_vectors; ++v) acc[r][v] = fma(q, key[v], acc[r][v]);
+      FASTSERVE_UNROLL(8)
+      for (int v = 0; v < vectors; ++v) acc[r][v] = fma(q, key[v], acc[r][v]);
     }
   }
   FASTSERVE_UNROLL(8)
   for (int r = 0; r < R; ++r) {
-    FASTSERVE_UNROLL(4)
-    for (int v = 0; v < block_vectors; ++v) store(scores + r * chunk_tokens + v * lanes, acc[r][v]);
+    FASTSERVE_UNROLL(8)
+    for (int v = 0; v < vectors; ++v) store(scores + r * chunk_tokens + v * lanes, acc[r][v]);
   }
 }
 
@@ -102,43 +119,76 @@ FASTSERVE_INLINE float to_weights(float* scores, float maximum_before, float& to
   return now;
 }
 
+/// Hides what each row must not see in `count` blocks of scores from token `start` on.
+template <int R>
+FASTSERVE_INLINE void hide(float* scores, const visible_range& seen, int start, int count) {
+  const f32v hidden = set1(-__builtin_inff());
+  for (int r = 0; r < R; ++r) {
+    if (seen.first[r] <= start && seen.last[r] >= start + count * block_tokens) continue;
+    for (int v = 0; v < count * block_vectors; ++v) {
+      float* at = scores + r * chunk_tokens + v * lanes;
+      int from = seen.first[r] - start - v * lanes;
+      int to = seen.last[r] - start - v * lanes;
+      from = from < 0 ? 0 : from > lanes ? lanes : from;
+      to = to < from ? from : to > lanes ? lanes : to;
+      store(at, keep(load(at), from, to, hidden));
+    }
+  }
+}
+
+/// Scores of R rows against blocks [first_block, last_block) of a chunk; the other blocks count as hidden.
+template <class E, int R>
+FASTSERVE_INLINE void score_chunk(float* scores, const attention_job& job, int chunk,
+                                  const visible_range& seen, const float* query, int first_block,
+                                  int last_block) {
+  const f32v hidden = set1(-__builtin_inff());
+  const E* keys[chunk_blocks];
+  fetched_block<E> ahead[chunk_blocks];
+  for (int b = first_block; b < last_block; ++b) {
+    const int index = chunk * chunk_blocks + b;
+    const std::int64_t block = job.blocks[index] * job.block_bytes;
+    keys[b] = reinterpret_cast<const E*>(job.keys + block);
+    const bool more = (index + chunk_blocks) * block_tokens < seen.high;
+    const std::int64_t next = more ? job.blocks[index + chunk_blocks] * job.block_bytes : block;
+    ahead[b] = {reinterpret_cast<const E*>(job.keys + next), reinterpret_cast<const E*>(job.values + next)};
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int b = 0; b < chunk_blocks; ++b) {
+      if (b >= first_block && b < last_block) continue;
+      for (int v = 0; v < block_vectors; ++v) {
+        store(scores + r * chunk_tokens + b * block_tokens + v * lanes, hidden);
+      }
+    }
+  }
+  for (int b = first_block; b < last_block;) {
+    // Two blocks at once halve the loads of the query, where there are registers for it.
+    const int count = blocks_at_once == 2 && b + 2 <= last_block ? 2 : 1;
+    float* at = scores + b * block_tokens;
+    if (count == 2) {
+      score_blocks<E, R, blocks_at_once>(at, query, keys + b, ahead + b, job.head_dim);
+    } else {
+      score_blocks<E, R, 1>(at, query, keys + b, ahead + b, job.head_dim);
+    }
+    hide<R>(at, seen, chunk * chunk_tokens + b * block_tokens, count);
+    b += count;
+  }
+}
+
 /// Brings one chunk into the states of R rows.
 template <class E, int R>
 void add_chunk(const attention_job& job, int chunk, const visible_range& seen, const float* query,
                float* states) {
   alignas(64) float scores[R * chunk_tokens];
-  const f32v hidden = set1(-__builtin_inff());
   const int base = chunk * chunk_tokens;
   const int from = seen.low > base ? seen.low - base : 0;
   const int to = seen.high < base + chunk_tokens ? seen.high - base : chunk_tokens;
   const int first_block = from / block_tokens;
   const int last_block = (to + block_tokens - 1) / block_tokens;
+  score_chunk<E, R>(scores, job, chunk, seen, query, first_block, last_block);
   const E* values[chunk_blocks] = {};
-  for (int b = 0; b < chunk_blocks; ++b) {
-    if (b < first_block || b >= last_block) {
-      for (int r = 0; r < R; ++r) {
-        for (int v = 0; v < block_vectors; ++v) {
-          store(scores + r * chunk_tokens + b * block_tokens + v * lanes, hidden);
-        }
-      }
-      continue;
-    }
-    const std::int64_t block = job.blocks[chunk * chunk_blocks + b] * job.block_bytes;
-    values[b] = reinterpret_cast<const E*>(job.values + block);
-    score_block<E, R>(scores + b * block_tokens, query, reinterpret_cast<const E*>(job.keys + block),
-                      job.head_dim);
-    const int start = base + b * block_tokens;
-    for (int r = 0; r < R; ++r) {
-      if (seen.first[r] <= start && seen.last[r] >= start + block_tokens) continue;
-      for (int v = 0; v < block_vectors; ++v) {
-        float* at = scores + r * chunk_tokens + b * block_tokens + v * lanes;
-        int lo = seen.first[r] - start - v * lanes;
-        int hi = seen.last[r] - start - v * lanes;
-        lo = lo < 0 ? 0 : lo > lanes ? lanes : lo;
-        hi = hi < lo ? lo : hi > lanes ? lanes : hi;
-        store(at, keep(load(at), lo, hi, hidden));
-      }
-    }
+  for (int b = first_block; b < last_block; ++b) {
+    values[b] =
+        reinterpret_cast<const E*>(job.values + job.blocks[chunk * chunk_blocks + b] * job.block_bytes);
   }
   const int width = padded_dim(job.head_dim);
   const int stride = state_floats(job.head_dim);
@@ -156,6 +206,7 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
     denominator = denominator * factor[r] + total[r];
   }
   const E* at[chunk_blocks];
+  constexpr int value_vectors = R <= query_rows / 2 ? 4 : 2;  // of head_dim handled at once
   for (int d = 0; d < job.head_dim;) {
     for (int b = 0; b < chunk_blocks; ++b) at[b] = values[b] == nullptr ? nullptr : values[b] + d;
     const int left = job.head_dim - d;
