@@ -89,12 +89,13 @@ class config_reader {
   std::vector<entry> unique_entries(const yaml_node& map, const std::string& section) const {
     std::vector<entry> entries;
     std::set<std::string> seen;
-    for (const auto& [key, value] : map.entries) {
+    for (std::size_t i = 0; i < map.keys.size(); ++i) {
+      const yaml_node& key = map.keys[i];
       if (key.is != type::scalar) fail(key, "expected a key, found " + kind_of(key));
       if (!seen.insert(key.text).second)
         fail(key, "key " + in_quotes(key.text) + (section.empty() ? "" : " in '" + section + "'") +
                       " is given twice");
-      entries.emplace_back(&key, &value);
+      entries.emplace_back(&key, &map.items[i]);
     }
     return entries;
   }

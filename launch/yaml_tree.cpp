@@ -6,6 +6,7 @@
 
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 namespace fastserve::launch {
 
@@ -83,14 +84,8 @@ class tree_builder : public YAML::EventHandler {
       return;
     }
     yaml_node& parent = open_.back();
-    if (parent.is == yaml_node::type::sequence) {
-      parent.items.push_back(std::move(node));
-    } else if (parent.items.empty()) {
-      parent.items.push_back(std::move(node));  // a key waits here for its value
-    } else {
-      parent.entries.emplace_back(std::move(parent.items.front()), std::move(node));
-      parent.items.clear();
-    }
+    const bool is_key = parent.is == yaml_node::type::map && parent.keys.size() == parent.items.size();
+    (is_key ? parent.keys : parent.items).push_back(std::move(node));
   }
 
   const std::string& name_;

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace fastserve::launch {
@@ -13,10 +12,10 @@ struct yaml_node {
   enum class type : std::uint8_t { null, scalar, sequence, map };
   type is = type::null;
   int line = 1;
-  std::string text;     ///< of a scalar
-  bool quoted = false;  ///< the scalar was written as a string
-  std::vector<yaml_node> items;
-  std::vector<std::pair<yaml_node, yaml_node>> entries;
+  std::string text;              ///< of a scalar
+  bool quoted = false;           ///< the scalar was written as a string
+  std::vector<yaml_node> items;  ///< of a sequence; of a map its values
+  std::vector<yaml_node> keys;   ///< of a map, as many as items
 };
 
 /// Parses one document. Throws std::runtime_error "NAME:LINE: ..." for bad syntax, for more than 4 levels or
