@@ -24,27 +24,43 @@ struct peak {
   bool clean = true;  ///< no NaN, no +inf, something finite
 };
 
-peak find_peak(std::span<const float> scores) {
+/// The largest of a block's values that are neither NaN nor +inf; `odd` is set when there are others.
+float block_peak(std::span<const float> block, std::int32_t& odd) {
   constexpr std::size_t lanes = 16;  // independent maxima, of which the compiler makes vector code
   constexpr float largest = std::numeric_limits<float>::max();
   float best[lanes];
-  std::int32_t odd[lanes] = {};
+  std::int32_t bad[lanes] = {};
   std::fill(best, best + lanes, minus_infinity);
   const auto look = [&](float x, std::size_t lane) {
-    odd[lane] |= x <= largest ? 0 : 1;  // NaN or +inf
-    best[lane] = x <= largest && x > best[lane] ? x : best[lane];
+    bad[lane] |= x <= largest ? 0 : 1;
+    const float usable = x <= largest ? x : minus_infinity;
+    best[lane] = usable > best[lane] ? usable : best[lane];
   };
   std::size_t i = 0;
-  for (; i + lanes <= scores.size(); i += lanes)
-    for (std::size_t lane = 0; lane < lanes; ++lane) look(scores[i + lane], lane);
-  for (; i < scores.size(); ++i) look(scores[i], i % lanes);
+  for (; i + lanes <= block.size(); i += lanes)
+    for (std::size_t lane = 0; lane < lanes; ++lane) look(block[i + lane], lane);
+  for (; i < block.size(); ++i) look(block[i], i % lanes);
+  for (const auto b : bad) odd |= b;
+  return *std::max_element(best, best + lanes);
+}
 
+peak find_peak(std::span<const float> scores) {
+  constexpr std::size_t block_size = 1024;
   peak out;
-  out.score = *std::max_element(best, best + lanes);
-  out.clean = out.score > minus_infinity && std::all_of(odd, odd + lanes, [](auto o) { return o == 0; });
-  if (out.score > minus_infinity)
-    out.token =
-        static_cast<std::int32_t>(std::find(scores.begin(), scores.end(), out.score) - scores.begin());
+  std::int32_t odd = 0;
+  std::span<const float> home;
+  for (std::size_t begin = 0; begin < scores.size(); begin += block_size) {
+    const auto block = scores.subspan(begin, std::min(block_size, scores.size() - begin));
+    const float best = block_peak(block, odd);
+    if (best > out.score) {
+      out.score = best;
+      home = block;
+    }
+  }
+  out.clean = odd == 0 && !home.empty();
+  if (!home.empty())
+    out.token = static_cast<std::int32_t>(std::find(home.begin(), home.end(), out.score) - home.begin() +
+                                          (home.data() - scores.data()));
   return out;
 }
 
@@ -106,68 +122,60 @@ std::size_t walk(std::span<const float> weights, std::span<const double> sums, d
   return i > 0 ? i - 1 : 0;
 }
 
-/// Whether candidates, best first, already hold `top_p` of `total`; cuts what comes after.
-bool cut_top_p(std::vector<candidate>& candidates, float top_p, double total) {
-  double sum = 0.0;
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    sum += candidates[i].score;
-    if (sum >= top_p * total) {
-      candidates.resize(i + 1);
-      return true;
-    }
-  }
-  return false;
-}
-
-/// The best `k` tokens by score; `score` then holds the weight.
-void select_weights(std::span<const float> scores, std::size_t k, sampler_scratch& scratch) {
-  select_top(scores, k, scratch.candidates);
-  for (auto& c : scratch.candidates) c.score = scratch.weights[static_cast<std::size_t>(c.token)];
-}
-
-/// The cuts, on weights whose largest is 1. Leaves the kept tokens and their weights in scratch.candidates.
-void cut(std::span<const float> scores, const sampling_params& p, double total, sampler_scratch& scratch) {
+/// With top-k: the few that it leaves are sorted and walked. `scores` rank them.
+std::int32_t draw_of_top_k(std::span<const float> scores, const sampling_params& p, double uniform,
+                           sampler_scratch& scratch) {
   auto& kept = scratch.candidates;
-  const auto vocab = scores.size();
-  if (p.top_k > 0 && static_cast<std::size_t>(p.top_k) < vocab) {
-    select_weights(scores, static_cast<std::size_t>(p.top_k), scratch);
-    if (p.top_p < 1.0F) {
-      double sum = 0.0;
-      for (const auto& c : kept) sum += c.score;
-      cut_top_p(kept, p.top_p, sum);
-    }
-  } else if (p.top_p < 1.0F) {
-    // likely a few dozen tokens: look at more only when they do not suffice
-    for (std::size_t k = 64;; k *= 8) {
-      select_weights(scores, std::min(k, vocab), scratch);
-      if (cut_top_p(kept, p.top_p, total) || k >= vocab) break;
-    }
-  } else {
-    kept.clear();
-    for (std::size_t i = 0; i < vocab; ++i)
-      if (scratch.weights[i] >= p.min_p) kept.push_back({scratch.weights[i], static_cast<std::int32_t>(i)});
+  select_top(scores, static_cast<std::size_t>(p.top_k), kept);
+  double total = 0.0;
+  for (auto& c : kept) {
+    c.score = scratch.weights[static_cast<std::size_t>(c.token)];
+    total += c.score;
   }
+  double sum = 0.0;
+  std::size_t count = 0;
+  while (count < kept.size() && (count == 0 || sum < p.top_p * total)) sum += kept[count++].score;
+  kept.resize(count);
   // the likeliest weighs 1, so min_p itself is the bound
   std::erase_if(kept, [&](const candidate& c) { return c.score < p.min_p || c.score == 0.0F; });
+
+  sum = 0.0;
+  for (const auto& c : kept) sum += c.score;
+  double target = uniform * sum;
+  for (const auto& c : kept) {
+    if (target < c.score) return c.token;
+    target -= c.score;
+  }
+  return kept.back().token;
+}
+
+/// Without top-k a cut is a bar: weights below it become 0, the rest is walked as it lies.
+double cut_by_bar(const sampling_params& p, double total, sampler_scratch& scratch) {
+  weight_bar cut{p.min_p, std::numeric_limits<double>::infinity()};
+  if (p.top_p < 1.0F) {
+    const auto by_sum = find_bar(scratch.weights, p.top_p * total);
+    if (by_sum.bar >= cut.bar) cut = by_sum;
+  }
+  double rest = cut.rest;
+  for (auto& w : scratch.weights) {
+    if (w > cut.bar) continue;
+    // of equals the lower ids, until they make up what is missing
+    if (w == cut.bar && rest > 0.0) {
+      rest -= w;
+    } else {
+      w = 0.0F;
+    }
+  }
+  return block_sums(scratch.sums, scratch.weights);
 }
 
 std::int32_t draw(std::span<const float> scores, const peak& top, const sampling_params& p, double uniform,
                   sampler_scratch& scratch) {
-  const double total = softmax_weights(scratch.weights, scratch.sums, scores, top.score, p.temperature);
-  const bool all = p.top_p >= 1.0F && p.min_p <= 0.0F &&
-                   (p.top_k == 0 || static_cast<std::size_t>(p.top_k) >= scores.size());
-  if (all) return static_cast<std::int32_t>(walk(scratch.weights, scratch.sums, uniform * total));
-
-  cut(scores, p, total, scratch);
-  assert(!scratch.candidates.empty());
-  double sum = 0.0;
-  for (const auto& c : scratch.candidates) sum += c.score;
-  double target = uniform * sum;
-  for (const auto& c : scratch.candidates) {
-    if (target < c.score) return c.token;
-    target -= c.score;
-  }
-  return scratch.candidates.back().token;
+  double total = softmax_weights(scratch.weights, scratch.sums, scores, top.score, p.temperature);
+  if (p.top_k > 0 && static_cast<std::size_t>(p.top_k) < scores.size())
+    return draw_of_top_k(scores, p, uniform, scratch);
+  if (p.top_p < 1.0F || p.min_p > 0.0F) total = cut_by_bar(p, total, scratch);
+  return static_cast<std::int32_t>(walk(scratch.weights, scratch.sums, uniform * total));
 }
 
 }  // namespace

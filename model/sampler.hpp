@@ -20,7 +20,7 @@ struct sampler_scratch {
   std::vector<float> scores;
   std::vector<float> weights;
   std::vector<double> sums;
-  std::vector<candidate> candidates;
+  std::vector<candidate> candidates;  ///< what top-k leaves
   std::vector<std::int32_t> counts;   ///< of each token in the answer; all zero between calls
   std::vector<std::int32_t> touched;  ///< tokens seen in prompt or answer
 };

@@ -265,6 +265,39 @@ BOOST_AUTO_TEST_CASE(select_top_is_a_sort) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(find_bar_is_a_sort) {
+  std::mt19937 random(20);
+  for (int round = 0; round < 400; ++round) {
+    std::vector<float> weights(1 + random() % 2000);
+    double total = 0;
+    for (auto& w : weights) {
+      w = fixed_exp(-static_cast<float>(random() % 1000) * (round % 3 == 0 ? 0.1F : 1e-5F));
+      if (round % 4 == 1) w = std::round(w * 8) / 8;  // many equals, zeros
+      total += w;
+    }
+    weights[random() % weights.size()] = 1.0F;
+    const double target = total * static_cast<double>(1 + random() % 1000) / 1000.0;
+    auto sorted = weights;
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    double sum = 0;
+    std::size_t count = 0;
+    while (count < sorted.size() && (count == 0 || sum < target * (1 - 1e-12))) sum += sorted[count++];
+    const auto got = find_bar(weights, target);
+    BOOST_REQUIRE_EQUAL(got.bar, sorted[count - 1]);
+    double above = 0;
+    for (const auto w : weights) above += w > got.bar ? w : 0.0F;
+    BOOST_REQUIRE_SMALL(got.rest - (target - above), 1e-9 * total);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(top_p_takes_lower_ids_of_equals) {
+  const std::vector<float> logits{0, 3, 3, 3, 3, 3, -5};
+  std::vector<int> seen(7);
+  for (std::uint64_t i = 0; i < 600; ++i)
+    ++seen[static_cast<std::size_t>(draw(logits, {.top_p = 0.5F}, i).token)];
+  BOOST_CHECK(seen[1] > 100 && seen[2] > 100 && seen[3] > 100 && seen[1] + seen[2] + seen[3] == 600);
+}
+
 BOOST_AUTO_TEST_CASE(penalties) {
   // greedy shows which score won
   const sampling_params greedy{.temperature = 0};

@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 #include <boost/test/unit_test.hpp>
-#include <cmath>#include <map>
+#include <cmath>
+#include <map>
 #include <set>
 
 #include "expect_error.hpp"
