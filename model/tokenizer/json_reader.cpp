@@ -9,7 +9,7 @@
 namespace fastserve::model {
 
 std::string read_file(const std::filesystem::path& file) {
-  constexpr std::uintmax_t largest_bytes = std::uintmax_t{512} << 20;
+  constexpr std::uintmax_t largest_bytes = std::uintmax_t{128} << 20;
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(file, error);
   if (error) throw std::runtime_error(file.string() + ": cannot be read: " + error.message());

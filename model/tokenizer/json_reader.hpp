@@ -8,7 +8,7 @@
 
 namespace fastserve::model {
 
-/// Reads a file of at most 512 MiB. Throws std::runtime_error naming it.
+/// Reads a file of at most 128 MiB. Throws std::runtime_error naming it.
 std::string read_file(const std::filesystem::path& file);
 
 /// Parses a JSON file whose top is an object. Throws std::runtime_error, one line that names the file.

@@ -48,12 +48,15 @@ std::string class_of(char escape, bool& negated) {
       negated = true;
       [[fallthrough]];
     case 'd':
-      return "\\p{Nd}";
+      return "\\p{Nd}" + young_ranges(is_number | is_word);
     case 'W':
       negated = true;
       [[fallthrough]];
     case 'w':
-      return "\\p{Nd}\\p{Pc}" + property('L') + property('M') + "\\p{Nl}\\x{24b6}-\\x{24e9}";
+      // Alphabetic, marks, decimal numbers, connectors and, in Oniguruma alone, six of Latin-1.
+      return "\\p{Nd}\\p{Pc}\\p{Nl}" + property('L') + property('M') + young_ranges(is_number | is_word) +
+             "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+             "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
     case 'H':
       negated = true;
       [[fallthrough]];

@@ -17,9 +17,53 @@ struct young_range {
   char32_t last;
 };
 
-// Code points assigned in Unicode 15.1, 16 and (is_numeric alone) 17, later than ICU 72 knows.
-// Source: the Unicode Character Database, DerivedGeneralCategory.
+// Code points assigned since Unicode 14, PCRE2 10.42's version: first those of 15.0, which ICU 72 knows, then
+// those of 15.1, 16 and (is_numeric alone) 17. Source: the Unicode Character Database,
+// DerivedGeneralCategory.
 constexpr young_range young[] = {
+    {is_letter | is_word, 0x1123F, 0x11240},
+    {is_letter | is_word, 0x11F02, 0x11F02},
+    {is_letter | is_word, 0x11F04, 0x11F10},
+    {is_letter | is_word, 0x11F12, 0x11F33},
+    {is_letter | is_word, 0x1342F, 0x1342F},
+    {is_letter | is_word, 0x13441, 0x13446},
+    {is_letter | is_word, 0x1B132, 0x1B132},
+    {is_letter | is_word, 0x1B155, 0x1B155},
+    {is_letter | is_word, 0x1DF25, 0x1DF2A},
+    {is_letter | is_word, 0x1E030, 0x1E06D},
+    {is_letter | is_word, 0x1E4D0, 0x1E4EB},
+    {is_letter | is_word, 0x2B739, 0x2B739},
+    {is_letter | is_word, 0x31350, 0x323AF},
+    {is_number | is_word | is_numeric, 0x11F50, 0x11F59},
+    {is_number | is_word | is_numeric, 0x1E4F0, 0x1E4F9},
+    {is_number | is_numeric, 0x1D2C0, 0x1D2D3},
+    {is_mark | is_word, 0xCF3, 0xCF3},
+    {is_mark | is_word, 0xECE, 0xECE},
+    {is_mark | is_word, 0x10EFD, 0x10EFF},
+    {is_mark | is_word, 0x11241, 0x11241},
+    {is_mark | is_word, 0x11F00, 0x11F01},
+    {is_mark | is_word, 0x11F03, 0x11F03},
+    {is_mark | is_word, 0x11F34, 0x11F3A},
+    {is_mark | is_word, 0x11F3E, 0x11F42},
+    {is_mark | is_word, 0x13440, 0x13440},
+    {is_mark | is_word, 0x13447, 0x13455},
+    {is_mark | is_word, 0x1E08F, 0x1E08F},
+    {is_mark | is_word, 0x1E4EC, 0x1E4EF},
+    {is_punctuation, 0x11B00, 0x11B09},
+    {is_punctuation, 0x11F43, 0x11F4F},
+    {is_symbol, 0x1F6DC, 0x1F6DC},
+    {is_symbol, 0x1F774, 0x1F776},
+    {is_symbol, 0x1F77B, 0x1F77F},
+    {is_symbol, 0x1F7D9, 0x1F7D9},
+    {is_symbol, 0x1FA75, 0x1FA77},
+    {is_symbol, 0x1FA87, 0x1FA88},
+    {is_symbol, 0x1FAAD, 0x1FAAF},
+    {is_symbol, 0x1FABB, 0x1FABD},
+    {is_symbol, 0x1FABF, 0x1FABF},
+    {is_symbol, 0x1FACE, 0x1FACF},
+    {is_symbol, 0x1FADA, 0x1FADB},
+    {is_symbol, 0x1FAE8, 0x1FAE8},
+    {is_symbol, 0x1FAF7, 0x1FAF8},
     {is_letter | is_word, 0x1C89, 0x1C8A},
     {is_letter | is_word, 0xA7CB, 0xA7CD},
     {is_letter | is_word, 0xA7DA, 0xA7DC},
@@ -134,6 +178,8 @@ std::uint16_t bits_of(char32_t code) {
       ((category & U_GC_M_MASK) != 0 && no_younger_than(code, 9) && code != 0x111C9)) {
     bits |= is_accent;
   }
+  constexpr char32_t first_young = 0x897;
+  if (code < first_young) return bits;
   for (const young_range& range : young) {
     if (code >= range.first && code <= range.last) bits |= range.bits;
   }
@@ -188,21 +234,14 @@ void append_lower(std::string& out, char32_t code) {
   utf8::append(out, static_cast<char32_t>(u_tolower(static_cast<UChar32>(code))));
 }
 
-std::string young_ranges(unicode_bits bit) {
+std::string young_ranges(unsigned bits) {
   std::string out;
-  const auto add = [&](char32_t first, char32_t last) {
+  for (const young_range& range : young) {
+    if ((range.bits & bits) != bits) continue;
     char text[40];
-    std::snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", static_cast<unsigned>(first),
-                  static_cast<unsigned>(last));
+    std::snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", static_cast<unsigned>(range.first),
+                  static_cast<unsigned>(range.last));
     out += text;
-  };
-  char32_t first = 0;
-  bool open = false;
-  for (char32_t code = 0x80; code <= 0x110000; ++code) {
-    const bool inside = code < 0x110000 && (unicode_class(code) & bit) != 0 && !no_younger_than(code, 14);
-    if (inside && !open) first = code;
-    if (!inside && open) add(first, code - 1);
-    open = inside;
   }
   return out;
 }

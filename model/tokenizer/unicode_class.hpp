@@ -36,8 +36,8 @@ const std::uint16_t* ascii_classes();
 /// Lower case of one character, context-free; U+0130 becomes two characters. Unicode 17.
 void append_lower(std::string& out, char32_t code);
 
-/// Code points, as ranges, that have `bit` (letter ... symbol) but are younger than Unicode 14, the version
-/// of PCRE2 10.42: "\x{..}-\x{..}" pieces for use inside a character class.
-std::string young_ranges(unicode_bits bit);
+/// Code points that have all of `bits` but are younger than Unicode 14, the version of PCRE2 10.42:
+/// "\x{..}-\x{..}" pieces for use inside of a character class.
+std::string young_ranges(unsigned bits);
 
 }  // namespace fastserve::model

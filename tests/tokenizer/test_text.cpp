@@ -108,6 +108,48 @@ BOOST_AUTO_TEST_CASE(escapes_mean_what_oniguruma_means) {
   refusal([] { split_pattern(std::string(20000, 'a')); });
 }
 
+// Two libraries, two Unicode versions, one answer for every character.
+BOOST_AUTO_TEST_CASE(expressions_and_scanners_agree_on_every_character) {
+  std::string all;
+  std::vector<std::size_t> starts;
+  std::vector<char32_t> codes;
+  for (char32_t code = 0; code < 0x110000; ++code) {
+    if (code >= 0xD800 && code < 0xE000) continue;
+    starts.push_back(all.size());
+    codes.push_back(code);
+    utf8::append(all, code);
+  }
+  const auto check = [&](const char* expression, auto expected) {
+    std::vector<text_match> matches;
+    split_pattern(expression).find_all(all, matches);
+    std::size_t next = 0;
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+      const bool found = next < matches.size() && matches[next].start == starts[i];
+      if (found) ++next;
+      if (found != expected(codes[i], unicode_class(codes[i]))) ++wrong;
+    }
+    BOOST_TEST(wrong == 0u, expression << ": " << wrong << " wrong");
+    BOOST_TEST(next == matches.size());
+    BOOST_TEST(next > 0u);
+  };
+  const auto has = [](unsigned bit) { return [bit](char32_t, unsigned b) { return (b & bit) != 0; }; };
+  check("\\p{L}", has(is_letter));
+  check("[\\p{N}]", has(is_number));
+  check("\\p{M}", has(is_mark));
+  check("\\p{P}", has(is_punctuation));
+  check("\\p{S}", has(is_symbol));
+  check("\\s", has(is_space));
+  check("[\\S]", [](char32_t, unsigned b) { return (b & is_space) == 0; });
+  check("[^\\s\\p{L}]", [](char32_t, unsigned b) { return (b & (is_space | is_letter)) == 0; });
+  const auto word = [](char32_t c, unsigned b) {
+    const bool latin = c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE);
+    return latin || ((b & is_word) != 0 && c != 0x200C && c != 0x200D);
+  };
+  check("\\w", word);
+  check("\\W", [&](char32_t c, unsigned b) { return !word(c, b); });
+}
+
 BOOST_AUTO_TEST_CASE(an_explosive_expression_is_refused_in_time) {
   const split_pattern expression("(a+)+$");
   std::vector<text_match> matches;
