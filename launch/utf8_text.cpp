@@ -6,6 +6,8 @@ namespace fastserve::launch {
 
 namespace {
 
+constexpr std::string_view replacement = "\uFFFD";
+constexpr std::string_view deleted = "\u2421";
 constexpr char32_t zero_width_joiner = 0x200D;
 
 bool extends(char32_t code) noexcept {
@@ -92,12 +94,32 @@ std::size_t previous_cluster(std::string_view text, std::size_t at) noexcept {
   return 0;
 }
 
+std::string harmless_text(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const decoded_char c = decode_char(text, at);
+    if (!c.valid) {
+      out += replacement;
+    } else if (c.code < 0x20 && c.code != '\n' && c.code != '\t') {
+      out += "\xE2\x90";
+      out += static_cast<char>(0x80 + c.code);
+    } else if (c.code == 0x7F || (c.code >= 0x80 && c.code < 0xA0)) {
+      out += c.code == 0x7F ? deleted : replacement;
+    } else {
+      out += text.substr(at, c.bytes);
+    }
+    at += c.bytes;
+  }
+  return out;
+}
+
 std::string repaired_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
     const decoded_char c = decode_char(text, at);
-    out += c.valid ? text.substr(at, c.bytes) : std::string_view{"\xEF\xBF\xBD"};
+    out += c.valid ? text.substr(at, c.bytes) : replacement;
     at += c.bytes;
   }
   return out;

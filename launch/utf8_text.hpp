@@ -34,6 +34,11 @@ std::size_t next_cluster(std::string_view text, std::size_t at) noexcept;
 /// Where the one before `at` begins.
 std::size_t previous_cluster(std::string_view text, std::size_t at) noexcept;
 
+/// The text as it may be written to a terminal: control characters other than \n and \t become their pictures
+/// (U+2400 and on) or U+FFFD, so that text from a model or a file cannot steer the terminal; broken bytes
+/// become U+FFFD.
+std::string harmless_text(std::string_view text);
+
 /// The text with every broken byte replaced by U+FFFD.
 std::string repaired_utf8(std::string_view text);
 

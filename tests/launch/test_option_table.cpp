@@ -129,6 +129,26 @@ BOOST_AUTO_TEST_CASE(settings_survive_a_round_trip_through_yaml) {
     if (spec.in_yaml) BOOST_TEST(spec.get(settings) == spec.get(back), boost::test_tools::per_element());
 }
 
+BOOST_AUTO_TEST_CASE(what_the_table_takes_the_sampler_takes) {
+  const std::vector<std::string> values{"0",     "1",    "0.5",  "-1",   "-1000", "1000",  "1001",
+                                        "-1001", "1e-9", "2000", "0.01", "100",   "65536", "2147483647"};
+  std::size_t taken = 0;
+  for (const option_spec& spec : option_table()) {
+    if (spec.section != "sampling") continue;
+    for (const std::string& value : values) {
+      options settings;
+      try {
+        spec.set(settings, value);
+      } catch (const std::invalid_argument&) {
+        continue;
+      }
+      BOOST_TEST(settings.sampling.validate() == "");
+      ++taken;
+    }
+  }
+  BOOST_TEST(taken > 30U);
+}
+
 BOOST_AUTO_TEST_CASE(validate_finds_values_set_from_code) {
   options settings;
   settings.model = "m";

@@ -82,6 +82,12 @@ BOOST_AUTO_TEST_CASE(utf8_is_decoded_strictly) {
              "b");
 }
 
+BOOST_AUTO_TEST_CASE(a_model_cannot_steer_the_terminal) {
+  BOOST_TEST(harmless_text("a\tb\n\u00e9") == "a\tb\n\u00e9");
+  BOOST_TEST(harmless_text("\x1b[2J\r\x7f") == "\u241b[2J\u240d\u2421");
+  BOOST_TEST(harmless_text(std::string(1, '\0') + "\xc2\x9b" + "\xff") == "\u2400\ufffd\ufffd");
+}
+
 BOOST_AUTO_TEST_CASE(columns_and_clusters) {
   BOOST_TEST(text_columns("abc") == 3);
   BOOST_TEST(text_columns("\u65e5\u672c") == 4);
