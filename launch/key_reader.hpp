@@ -10,7 +10,7 @@ enum class key : std::uint8_t {
   character,  ///< text holds one whole UTF-8 character
   paste,      ///< text holds all that was pasted, line breaks as \n
   enter,
-  tab,        ///< text holds it
+  tab,  ///< text holds it
   left,
   right,
   up,
