@@ -3,18 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <stdexcept>
 
-#include "model/json_object.hpp"
+#include "model/safetensors_claims.hpp"
 #include "model/text.hpp"
 
 namespace fastserve::model {
 namespace {
 
 constexpr std::uint64_t most_header_bytes = 100'000'000;
-constexpr std::size_t most_dimensions = 16;
 
 struct dtype_row {
   std::string_view name;
@@ -51,140 +49,6 @@ const dtype_row* find_dtype(std::string_view name) {
   return it == dtypes.end() ? nullptr : &*it;
 }
 
-/// What the JSON says of one tensor, before it is judged. All set once the tensor's object has ended.
-struct claim {
-  std::string name;
-  std::optional<std::string> dtype;
-  std::optional<std::vector<std::uint64_t>> shape;
-  std::optional<std::vector<std::uint64_t>> offsets;
-};
-
-/// Reads the header event by event: nothing is built for what does not belong there, so memory stays in
-/// proportion to the header and depth is bounded by the states.
-class header_reader : public nlohmann::json_sax<nlohmann::json> {
- public:
-  explicit header_reader(const std::string& file) : file_{file} {}
-  std::vector<claim> take() { return std::move(claims_); }
-
-  bool key(std::string& text) override {
-    switch (state_) {
-      case state::top:
-        if (text == "__metadata__") {
-          if (std::exchange(metadata_seen_, true)) fail("'__metadata__' appears twice");
-          field_ = field::metadata;
-        } else {
-          claims_.push_back({text, {}, {}, {}});
-          field_ = field::tensor;
-        }
-        return true;
-      case state::metadata:
-        return true;
-      case state::tensor:
-        return tensor_key(text);
-      default:
-        fail_here("a key");
-    }
-  }
-  bool string(std::string& text) override {
-    if (state_ == state::metadata) return true;
-    if (state_ != state::tensor || field_ != field::dtype) fail_here("a string");
-    once(claims_.back().dtype, "dtype") = text;
-    return true;
-  }
-  bool number_unsigned(std::uint64_t value) override {
-    if (state_ != state::list) fail_here("a number");
-    auto& list = field_ == field::shape ? claims_.back().shape : claims_.back().offsets;
-    if (list->size() == most_dimensions)
-      fail_tensor("more than " + std::to_string(most_dimensions) + " numbers in its shape or data_offsets");
-    list->push_back(value);
-    return true;
-  }
-  bool start_object(std::size_t) override {
-    if (state_ == state::start) {
-      state_ = state::top;
-    } else if (state_ == state::top) {
-      state_ = field_ == field::metadata ? state::metadata : state::tensor;
-      field_ = field::none;
-    } else {
-      fail_here("an object");
-    }
-    return true;
-  }
-  bool end_object() override {
-    // complete or refused at once: a header of empty objects must not fill the memory
-    if (state_ == state::tensor) {
-      const auto& c = claims_.back();
-      if (!c.dtype || !c.shape || !c.offsets)
-        fail_tensor(std::string("no ") + (!c.dtype ? "dtype" : !c.shape ? "shape" : "data_offsets"));
-    }
-    state_ = state_ == state::top ? state::end : state::top;
-    return true;
-  }
-  bool start_array(std::size_t) override {
-    if (state_ != state::tensor || (field_ != field::shape && field_ != field::offsets)) fail_here("a list");
-    if (field_ == field::shape) {
-      once(claims_.back().shape, "shape").clear();
-    } else {
-      once(claims_.back().offsets, "data_offsets").clear();
-    }
-    state_ = state::list;
-    return true;
-  }
-  bool end_array() override {
-    state_ = state::tensor;
-    return true;
-  }
-  bool null() override { fail_here("null"); }
-  bool boolean(bool) override { fail_here("true or false"); }
-  bool number_integer(std::int64_t) override { fail_here("a negative number"); }
-  bool number_float(double, const std::string&) override { fail_here("a number with a fraction"); }
-  bool binary(nlohmann::json::binary_t&) override { fail_here("binary data"); }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
-    fail("header is not valid JSON: " + json_error_text(error));
-  }
-
- private:
-  enum class state { start, top, metadata, tensor, list, end };
-  enum class field { none, metadata, tensor, dtype, shape, offsets };
-
-  bool tensor_key(std::string_view text) {
-    if (text == "dtype") {
-      field_ = field::dtype;
-    } else if (text == "shape") {
-      field_ = field::shape;
-    } else if (text == "data_offsets") {
-      field_ = field::offsets;
-    } else {
-      fail_tensor("unknown key " + in_quotes(text, 40) + ", expected dtype, shape and data_offsets");
-    }
-    return true;
-  }
-  template <class T>
-  T& once(std::optional<T>& slot, const char* key) {
-    if (slot) fail_tensor(std::string("its ") + key + " appears twice");
-    return slot.emplace();
-  }
-  [[noreturn]] void fail(const std::string& what) const { throw std::runtime_error(file_ + ": " + what); }
-  [[noreturn]] void fail_tensor(const std::string& what) const {
-    fail("tensor " + in_quotes(claims_.back().name) + ": " + what);
-  }
-  [[noreturn]] void fail_here(const std::string& found) const {
-    if (state_ == state::start || state_ == state::end) fail("header is " + found + ", expected an object");
-    if (state_ == state::metadata || (state_ == state::top && field_ == field::metadata))
-      fail("'__metadata__' holds " + found + ", expected an object of strings");
-    if (state_ == state::top) fail_tensor("found " + found + ", expected an object");
-    fail_tensor("found " + found + ", expected " +
-                (field_ == field::dtype ? "a string for its dtype"
-                                        : "a list of whole numbers for its shape or data_offsets"));
-  }
-
-  const std::string& file_;
-  state state_ = state::start;
-  field field_ = field::none;
-  bool metadata_seen_ = false;
-  std::vector<claim> claims_;
-};
-
 /// Bytes of a tensor, nothing when they do not fit 64 bits or are no whole number.
 std::optional<std::uint64_t> tensor_bytes(const std::vector<std::uint64_t>& shape, std::uint64_t bits) {
   std::uint64_t total = bits;
@@ -195,33 +59,33 @@ std::optional<std::uint64_t> tensor_bytes(const std::vector<std::uint64_t>& shap
   return total / 8;
 }
 
-safetensors_entry judge(claim&& c, std::uint64_t data_begin, std::uint64_t data_bytes,
+safetensors_entry judge(tensor_claim&& c, std::uint64_t data_begin, std::uint64_t data_bytes,
                         const std::string& file) {
   const auto fail = [&](const std::string& what) {
     throw std::runtime_error(file + ": tensor " + in_quotes(c.name) + ": " + what);
   };
-  const auto* row = find_dtype(*c.dtype);
+  const auto* row = find_dtype(c.dtype);
   if (row == nullptr) {
     std::vector<std::string_view> known;
     for (const auto& d : dtypes) known.push_back(d.name);
-    fail("dtype is " + in_quotes(*c.dtype, 20) + ", expected one of: " + joined(known));
+    fail("dtype is " + in_quotes(c.dtype, 20) + ", expected one of: " + joined(known));
   }
   safetensors_entry out;
-  for (const auto dim : *c.shape) {
+  for (const auto dim : c.shape) {
     if (dim > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
       fail("a dimension is " + std::to_string(dim) + ", more than any tensor has");
     out.shape.push_back(static_cast<std::int64_t>(dim));
   }
   const auto is = std::string(row->name) + " " + shape_text(out.shape);
-  if (c.offsets->size() != 2)
-    fail("data_offsets holds " + std::to_string(c.offsets->size()) + " numbers, expected 2");
-  const auto begin = (*c.offsets)[0];
-  const auto end = (*c.offsets)[1];
+  if (c.offsets.size() != 2)
+    fail("data_offsets holds " + std::to_string(c.offsets.size()) + " numbers, expected 2");
+  const auto begin = c.offsets[0];
+  const auto end = c.offsets[1];
   const auto at = "data_offsets are [" + std::to_string(begin) + ", " + std::to_string(end) + "]";
   if (begin > end) fail(at + ", expected begin <= end");
   if (end > data_bytes)
     fail(at + ", but the file has " + std::to_string(data_bytes) + " bytes of data (is it truncated?)");
-  const auto bytes = tensor_bytes(*c.shape, row->bits);
+  const auto bytes = tensor_bytes(c.shape, row->bits);
   if (!bytes) fail(is + " has no size in whole bytes that fits 64 bits");
   if (*bytes != end - begin)
     fail(at + ", " + std::to_string(end - begin) + " bytes, expected " + std::to_string(*bytes) + " for " +
@@ -286,13 +150,10 @@ std::vector<safetensors_entry> parse_safetensors_header(std::span<const std::byt
   if (length == 0 || *text != '{')
     throw std::runtime_error(file + ": header does not begin with '{' (not a safetensors file?)");
 
-  header_reader reader(file);
-  nlohmann::json::sax_parse(text, text + length, &reader);
-
   const auto data_begin = 8 + length;
   const auto data_bytes = file_bytes.size() - data_begin;
   std::vector<safetensors_entry> entries;
-  auto claims = reader.take();
+  auto claims = read_claims({text, length}, file);
   entries.reserve(claims.size());
   for (auto& c : claims) entries.push_back(judge(std::move(c), data_begin, data_bytes, file));
   order_by_name(entries, file);

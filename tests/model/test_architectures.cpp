@@ -18,7 +18,7 @@ using nlohmann::json;
 /// random_source, but with norm gains and biases that show.
 class lively_source : public weight_source {
  public:
-  lively_source(const architecture& arch, dtype type) : random_{arch, type}, type_{type} {
+  lively_source(const architecture& arch, dtype type) : random_{arch, type} {
     for (const auto& spec : tensors_of(arch, whole_range(arch), names_of(arch.model_type).prefix))
       if (spec.vector) {
         std::vector<float> values(static_cast<std::size_t>(spec.elements()));
@@ -45,7 +45,6 @@ class lively_source : public weight_source {
 
  private:
   random_source random_;
-  dtype type_;
   std::map<std::string, std::vector<std::byte>, std::less<>> vectors_;
 };
 
