@@ -27,10 +27,10 @@ class far_backend final : public kernels::backend {
     return {far(data), bytes, where(), [](void* p, std::size_t, kernels::device) { delete[] near(p); }};
   }
   void upload(kernels::tensor_view to, const void* from, kernels::stream&) override {
-    std::memcpy(near(to.data), from, to.bytes());
+    if (to.bytes() != 0) std::memcpy(near(to.data), from, to.bytes());
   }
   void download(void* to, kernels::tensor_view from, kernels::stream&) override {
-    std::memcpy(to, near(from.data), from.bytes());
+    if (from.bytes() != 0) std::memcpy(to, near(from.data), from.bytes());
   }
   /// Pinned host memory of the view's own, as a GPU's back end would have.
   const void* host_read(kernels::tensor_view from, kernels::stream&) override {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <string>
 #include <utility>
@@ -139,5 +140,21 @@ struct log_state {
  private:
   std::vector<std::int32_t> notes_;
 };
+
+/// Does what a test says.
+struct scripted_state {
+  static constexpr const char* name = "scripted";
+  using script = std::function<caf::behavior(caf::event_based_actor*)>;
+  scripted_state(caf::event_based_actor* self, script what) : self_{self}, what_{std::move(what)} {}
+  caf::behavior make_behavior() { return what_(self_); }
+
+ private:
+  caf::event_based_actor* self_;
+  script what_;
+};
+
+inline caf::actor spawn_script(caf::actor_system& system, scripted_state::script what) {
+  return mpi::spawn<caf::actor, scripted_state>(system, std::move(what));
+}
 
 }  // namespace fastserve::tests

@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(everybody_asks_everybody_at_once) {
     std::vector<echo_actor> all;
     for (int peer = 0; peer < world().size(); ++peer)
       all.push_back(here.transport->resolve<echo_actor>(peer, echo_role));
-    here.system.spawn([all, result](caf::event_based_actor* self) {
+    spawn_script(here.system, [all, result](caf::event_based_actor* self) -> caf::behavior {
       constexpr int each = 100;
       auto left = std::make_shared<int>(each * static_cast<int>(all.size()));
       auto good = std::make_shared<int>(0);
@@ -158,6 +158,7 @@ BOOST_AUTO_TEST_CASE(everybody_asks_everybody_at_once) {
                     finish();
                   },
                   [=](const caf::error&) { finish(); });
+      return {};
     });
   }
   for (auto& answer : answers) {
@@ -237,6 +238,7 @@ BOOST_AUTO_TEST_CASE(unknown_roles_are_answered_once_all_are_published) {
                           [&] { return error_of(here.system, nobody, patience, echo_atom_v, parcel{}); });
   std::this_thread::sleep_for(20ms);
   BOOST_CHECK(early.wait_for(0s) == std::future_status::timeout);
+  here.everyone.wait();
   here.transport->seal();
   BOOST_CHECK(early.get() == mpi::transport_error::unknown_role);
   BOOST_CHECK(error_of(here.system, nobody, patience, echo_atom_v, parcel{}) ==
@@ -298,7 +300,7 @@ BOOST_AUTO_TEST_CASE(a_dead_peer_fails_what_is_pending_and_what_comes) {
     // A role that never comes: the request stays open until the peer is declared dead.
     auto pending = std::async(std::launch::async,
                               [&] { return error_of(here.system, nobody, patience, echo_atom_v, parcel{}); });
-    auto guard = here.system.spawn([&](caf::event_based_actor* self) -> caf::behavior {
+    auto guard = spawn_script(here.system, [&](caf::event_based_actor* self) -> caf::behavior {
       auto watch = std::make_shared<mpi::down_watch<caf::event_based_actor>>(self);
       watch->watch(caf::actor_cast<caf::actor>(nobody), [&down, self, watch](const caf::error& why) {
         down.set_value(why == mpi::transport_error::peer_down);

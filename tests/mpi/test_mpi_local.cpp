@@ -204,11 +204,13 @@ BOOST_AUTO_TEST_CASE(state_dies_with_the_actor_and_delayed_messages_come) {
 BOOST_AUTO_TEST_CASE(a_watch_tells_several_actors_apart) {
   test_config config;
   caf::actor_system system{config};
-  auto one = system.spawn([](caf::event_based_actor*) -> caf::behavior { return {[](ping_atom) {}}; });
-  auto two = system.spawn([](caf::event_based_actor*) -> caf::behavior { return {[](ping_atom) {}}; });
+  auto one =
+      spawn_script(system, [](caf::event_based_actor*) -> caf::behavior { return {[](ping_atom) {}}; });
+  auto two =
+      spawn_script(system, [](caf::event_based_actor*) -> caf::behavior { return {[](ping_atom) {}}; });
   std::promise<int> first;
   std::promise<int> second;
-  auto guard = system.spawn([&](caf::event_based_actor* self) -> caf::behavior {
+  auto guard = spawn_script(system, [&](caf::event_based_actor* self) -> caf::behavior {
     auto watch = std::make_shared<mpi::down_watch<caf::event_based_actor>>(self);
     watch->watch(one, [&first, watch](const caf::error&) { first.set_value(1); });
     watch->watch(two, [&second, watch](const caf::error&) { second.set_value(2); });
