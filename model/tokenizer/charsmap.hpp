@@ -27,7 +27,8 @@ class charsmap {
   std::string forms_;
 };
 
-/// The Precompiled normalizer of tokenizer.json.
+/// The Precompiled normalizer of tokenizer.json. Graphemes are ICU's; the reference library's are of a
+/// younger Unicode, which shows on a few rare combining characters (U+0897, U+1714).
 std::unique_ptr<normalizer> make_charsmap_normalizer(const std::string& blob);
 
 /// Bytes of a base64 text. Throws std::runtime_error if it is none.

@@ -42,10 +42,11 @@ std::unique_ptr<tokenizer> load_tokenizer(const std::filesystem::path& model_dir
       return is_tiktoken(content) ? read_tiktoken(content, config) : read_sentencepiece(content, config);
     });
   }
-  for (const auto& [vocab, merges] : {std::pair("vocab.json", "merges.txt"), {"encoder.json", "vocab.bpe"}}) {
-    if (!there(vocab) || !there(merges)) continue;
-    const auto file = model_dir / vocab;
-    return load_from(file, config, [&] { return read_vocab_and_merges(file, model_dir / merges, config); });
+  for (const auto& names : {std::pair("vocab.json", "merges.txt"), {"encoder.json", "vocab.bpe"}}) {
+    if (!there(names.first) || !there(names.second)) continue;
+    const auto file = model_dir / names.first;
+    return load_from(file, config,
+                     [&] { return read_vocab_and_merges(file, model_dir / names.second, config); });
   }
   if (there("vocab.txt")) {
     const auto file = model_dir / "vocab.txt";

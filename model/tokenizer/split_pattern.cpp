@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <cstdint>
 #include <map>
 #include <stdexcept>
 
@@ -109,7 +110,6 @@ struct split_pattern::compiled {
   std::string literal;
   pcre2_code* code = nullptr;
   pcre2_match_context* limits = nullptr;
-  bool jit = false;
 
   compiled() = default;
   compiled(const compiled&) = delete;
@@ -152,7 +152,7 @@ split_pattern::split_pattern(std::string_view expression) : split_pattern() {
     throw std::runtime_error("regular expression " + in_quotes(expression) +
                              " does not compile: " + reinterpret_cast<const char*>(message));
   }
-  compiled_->jit = pcre2_jit_compile(compiled_->code, PCRE2_JIT_COMPLETE) == 0;
+  pcre2_jit_compile(compiled_->code, PCRE2_JIT_COMPLETE);  // where it fails, the interpreter runs
   compiled_->limits = pcre2_match_context_create(nullptr);
   pcre2_set_match_limit(compiled_->limits, 50'000'000);
 }
@@ -173,8 +173,12 @@ void split_pattern::find_all(std::string_view text, std::vector<text_match>& out
   std::size_t from = 0;
   std::size_t last_end = static_cast<std::size_t>(-1);
   while (from <= text.size()) {
-    const int count = pcre2_match(compiled_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, data.get(),
-                                  compiled_->limits);
+    const auto match = [&](std::uint32_t options) {
+      return pcre2_match(compiled_->code, subject, text.size(), from, options, data.get(), compiled_->limits);
+    };
+    int count = match(PCRE2_NO_UTF_CHECK);
+    // A group repeated over a long text outgrows the compiled code's stack; the interpreter uses the heap.
+    if (count == PCRE2_ERROR_JIT_STACKLIMIT) count = match(PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT);
     if (count == PCRE2_ERROR_NOMATCH) break;
     if (count < 0) {
       PCRE2_UCHAR message[160];

@@ -156,6 +156,15 @@ BOOST_AUTO_TEST_CASE(an_explosive_expression_is_refused_in_time) {
   refusal([&] { expression.find_all(std::string(64, 'a') + "b", matches); });
 }
 
+BOOST_AUTO_TEST_CASE(a_repeated_group_spans_a_long_text) {
+  std::string text;
+  for (int i = 0; i < 100000; ++i) text += i % 3 == 0 ? "c" : "ab";
+  std::vector<text_match> matches;
+  split_pattern("(?:ab|c)+").find_all(text + "d", matches);
+  BOOST_REQUIRE(matches.size() == 1u);
+  BOOST_TEST(matches[0].end == text.size());
+}
+
 BOOST_AUTO_TEST_CASE(lower_case) {
   const auto lower = [](char32_t code) {
     std::string out;
