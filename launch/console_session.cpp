@@ -15,6 +15,7 @@
 #include "launch/prompt_request.hpp"
 #include "launch/terminal.hpp"
 #include "launch/units.hpp"
+#include "launch/utf8_text.hpp"
 
 namespace fastserve::launch {
 
@@ -110,13 +111,13 @@ class session final : public actors::answer_sink {
 
   void on_token(const actors::answer_token& token) override {
     const std::lock_guard lock{mutex_};
-    if (open_ == token.request) write_all(token.text);
+    if (open_ == token.request) write_all(harmless_text(token.text));
   }
 
   void on_done(const actors::answer_done& done) override {
     const std::lock_guard lock{mutex_};
     if (open_ != done.request) return;
-    write_all(done.text + "\n");
+    write_all(harmless_text(done.text) + "\n");
     open_.reset();
     last_ = done;
     if (!done.error.empty()) write_all(done.error + "\n");

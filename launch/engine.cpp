@@ -119,6 +119,10 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   return {};
 }
 
+std::size_t engine::loading_ranks() const {
+  return static_cast<std::size_t>(std::min(env_.size(), architecture().layers));
+}
+
 actors::front_end_actor engine::spawn_front_end(actors::answer_sink& sink) {
   front_ends_.push_back(mpi::spawn_detached<actors::front_end_actor, actors::front_end_state>(
       host_->system(), scheduler_, sink));

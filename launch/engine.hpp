@@ -33,6 +33,8 @@ class engine {
   const model::architecture& architecture() const { return host_->context().architecture; }
   /// Null for a model without tokenizer files.
   const model::tokenizer* tokenizer() const { return tokenizer_.get(); }
+  /// Ranks that get layers to load.
+  std::size_t loading_ranks() const;
   /// Valid after bring_up.
   actors::front_end_actor spawn_front_end(actors::answer_sink& sink);
   actors::scheduler_stats stats();

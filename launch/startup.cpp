@@ -25,19 +25,20 @@ using clock = std::chrono::steady_clock;
 // All ranks' loading as one bar. Reports come on an actor's thread.
 class loading {
  public:
-  loading(bool shown, int columns) : shown_{shown}, columns_{columns}, start_{clock::now()} {}
+  /// `ranks`: those that will load something. The bar appears once all of them have said how much.
+  loading(bool shown, int columns, std::size_t ranks)
+      : shown_{shown}, columns_{columns}, ranks_{ranks}, start_{clock::now()} {}
 
   void report(const actors::load_progress& p) {
     const std::lock_guard lock{mutex_};
     done_[p.rank] = p.done_bytes;
     total_[p.rank] = p.total_bytes;
-    if (!shown_ || over_) return;
+    if (!shown_ || over_ || total_.size() < ranks_) return;
     std::uint64_t done = 0;
     std::uint64_t total = 0;
     for (const auto& [rank, bytes] : done_) done += bytes;
     for (const auto& [rank, bytes] : total_) total += bytes;
-    if (!bar_ || total != bar_total_) bar_.emplace("loading weights", total, columns_, start_);
-    bar_total_ = total;
+    if (!bar_) bar_.emplace("loading weights", total, columns_, start_);
     write(bar_->update(done, clock::now()));
   }
   void end() {
@@ -55,10 +56,10 @@ class loading {
   bool shown_;
   bool over_ = false;
   int columns_;
+  std::size_t ranks_;
   clock::time_point start_;
   std::map<int, std::uint64_t> done_;
   std::map<int, std::uint64_t> total_;
-  std::uint64_t bar_total_ = 0;
   std::optional<progress_bar> bar_;
 };
 
@@ -88,7 +89,7 @@ bool start_engine(engine& e) {
   const auto columns = facts.error_is_terminal ? size_of_terminal(STDERR_FILENO).columns : 0;
   // Outlives the observer, which ends with the engine.
   const auto bar = std::make_shared<loading>(
-      facts.error_is_terminal && facts.mode != terminal_facts::style::plain, columns);
+      facts.error_is_terminal && facts.mode != terminal_facts::style::plain, columns, e.loading_ranks());
   const auto begin = clock::now();
   const auto error = e.bring_up([bar](const actors::load_progress& p) { bar->report(p); });
   bar->end();
