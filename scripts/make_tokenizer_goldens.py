@@ -7,7 +7,8 @@
 
 Each golden folder holds a tokenizer.json and golden.jsonl: one {"text", "ids", "special", "decoded"} a line, where
 `special` are the ids with special tokens (left out if equal to `ids`) and `decoded` is the text of `ids` (left out
-if equal to `text`). Everything is drawn from a fixed seed.
+if equal to `text`). Strings are drawn from a fixed seed; the trainers break ties as they like, so a second run may
+give another vocabulary, with goldens that fit it.
 """
 import argparse
 import json
