@@ -53,7 +53,7 @@ class environment {
   [[noreturn]] void abort(int code) noexcept;
 
   /// Leaves MPI un-finalised at the end: MPI_Finalize hangs when a rank is gone.
-  void skip_finalize() noexcept { finalize_ = false; }
+  void skip_finalize(bool skip = true) noexcept { finalize_ = !skip; }
 
   /// "Open MPI v4.1.4", ...
   static std::string library_version();

@@ -366,6 +366,7 @@ BOOST_AUTO_TEST_CASE(leaves_in_time_when_a_peer_never_stops) {
     pump.run([] { world().barrier(); });
     const auto report = pump.stop(300ms);
     BOOST_CHECK(!report.clean);
+    world().skip_finalize(false);  // all ranks are alive and will finalise
     return;
   }
   const auto begin = std::chrono::steady_clock::now();
@@ -375,6 +376,7 @@ BOOST_AUTO_TEST_CASE(leaves_in_time_when_a_peer_never_stops) {
   BOOST_CHECK_EQUAL(report.reason, "rank " + std::to_string(last) + " did not stop");
   BOOST_CHECK(took < 5s);
   BOOST_CHECK_EQUAL(pump.stop(1s).reason, report.reason);
+  world().skip_finalize(false);
   world().barrier();
 }
 
