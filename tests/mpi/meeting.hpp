@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <vector>
 
 #include "mpi/message_pump.hpp"
 #include "mpi_test.hpp"
@@ -37,24 +38,37 @@ class countdown {
 /// A barrier of the living over a running pump, which goes on working meanwhile. Takes the user channel.
 class meeting {
  public:
-  explicit meeting(mpi::message_pump& pump) : pump_{pump} {
-    pump.set_handler(mpi::channel::user, [this](mpi::frame&&) { arrived_.add(); });
+  explicit meeting(mpi::message_pump& pump) : pump_{pump}, seen_(static_cast<std::size_t>(pump.size())) {
+    pump.set_handler(mpi::channel::user, [this](mpi::frame&& what) {
+      {
+        const std::lock_guard lock{mutex_};
+        ++seen_[static_cast<std::size_t>(what.peer())];
+      }
+      changed_.notify_all();
+    });
   }
   void wait() {
+    ++round_;
     // To this rank last: once that has arrived, the others have left, and peers may be dropped.
     for (int i = 1; i <= pump_.size(); ++i) {
       const int peer = (pump_.rank() + i) % pump_.size();
-      if (pump_.dropped(peer)) continue;
-      pump_.push(peer, pump_.make_frame(mpi::channel::user, 0, mpi::any_epoch, 0));
-      ++expected_;
+      if (!pump_.dropped(peer)) pump_.push(peer, pump_.make_frame(mpi::channel::user, 0, mpi::any_epoch, 0));
     }
-    BOOST_REQUIRE(arrived_.wait_for(expected_));
+    std::unique_lock lock{mutex_};
+    const bool all = changed_.wait_for(lock, patience, [this] {
+      for (int peer = 0; peer < pump_.size(); ++peer)
+        if (!pump_.dropped(peer) && seen_[static_cast<std::size_t>(peer)] < round_) return false;
+      return true;
+    });
+    BOOST_REQUIRE(all);
   }
 
  private:
   mpi::message_pump& pump_;
-  countdown arrived_;
-  std::uint64_t expected_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<int> seen_;  // frames by peer
+  int round_ = 0;
 };
 
 }  // namespace fastserve::tests
