@@ -59,7 +59,7 @@ planner::model_cost cost_of(const rank_context& context, std::int32_t kv_tokens)
 // of a full pipeline can use.
 std::int32_t choose_blocks(const std::vector<stage_ready>& ready, std::int64_t wished_tokens,
                            const scheduler::limits& limits) {
-  auto blocks = std::int64_t{limits.max_running} * scheduler::blocks_for(limits.max_context);
+  auto blocks = std::int64_t{limits.max_batch} * limits.stages * scheduler::blocks_for(limits.max_context);
   if (wished_tokens > 0) blocks = std::min<std::int64_t>(blocks, scheduler::blocks_for(wished_tokens));
   for (const auto& r : ready)
     if (r.kv_block_bytes > 0)
@@ -100,7 +100,6 @@ engine_layout bring_up(caf::actor_system& sys, const rank_context& leader,
   limits.stages = static_cast<std::int32_t>(plan.stages.size());
   limits.max_batch = wishes.max_batch;
   limits.token_budget = std::max(wishes.token_budget, wishes.max_batch);
-  limits.max_running = limits.max_batch * limits.stages;
 
   std::vector<stage_assignment> places(ranks);
   for (auto& p : places) p.epoch = epoch;

@@ -186,6 +186,8 @@ struct scheduler_stats {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t completion_tokens = 0;
   std::uint64_t finished = 0;
+  std::uint64_t preemptions = 0;
+  std::uint64_t prefix_hit_tokens = 0;
   std::int64_t kv_tokens = 0;
   std::int64_t kv_tokens_free = 0;
 };
@@ -248,7 +250,7 @@ FASTSERVE_INSPECT(drawn_token, x.request, x.token)
 FASTSERVE_INSPECT(step_result, x.epoch, x.step, x.drawn_ns, x.tokens, x.error)
 FASTSERVE_INSPECT(stats_request, x.epoch)
 FASTSERVE_INSPECT(scheduler_stats, x.waiting, x.running, x.steps, x.prompt_tokens, x.completion_tokens,
-                  x.finished, x.kv_tokens, x.kv_tokens_free)
+                  x.finished, x.preemptions, x.prefix_hit_tokens, x.kv_tokens, x.kv_tokens_free)
 FASTSERVE_INSPECT(answer_token, x.request, x.token, x.text)
 FASTSERVE_INSPECT(answer_done, x.request, x.text, x.finish_reason, x.error, x.prompt_tokens,
                   x.completion_tokens, x.queue_ns, x.first_token_ns, x.total_ns)

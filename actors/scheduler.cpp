@@ -158,6 +158,8 @@ scheduler_stats scheduler_state::stats() const {
           c.prompt_tokens,
           c.completion_tokens,
           c.finished,
+          c.preemptions,
+          c.prefix_hit_tokens,
           std::int64_t{c.kv_blocks} * scheduler::block_tokens,
           std::int64_t{c.kv_blocks_free} * scheduler::block_tokens};
 }

@@ -24,6 +24,10 @@ class block_pool {
 
   /// Appends `count` blocks with one reference each to `out`, or takes nothing and returns false.
   bool allocate(std::int32_t count, std::vector<std::int32_t>& out);
+  /// Holders of the block; 0 = free.
+  std::int32_t references(std::int32_t block) const {
+    return references_.at(static_cast<std::size_t>(block));
+  }
   /// One more holder of the block.
   void retain(std::int32_t block);
   /// One holder less; the last one frees the block.

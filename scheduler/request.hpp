@@ -40,6 +40,8 @@ struct request {
   std::vector<std::int32_t> prompt;    ///< at least one token
   std::int32_t max_tokens = 256;       ///< at least one
   std::vector<std::int32_t> stop_ids;  ///< tokens that end the answer (end-of-sequence ids among them)
+  std::int32_t priority = 0;           ///< larger goes first
+  std::uint64_t cache_salt = 0;        ///< requests share cached prefixes only under the same salt
 };
 
 /// When things happened to a request, on the caller's clock.

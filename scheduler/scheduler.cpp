@@ -18,31 +18,52 @@ std::int32_t divide_up(std::int64_t a, std::int64_t b) { return static_cast<std:
 
 struct scheduler::sequence {
   request what;
+  policy_item item;
   std::vector<std::int32_t> tokens;  // prompt, then answer
   std::int32_t prompt_tokens = 0;
-  std::int32_t dispatched = 0;  // rows sent into the pipeline so far; dispatched <= tokens.size()
+  std::int32_t dispatched = 0;  // rows whose KV is there or under way; dispatched <= tokens.size()
+  std::int32_t computed = 0;    // rows whose step is complete
+  std::size_t told = 0;         // blocks that the prefix cache knows
   std::int32_t in_flight = 0;   // micro-batches that hold rows of this sequence
   bool drawing = false;         // one of them draws the next token: nothing to compute until it is back
+  bool queued = false;          // in the policy's hands
+  bool admitted = false;
   std::optional<finish_reason> ending;  // asked to end while in flight
-  std::vector<std::int32_t> blocks;     // cover prompt_tokens + max_tokens
+  std::vector<std::int32_t> blocks;     // at least blocks_for(dispatched)
   request_times times;
 
   std::int32_t backlog() const { return static_cast<std::int32_t>(tokens.size()) - dispatched; }
   bool ready() const { return !drawing && !ending && backlog() > 0; }
-  bool decodes() const { return backlog() == 1 && dispatched >= prompt_tokens; }
+  bool decodes() const { return backlog() == 1 && dispatched > 0 && dispatched >= prompt_tokens; }
   std::int32_t answered() const { return static_cast<std::int32_t>(tokens.size()) - prompt_tokens; }
 };
 
 struct scheduler::step {
   step_id id{};
+  time begun{};
+  std::int32_t rows = 0;
   struct part {
     sequence* of;
+    std::int32_t rows;
     bool samples;
   };
   std::vector<part> parts;
 };
 
-scheduler::scheduler(const limits& within) : limits_{within}, pool_{within.kv_blocks} {
+// A micro-batch in the making.
+struct scheduler::round {
+  micro_batch out;
+  step record;
+  std::vector<sequence*> decodes;  // in the policy's order
+  std::vector<sequence*> prefills;
+  std::vector<sequence*> put_back;  // popped, and not wanted in this one
+  bool holds(const sequence& s) const {
+    return std::any_of(record.parts.begin(), record.parts.end(), [&](const auto& p) { return p.of == &s; });
+  }
+};
+
+scheduler::scheduler(const limits& within)
+    : limits_{within}, pool_{within.kv_blocks}, cache_{pool_}, policy_{make_policy(within.policy, costs_)} {
   assert(within.stages > 0 && within.max_batch > 0 && within.token_budget > 0);
 }
 
@@ -58,8 +79,8 @@ std::string scheduler::add(request what, time now) {
   if (prompt >= pool_tokens)
     return "the prompt has " + std::to_string(prompt) + " tokens; the KV cache holds " +
            std::to_string(pool_tokens) + ", the answer included";
-  if (waiting_.size() >= limits_.max_waiting)
-    return "the queue is full: " + std::to_string(waiting_.size()) + " requests wait";
+  if (policy_->size() >= limits_.max_waiting)
+    return "the queue is full: " + std::to_string(policy_->size()) + " requests wait";
   if (sequences_.contains(what.id)) return "the request id is in use";
 
   auto s = std::make_unique<sequence>();
@@ -69,93 +90,183 @@ std::string scheduler::add(request what, time now) {
   s->prompt_tokens = static_cast<std::int32_t>(prompt);
   s->what = std::move(what);
   s->times.arrived = now;
-  waiting_.push_back(s.get());
+  s->item.id = s->what.id;
+  s->item.priority = s->what.priority;
+  s->item.arrived = now;
+  s->item.total_tokens = s->prompt_tokens;
+  enter(*s, now);
   sequences_.emplace(s->what.id, std::move(s));
   return {};
 }
 
-bool scheduler::admit(sequence& s, time now) {
-  if (static_cast<std::int32_t>(running_.size()) >= limits_.max_running) return false;
-  if (!pool_.allocate(blocks_for(s.prompt_tokens + s.what.max_tokens), s.blocks)) return false;
-  s.times.admitted = now;
-  running_.push_back(&s);
+// What the policy may know of a sequence; only while the policy does not hold it.
+void scheduler::describe(sequence& s) {
+  s.item.prefill_tokens = s.decodes() ? 0 : s.backlog();
+  s.item.remaining_tokens = s.what.max_tokens - s.answered();
+  s.item.started = s.admitted;
+}
+
+void scheduler::enter(sequence& s, time now) {
+  describe(s);
+  policy_->push(s.item, now);
+  s.queued = true;
+}
+
+void scheduler::leave(sequence& s) {
+  if (!s.queued) return;
+  policy_->remove(s.item);
+  s.queued = false;
+}
+
+void scheduler::release_blocks(sequence& s) {
+  // The last block first: the cache lets go of leaves before their parents.
+  for (auto b = s.blocks.rbegin(); b != s.blocks.rend(); ++b) {
+    pool_.release(*b);
+    cache_.released(*b);
+  }
+  if (!s.blocks.empty()) resident_.erase(std::find(resident_.begin(), resident_.end(), &s));
+  s.blocks.clear();
+  s.dispatched = s.computed = 0;
+  s.told = 0;
+}
+
+void scheduler::preempt(sequence& s) {
+  const bool queued = s.queued;
+  leave(s);
+  release_blocks(s);
+  describe(s);
+  ++totals_.preemptions;
+  if (!queued) return;  // popped in this round: goes back with the rest
+  policy_->unpop(s.item);
+  s.queued = true;
+}
+
+// Whether a request that has nothing yet should begin: not when the others would soon have to make way for
+// it.
+bool scheduler::may_start(const sequence& s) const {
+  if (resident_.empty() || !s.blocks.empty()) return true;
+  const auto free = pool_.free_blocks() + cache_.evictable_blocks();
+  return free >= blocks_for(static_cast<std::int64_t>(s.tokens.size()) + 1) +
+                     static_cast<std::int32_t>(resident_.size() / 8);
+}
+
+bool scheduler::make_room(sequence& s, std::int32_t blocks, const round& r, time now) {
+  while (pool_.free_blocks() < blocks) {
+    if (cache_.evict(blocks - pool_.free_blocks()) > 0) continue;
+    sequence* last = nullptr;
+    for (auto* v : resident_) {
+      if (v == &s || v->in_flight > 0 || r.holds(*v) || !policy_->before(s.item, v->item, now)) continue;
+      if (last == nullptr || policy_->before(last->item, v->item, now)) last = v;
+    }
+    if (last == nullptr) return false;
+    preempt(*last);
+  }
   return true;
 }
 
-bool scheduler::append_decode(sequence& s, micro_batch& out, step& record) {
-  if (!s.ready() || !s.decodes()) return false;
-  const auto at = static_cast<std::size_t>(s.dispatched);
-  out.entries.push_back({s.what.id, s.dispatched, std::span{s.tokens}.subspan(at, 1), s.blocks, true});
-  record.parts.push_back({&s, true});
-  out.rows += 1;
-  s.dispatched += 1;
-  s.in_flight += 1;
-  s.drawing = true;
-  return true;
-}
-
-bool scheduler::append_prefill(sequence& s, std::int32_t row_budget, micro_batch& out, step& record) {
-  if (!s.ready() || s.decodes()) return false;
-  const auto rows = std::min(s.backlog(), row_budget - out.rows);
-  if (rows <= 0) return false;
+// Puts up to `rows` rows of the sequence into the micro-batch, with KV blocks for them.
+bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
+  const bool begins = s.blocks.empty();
+  if (begins) {
+    if (!may_start(s)) return false;
+    if (limits_.prefix_caching) {
+      const auto most = static_cast<std::int32_t>(s.tokens.size()) - 1;
+      s.dispatched = s.computed = cache_.match(s.what.cache_salt, s.tokens, most, s.blocks);
+      s.told = s.blocks.size();
+      if (!s.blocks.empty()) resident_.push_back(&s);
+    }
+  }
+  rows = std::min(rows, s.backlog());
+  const auto wanted = blocks_for(s.dispatched + rows) - static_cast<std::int32_t>(s.blocks.size());
+  if (wanted > 0) {
+    const bool was_resident = !s.blocks.empty();
+    if (!make_room(s, wanted, r, now)) {
+      if (begins) release_blocks(s);  // the cached prefix
+      return false;
+    }
+    pool_.allocate(wanted, s.blocks);
+    if (!was_resident) resident_.push_back(&s);
+  }
+  if (!s.admitted) {
+    s.admitted = true;
+    s.times.admitted = now;
+    totals_.prefix_hit_tokens += static_cast<std::uint64_t>(s.dispatched);
+  }
   const bool samples = rows == s.backlog();
   const auto at = static_cast<std::size_t>(s.dispatched);
-  out.entries.push_back({s.what.id, s.dispatched,
-                         std::span{s.tokens}.subspan(at, static_cast<std::size_t>(rows)), s.blocks, samples});
-  record.parts.push_back({&s, samples});
-  out.rows += rows;
+  if (!s.decodes()) totals_.prompt_tokens += static_cast<std::uint64_t>(rows);
+  r.out.entries.push_back({s.what.id, s.dispatched,
+                           std::span{s.tokens}.subspan(at, static_cast<std::size_t>(rows)), s.blocks,
+                           samples});
+  r.record.parts.push_back({&s, rows, samples});
+  r.out.rows += rows;
   s.dispatched += rows;
   s.in_flight += 1;
   s.drawing = samples;
-  totals_.prompt_tokens += static_cast<std::uint64_t>(rows);
   return true;
 }
 
-std::optional<micro_batch> scheduler::schedule(time now) {
-  if (static_cast<std::int32_t>(in_flight_.size()) >= limits_.stages) return std::nullopt;
-
-  micro_batch out;
-  step record;
-  const auto most = static_cast<std::size_t>(limits_.max_batch);
-
-  // Decode rows. An even share of them for each stage, so that the pipeline's micro-batches take equally
-  // long.
+// Takes from the policy, in its order, what may be in this micro-batch.
+void scheduler::choose(round& r, time now) {
   std::int32_t decoding = 0;
-  std::int64_t prefill_backlog = 0;
-  for (const auto* s : running_) {
-    if (s->ending) continue;
-    if (s->dispatched >= s->prompt_tokens)
-      ++decoding;
-    else
-      prefill_backlog += s->backlog();
-  }
+  for (const auto* s : resident_) decoding += !s->ending && s->dispatched >= s->prompt_tokens ? 1 : 0;
+  // An even share of the decode rows for each stage, so that the pipeline's micro-batches take equally long.
   const auto share = static_cast<std::size_t>(
       std::min({divide_up(decoding, limits_.stages), limits_.max_batch, limits_.token_budget}));
-  for (std::size_t looked = 0; looked < running_.size() && out.entries.size() < share; ++looked) {
-    if (next_decode_ >= running_.size()) next_decode_ = 0;
-    append_decode(*running_[next_decode_++], out, record);
+  const auto most = static_cast<std::size_t>(limits_.max_batch);
+  std::int64_t rows = 0;
+  while (r.decodes.size() + r.prefills.size() < most && r.put_back.size() < 2 * most) {
+    auto* item = policy_->pop(now);
+    if (item == nullptr) break;
+    auto& s = *sequences_.at(item->id);
+    s.queued = false;
+    if (s.decodes()) {
+      (r.decodes.size() < share ? r.decodes : r.put_back).push_back(&s);
+      continue;
+    }
+    r.prefills.push_back(&s);
+    rows += s.backlog();
+    if (rows >= std::int64_t{limits_.token_budget} * limits_.stages && r.decodes.size() >= share) break;
   }
+}
 
-  // Prefill chunks: running prompts first, then new ones. A lone prompt is cut so that every stage has work.
-  for (std::size_t i = 0;
-       i < waiting_.size() && prefill_backlog < std::int64_t{limits_.token_budget} * limits_.stages; ++i)
-    prefill_backlog += waiting_[i]->backlog();
-  const auto chunk = std::max(divide_up(prefill_backlog, limits_.stages), least_chunk_rows);
-  const auto budget = std::min(limits_.token_budget, out.rows + chunk);
-  for (std::size_t i = 0; i < running_.size() && out.rows < budget && out.entries.size() < most; ++i)
-    append_prefill(*running_[i], budget, out, record);
-  while (!waiting_.empty() && out.rows < budget && out.entries.size() < most) {
-    auto& s = *waiting_.front();
-    if (!admit(s, now)) break;
-    waiting_.pop_front();
-    append_prefill(s, budget, out, record);
+std::optional<micro_batch> scheduler::schedule(time now) {
+  if (static_cast<std::int32_t>(in_flight_.size()) >= limits_.stages || policy_->size() == 0)
+    return std::nullopt;
+  round r;
+  choose(r, now);
+
+  for (auto* s : r.decodes)
+    if (!s->decodes() || !place(*s, 1, r, now)) r.put_back.push_back(s);
+
+  // A lone prompt is cut so that every stage has work.
+  std::int64_t backlog = 0;
+  for (const auto* s : r.prefills) backlog += s->backlog();
+  const auto chunk = std::max(divide_up(backlog, limits_.stages), least_chunk_rows);
+  const auto budget = std::min(limits_.token_budget, r.out.rows + chunk);
+  bool memory = true;  // once a request found none, those behind it do not get it either
+  for (auto* s : r.prefills) {
+    const bool room =
+        r.out.rows < budget && r.out.entries.size() < static_cast<std::size_t>(limits_.max_batch);
+    if (!memory || !room || !place(*s, budget - r.out.rows, r, now)) {
+      memory = memory && !room;
+      r.put_back.push_back(s);
+    } else if (s->ready()) {
+      r.put_back.push_back(s);  // its next chunk may follow at once
+    }
   }
-
-  if (out.entries.empty()) return std::nullopt;
-  out.step = record.id = step_id{next_step_++};
-  in_flight_.push_back(std::move(record));
+  for (auto* s : r.put_back) {
+    describe(*s);
+    policy_->unpop(s->item);
+    s->queued = true;
+  }
+  if (r.out.entries.empty()) return std::nullopt;
+  r.out.step = r.record.id = step_id{next_step_++};
+  r.record.begun = now;
+  r.record.rows = r.out.rows;
+  in_flight_.push_back(std::move(r.record));
   ++totals_.steps;
-  return out;
+  return std::move(r.out);
 }
 
 std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_token> drawn, time now) {
@@ -164,11 +275,14 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
                            " is not the oldest in flight");
   const auto record = std::move(in_flight_.front());
   in_flight_.pop_front();
+  const auto spent = now - record.begun;
+  costs_.observe(record.rows, spent);
 
   std::vector<progress> out;
   auto next = drawn.begin();
-  for (const auto& [s, samples] : record.parts) {
+  for (const auto& [s, rows, samples] : record.parts) {
     s->in_flight -= 1;
+    s->computed += rows;
     std::int32_t token = -1;
     if (samples) {
       if (next == drawn.end() || next->id != s->what.id)
@@ -176,11 +290,22 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
       token = next++->token;
       s->drawing = false;
     }
+    if (limits_.prefix_caching)
+      s->told = cache_.insert(s->what.cache_salt, s->tokens, s->computed, s->blocks, s->told);
     if (s->ending) {
       if (s->in_flight == 0) out.push_back(retire(*s, *s->ending, now));
       continue;
     }
-    if (token < 0) continue;
+    const bool queued = s->queued;
+    leave(*s);
+    policy_->ran(s->item, spent);
+    if (token < 0) {
+      if (queued) {
+        policy_->unpop(s->item);
+        s->queued = true;
+      }
+      continue;
+    }
 
     s->tokens.push_back(token);
     ++totals_.completion_tokens;
@@ -195,6 +320,7 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
       out.push_back(retire(*s, *reason, now));
       out.back().token = token;
     } else {
+      enter(*s, now);
       out.push_back({s->what.id, token, std::nullopt, s->times, s->prompt_tokens, s->answered()});
     }
   }
@@ -207,6 +333,7 @@ std::optional<progress> scheduler::finish(request_id id, finish_reason as, time 
   if (it == sequences_.end()) return std::nullopt;
   auto& s = *it->second;
   if (s.in_flight > 0) {
+    leave(s);
     s.ending = as;
     return std::nullopt;
   }
@@ -216,13 +343,8 @@ std::optional<progress> scheduler::finish(request_id id, finish_reason as, time 
 progress scheduler::retire(sequence& s, finish_reason why, time now) {
   s.times.finished = now;
   progress out{s.what.id, -1, why, s.times, s.prompt_tokens, s.answered()};
-  pool_.release_all(s.blocks);
-  if (const auto r = std::find(running_.begin(), running_.end(), &s); r != running_.end()) {
-    if (static_cast<std::size_t>(r - running_.begin()) < next_decode_) --next_decode_;
-    running_.erase(r);
-  } else {
-    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &s));
-  }
+  leave(s);
+  release_blocks(s);
   ++totals_.finished;
   sequences_.erase(s.what.id);
   return out;
@@ -232,11 +354,11 @@ bool scheduler::idle() const { return sequences_.empty() && in_flight_.empty(); 
 
 counters scheduler::count() const {
   auto c = totals_;
-  c.waiting = waiting_.size();
-  c.running = running_.size();
+  c.running = resident_.size();
+  c.waiting = sequences_.size() - resident_.size();
   c.in_flight_steps = in_flight_.size();
   c.kv_blocks = pool_.capacity();
-  c.kv_blocks_free = pool_.free_blocks();
+  c.kv_blocks_free = pool_.free_blocks() + cache_.evictable_blocks();
   return c;
 }
 
@@ -248,30 +370,40 @@ std::span<const std::int32_t> scheduler::tokens(request_id id) const {
 
 void scheduler::check_integrity() const {
   pool_.check_integrity();
+  cache_.check_integrity();
   std::vector<std::int32_t> holders(static_cast<std::size_t>(pool_.capacity()), 0);
-  std::int32_t held = 0;
-  for (const auto& [id, s] : sequences_)
-    for (const auto b : s->blocks) {
-      if (++holders.at(static_cast<std::size_t>(b)) > 1)
-        throw std::logic_error("block " + std::to_string(b) + " belongs to two sequences");
-      ++held;
-    }
-  if (held + pool_.free_blocks() != pool_.capacity())
-    throw std::logic_error("KV blocks leaked: " +
-                           std::to_string(pool_.capacity() - held - pool_.free_blocks()));
-  if (sequences_.size() != waiting_.size() + running_.size())
-    throw std::logic_error("a sequence is neither waiting nor running");
-
-  std::unordered_map<const sequence*, std::int32_t> rows;
-  for (const auto& f : in_flight_)
-    for (const auto& p : f.parts) ++rows[p.of];
+  std::size_t queued = 0;
+  std::size_t resident = 0;
   for (const auto& [id, s] : sequences_) {
-    const auto it = rows.find(s.get());
-    if (s->in_flight != (it == rows.end() ? 0 : it->second))
-      throw std::logic_error("a sequence miscounts its micro-batches in flight");
-    if (s->backlog() < 0) throw std::logic_error("a sequence has more rows dispatched than tokens");
-    if (!s->blocks.empty() && s->blocks.size() * block_tokens < s->tokens.size())
+    for (const auto b : s->blocks) ++holders.at(static_cast<std::size_t>(b));
+    queued += s->queued ? 1 : 0;
+    resident += s->blocks.empty() ? 0 : 1;
+    const bool runnable = s->ready();
+    if (runnable != s->queued)
+      throw std::logic_error("a sequence that could run is not queued, or one that cannot is");
+    if (s->backlog() < 0 || s->computed > s->dispatched)
+      throw std::logic_error("a sequence miscounts its rows");
+    if (s->in_flight == 0 && s->computed != s->dispatched) throw std::logic_error("a sequence has lost rows");
+    if (static_cast<std::int32_t>(s->blocks.size()) < blocks_for(s->dispatched))
       throw std::logic_error("a sequence outgrew its blocks");
+  }
+  if (queued != policy_->size()) throw std::logic_error("the policy holds sequences that are gone");
+  if (resident != resident_.size()) throw std::logic_error("the list of resident sequences is wrong");
+  for (std::int32_t b = 0; b < pool_.capacity(); ++b) {
+    const auto known = pool_.references(b) - holders[static_cast<std::size_t>(b)];
+    if (known != 0 && known != 1) throw std::logic_error("block " + std::to_string(b) + " is leaked");
+  }
+  if (pool_.capacity() - pool_.free_blocks() <
+      static_cast<std::int32_t>(std::count_if(holders.begin(), holders.end(), [](auto n) { return n > 0; })))
+    throw std::logic_error("a block is held and free");
+
+  std::unordered_map<const sequence*, std::int32_t> flights;
+  for (const auto& f : in_flight_)
+    for (const auto& p : f.parts) ++flights[p.of];
+  for (const auto& [id, s] : sequences_) {
+    const auto it = flights.find(s.get());
+    if (s->in_flight != (it == flights.end() ? 0 : it->second))
+      throw std::logic_error("a sequence miscounts its micro-batches in flight");
   }
 }
 

@@ -10,6 +10,9 @@
 #include <vector>
 
 #include "scheduler/block_pool.hpp"
+#include "scheduler/cost_model.hpp"
+#include "scheduler/policy.hpp"
+#include "scheduler/prefix_cache.hpp"
 #include "scheduler/request.hpp"
 
 namespace fastserve::scheduler {
@@ -19,10 +22,11 @@ struct limits {
   std::int32_t stages = 1;          ///< pipeline depth = micro-batches in flight
   std::int32_t max_batch = 64;      ///< sequences in one micro-batch
   std::int32_t token_budget = 512;  ///< rows in one micro-batch; longer prompts are prefilled in chunks
-  std::int32_t max_running = 256;   ///< admitted sequences
   std::int32_t kv_blocks = 0;       ///< the pool, the same on every stage
   std::int32_t max_context = 0;     ///< prompt plus answer, in tokens
   std::size_t max_waiting = 1'000'000;
+  bool prefix_caching = true;  ///< keep full blocks for requests that begin alike
+  policy_options policy;
 };
 
 /// One sequence's share of a micro-batch: rows first_position .. first_position + tokens of the sequence.
@@ -66,14 +70,19 @@ struct counters {
   std::uint64_t prompt_tokens = 0;      ///< prefilled
   std::uint64_t completion_tokens = 0;  ///< drawn
   std::uint64_t finished = 0;
+  std::uint64_t preemptions = 0;        ///< times that a running request gave up its KV memory
+  std::uint64_t prefix_hit_tokens = 0;  ///< not computed because they were cached
 };
 
 /// Iteration-level scheduling (Orca, OSDI '22, section 3) of many requests over a pipeline: every call of
-/// schedule() forms one micro-batch, decode rows first, then prefill chunks under the token budget
-/// (Sarathi-Serve, arXiv 2403.02310). First come, first served. Up to `limits.stages` micro-batches are in
-/// flight; a sequence decodes in one of them at a time, while the prefill chunks of one prompt may follow
-/// each other through the stages. A request is admitted when its whole KV fits, so that a running one never
-/// waits for memory.
+/// schedule() forms one micro-batch in the order of the policy, decode rows first, then prefill chunks under
+/// the token budget (Sarathi-Serve, arXiv 2403.02310). Up to `limits.stages` micro-batches are in flight; a
+/// sequence decodes in one of them at a time, while the prefill chunks of one prompt may follow each other
+/// through the stages.
+///
+/// KV blocks are taken as the sequence grows. When they run out, cached prefixes go first; then requests that
+/// the policy puts behind the one in need give up theirs and are computed again later (what of them is still
+/// cached is not). A request that could never fit is refused by add(), so there is always one that can go on.
 ///
 /// A plain object: not thread-safe, no clock.
 class scheduler {
@@ -99,6 +108,7 @@ class scheduler {
   bool idle() const;
   counters count() const;
   const limits& bounds() const { return limits_; }
+  const cost_model& costs() const { return costs_; }
 
   /// Tokens of a request so far: prompt, then answer. Empty for an unknown id.
   std::span<const std::int32_t> tokens(request_id id) const;
@@ -109,19 +119,27 @@ class scheduler {
  private:
   struct sequence;
   struct step;
+  struct round;
 
-  bool admit(sequence& s, time now);
-  bool append_decode(sequence& s, micro_batch& out, step& record);
-  bool append_prefill(sequence& s, std::int32_t row_budget, micro_batch& out, step& record);
+  void choose(round& r, time now);
+  bool place(sequence& s, std::int32_t rows, round& r, time now);
+  bool make_room(sequence& s, std::int32_t blocks, const round& r, time now);
+  bool may_start(const sequence& s) const;
+  void preempt(sequence& s);
+  void release_blocks(sequence& s);
+  void enter(sequence& s, time now);
+  void leave(sequence& s);
+  void describe(sequence& s);
   progress retire(sequence& s, finish_reason why, time now);
 
   limits limits_;
+  cost_model costs_;
   block_pool pool_;
+  prefix_cache cache_;
+  std::unique_ptr<policy> policy_;
   std::unordered_map<request_id, std::unique_ptr<sequence>> sequences_;
-  std::deque<sequence*> waiting_;
-  std::vector<sequence*> running_;  // in order of admission
+  std::vector<sequence*> resident_;  // those that hold blocks
   std::deque<step> in_flight_;
-  std::size_t next_decode_ = 0;  // where the next search for decodes begins in running_
   std::uint64_t next_step_ = 1;
   counters totals_;
 };

@@ -14,12 +14,13 @@ using std::chrono::milliseconds;
 namespace {
 
 sched::limits small(std::int32_t stages = 1) {
-  return {.stages = stages,
-          .max_batch = 8,
-          .token_budget = 64,
-          .max_running = 16,
-          .kv_blocks = 64,
-          .max_context = 256};
+  sched::limits l;
+  l.stages = stages;
+  l.max_batch = 8;
+  l.token_budget = 64;
+  l.kv_blocks = 64;
+  l.max_context = 256;
+  return l;
 }
 
 sched::request ask(std::uint64_t id, std::size_t prompt, std::int32_t max_tokens) {
@@ -180,86 +181,181 @@ BOOST_AUTO_TEST_CASE(rejects_steps_out_of_order) {
   BOOST_CHECK_THROW(s.complete(a->step, draw(*b), {}), std::logic_error);  // tokens nobody asked for
 }
 
-// Random arrivals, cancels and pipelines of 1 to 4 stages. A naive follower checks that every sequence's rows
-// come once and in order, in its own blocks, and that every request ends once with the tokens it was due.
-BOOST_AUTO_TEST_CASE(random_operations_keep_every_promise) {
-  for (std::int32_t stages = 1; stages <= 4; ++stages) {
-    std::mt19937 random{static_cast<unsigned>(stages)};
-    sched::scheduler s{small(stages)};
-    struct follower {
-      std::vector<std::int32_t> tokens;
-      std::size_t prompt = 0;
-      std::int32_t due = 0;
-      std::int32_t next = 0;
-      bool cancelled = false;
-    };
-    struct flight {
-      sched::step_id step;
-      std::vector<sched::drawn_token> drawn;
-    };
-    std::map<request_id, follower> live;
-    std::deque<flight> flying;
-    std::uint64_t id = 0;
-    std::size_t ended = 0;
-    const auto settle = [&](const sched::progress& p) {
-      auto& f = live.at(p.id);
-      if (p.token >= 0) f.tokens.push_back(p.token);
-      if (!p.finished) return;
-      const auto answered = static_cast<std::int32_t>(f.tokens.size() - f.prompt);
-      BOOST_REQUIRE_EQUAL(answered, p.completion_tokens);
-      if (!f.cancelled) BOOST_REQUIRE_EQUAL(answered, f.due);
-      live.erase(p.id);
-      ++ended;
-    };
-    for (int i = 0; i < 25'000; ++i) {
-      const auto dice = random() % 100;
-      if (dice < 10 && live.size() < 40) {
-        auto r = ask(++id, 1 + random() % 150, static_cast<std::int32_t>(1 + random() % 60));
-        follower f{r.prompt, r.prompt.size(), r.max_tokens, 0, false};
-        BOOST_REQUIRE(s.add(r, {}).empty());
-        live.emplace(r.id, f);
-      } else if (dice < 12 && !live.empty()) {
-        auto it = std::next(live.begin(), static_cast<long>(random() % live.size()));
-        it->second.cancelled = true;
-        if (auto p = s.finish(it->first, sched::finish_reason::cancelled, {})) settle(*p);
-      } else if (dice < 60) {
-        const auto b = s.schedule({});
-        if (!b) continue;
-        BOOST_REQUIRE_LE(b->rows, 64);
-        BOOST_REQUIRE_LE(b->entries.size(), 8U);
-        flight f{b->step, {}};
-        std::set<request_id> once;
-        for (const auto& e : b->entries) {
-          BOOST_REQUIRE(once.insert(e.id).second);
-          auto& known = live.at(e.id);
-          BOOST_REQUIRE_EQUAL(e.first_position, known.next);
-          for (const auto t : e.tokens)
-            BOOST_REQUIRE_EQUAL(t, known.tokens.at(static_cast<std::size_t>(known.next++)));
-          BOOST_REQUIRE_GE(static_cast<std::int32_t>(e.blocks.size()), sched::blocks_for(known.next));
-          BOOST_REQUIRE_EQUAL(e.samples, static_cast<std::size_t>(known.next) == known.tokens.size());
-          if (e.samples) f.drawn.push_back({e.id, static_cast<std::int32_t>(random() % 1000)});
-        }
-        flying.push_back(std::move(f));
-        BOOST_REQUIRE_LE(static_cast<std::int32_t>(flying.size()), stages);
-      } else if (!flying.empty()) {
-        for (const auto& p : s.complete(flying.front().step, flying.front().drawn, {})) settle(p);
-        flying.pop_front();
-      }
-      if (i % 50 == 0) s.check_integrity();
+namespace {
+
+// Follows a scheduler as a pipeline would, with a KV memory of its own: every slot of every block remembers
+// which text, from its first token on, it was computed for. A row may only be computed when all rows before
+// it are in the blocks it was given.
+class follower {
+ public:
+  follower(const sched::limits& l, unsigned seed)
+      : scheduler_{l},
+        stages_{l.stages},
+        limits_{l},
+        random_{seed},
+        slots_(static_cast<std::size_t>(l.kv_blocks) * 16) {}
+
+  void run(int operations) {
+    for (int i = 0; i < operations; ++i) {
+      now_ += milliseconds{1 + random_() % 20};
+      const auto dice = random_() % 100;
+      if (dice < 10 && live_.size() < 40)
+        add();
+      else if (dice < 12 && !live_.empty())
+        cancel();
+      else if (dice < 60)
+        step();
+      else
+        complete();
+      if (i % 20 == 0) scheduler_.check_integrity();
     }
-    while (!s.idle()) {
-      if (const auto b = s.schedule({}))
-        flying.push_back({b->step, draw(*b)});
-      else {
-        for (const auto& p : s.complete(flying.front().step, flying.front().drawn, {})) settle(p);
-        flying.pop_front();
-      }
+    while (!scheduler_.idle()) {
+      now_ += milliseconds{1};
+      if (!step()) complete();
     }
-    s.check_integrity();
-    BOOST_TEST(ended == id);
-    BOOST_TEST(live.empty());
-    BOOST_TEST(s.count().kv_blocks_free == 64);
+    scheduler_.check_integrity();
+    BOOST_TEST(ended_ == next_id_);
+    BOOST_TEST(live_.empty());
+    BOOST_TEST(scheduler_.count().kv_blocks_free == limits_.kv_blocks);
   }
+  const sched::scheduler& under_test() const { return scheduler_; }
+
+ private:
+  struct request {
+    std::vector<std::int32_t> tokens;
+    std::size_t prompt = 0;
+    std::int32_t due = 0;
+    bool cancelled = false;
+    bool drawing = false;
+    std::uint64_t salt = 0;
+  };
+  struct flight {
+    sched::step_id step;
+    std::vector<sched::drawn_token> drawn;
+  };
+
+  void add() {
+    sched::request r;
+    r.id = request_id{++next_id_};
+    // Few beginnings, so that prefixes are shared.
+    std::mt19937 text{static_cast<unsigned>(random_() % 4)};
+    const auto common = random_() % 100;
+    for (std::size_t i = 0; i < common; ++i) r.prompt.push_back(static_cast<std::int32_t>(text() % 50));
+    for (std::size_t i = random_() % 40; i < 41; ++i)
+      r.prompt.push_back(static_cast<std::int32_t>(random_() % 50));
+    r.max_tokens = static_cast<std::int32_t>(1 + random_() % 60);
+    r.priority = static_cast<std::int32_t>(random_() % 2);
+    r.cache_salt = random_() % 2;
+    live_.emplace(r.id, request{r.prompt, r.prompt.size(), r.max_tokens, false, false, r.cache_salt});
+    BOOST_REQUIRE(scheduler_.add(r, now_).empty());
+  }
+
+  void cancel() {
+    const auto it = std::next(live_.begin(), static_cast<long>(random_() % live_.size()));
+    it->second.cancelled = true;
+    if (auto p = scheduler_.finish(it->first, sched::finish_reason::cancelled, now_)) settle(*p);
+  }
+
+  bool step() {
+    const auto b = scheduler_.schedule(now_);
+    if (!b) return false;
+    BOOST_REQUIRE_LE(b->rows, limits_.token_budget);
+    BOOST_REQUIRE_LE(b->entries.size(), static_cast<std::size_t>(limits_.max_batch));
+    flight f{b->step, {}};
+    std::set<request_id> once;
+    std::int32_t rows = 0;
+    for (const auto& e : b->entries) {
+      BOOST_REQUIRE(once.insert(e.id).second);
+      auto& r = live_.at(e.id);
+      BOOST_REQUIRE(!r.drawing);
+      const auto first = static_cast<std::size_t>(e.first_position);
+      const auto last = first + e.tokens.size();
+      BOOST_REQUIRE_LE(last, r.tokens.size());
+      BOOST_REQUIRE(std::equal(e.tokens.begin(), e.tokens.end(), r.tokens.begin() + e.first_position));
+      BOOST_REQUIRE_EQUAL(e.samples, last == r.tokens.size());
+      BOOST_REQUIRE_GE(static_cast<std::int32_t>(e.blocks.size()),
+                       sched::blocks_for(static_cast<std::int64_t>(last)));
+      auto text = r.salt;
+      for (std::size_t p = 0; p < last; ++p) {
+        text = text * 1'000'003 + static_cast<std::uint64_t>(r.tokens[p]) + 1;
+        auto& slot = slots_[static_cast<std::size_t>(e.blocks[p / 16]) * 16 + p % 16];
+        if (p < first)
+          BOOST_REQUIRE_EQUAL(slot, text);
+        else
+          slot = text;
+      }
+      rows += static_cast<std::int32_t>(e.tokens.size());
+      if (e.samples) {
+        r.drawing = true;
+        f.drawn.push_back({e.id, static_cast<std::int32_t>(random_() % 50)});
+      }
+    }
+    BOOST_REQUIRE_EQUAL(rows, b->rows);
+    flying_.push_back(std::move(f));
+    BOOST_REQUIRE_LE(static_cast<std::int32_t>(flying_.size()), stages_);
+    return true;
+  }
+
+  void complete() {
+    if (flying_.empty()) return;
+    const auto f = std::move(flying_.front());
+    flying_.pop_front();
+    for (const auto& d : f.drawn) live_.at(d.id).drawing = false;
+    for (const auto& p : scheduler_.complete(f.step, f.drawn, now_)) settle(p);
+  }
+
+  void settle(const sched::progress& p) {
+    auto& r = live_.at(p.id);
+    if (p.token >= 0) r.tokens.push_back(p.token);
+    if (!p.finished) return;
+    const auto answered = static_cast<std::int32_t>(r.tokens.size() - r.prompt);
+    BOOST_REQUIRE_EQUAL(answered, p.completion_tokens);
+    if (!r.cancelled) BOOST_REQUIRE_EQUAL(answered, r.due);
+    live_.erase(p.id);
+    ++ended_;
+  }
+
+  sched::scheduler scheduler_;
+  std::int32_t stages_;
+  sched::limits limits_;
+  std::mt19937 random_;
+  std::vector<std::uint64_t> slots_;
+  std::map<request_id, request> live_;
+  std::deque<flight> flying_;
+  sched::time now_{};
+  std::uint64_t next_id_ = 0;
+  std::uint64_t ended_ = 0;
+};
+
+}  // namespace
+
+// Random arrivals and cancels under every policy, over 1 to 4 stages, in a memory that holds only some of
+// them.
+BOOST_AUTO_TEST_CASE(random_operations_keep_every_promise) {
+  for (const auto& policy : sched::policy_names())
+    for (std::int32_t stages = 1; stages <= 4; ++stages) {
+      BOOST_TEST_CONTEXT(policy << ", " << stages << " stages") {
+        auto l = small(stages);
+        l.policy.name = policy;
+        l.policy.starvation = milliseconds{300};
+        l.kv_blocks = 30;
+        follower f{l, static_cast<unsigned>(stages)};
+        f.run(6'500);
+        const auto c = f.under_test().count();
+        BOOST_TEST(c.preemptions > 10U);
+        BOOST_TEST(c.prefix_hit_tokens > 1000U);
+      }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(works_without_the_prefix_cache) {
+  auto l = small(2);
+  l.prefix_caching = false;
+  l.kv_blocks = 30;
+  follower f{l, 5};
+  f.run(20'000);
+  BOOST_TEST(f.under_test().count().prefix_hit_tokens == 0U);
+  BOOST_TEST(f.under_test().count().preemptions > 10U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,222 @@
+#include "scheduler/policy.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <stdexcept>
+#include <tuple>
+
+namespace fastserve::scheduler {
+
+namespace {
+
+// Requests in one order that pushes alone change: a set by rank.
+template <class Rank>
+class ranked_policy : public policy {
+ public:
+  policy_item* pop(time now) override {
+    refresh(now);
+    if (items_.empty()) return nullptr;
+    auto* item = *items_.begin();
+    items_.erase(items_.begin());
+    return item;
+  }
+  void push(policy_item& item, time now) override {
+    join(item, now);
+    items_.insert(&item);
+  }
+  void unpop(policy_item& item) override { items_.insert(&item); }
+  void remove(policy_item& item) override { items_.erase(&item); }
+  void ran(policy_item&, time) override {}
+  bool before(const policy_item& a, const policy_item& b, time) const override { return Rank{}(&a, &b); }
+  std::size_t size() const override { return items_.size(); }
+
+ protected:
+  virtual void join(policy_item& item, time) {
+    if (item.ticket == 0) item.ticket = next_ticket_++;
+  }
+  virtual void refresh(time) {}
+
+  std::uint64_t next_ticket_ = 1;
+  std::set<policy_item*, Rank> items_;
+};
+
+struct by_arrival {
+  bool operator()(const policy_item* a, const policy_item* b) const {
+    return std::tuple{-a->priority, a->ticket} < std::tuple{-b->priority, b->ticket};
+  }
+};
+
+class fcfs final : public ranked_policy<by_arrival> {
+ public:
+  std::string_view name() const override { return "fcfs"; }
+};
+
+struct by_remaining {
+  bool operator()(const policy_item* a, const policy_item* b) const {
+    return std::tuple{-a->priority, a->prefill_tokens + a->remaining_tokens, a->ticket} <
+           std::tuple{-b->priority, b->prefill_tokens + b->remaining_tokens, b->ticket};
+  }
+};
+
+class srpt final : public ranked_policy<by_remaining> {
+ public:
+  std::string_view name() const override { return "srpt"; }
+};
+
+struct by_level {
+  bool operator()(const policy_item* a, const policy_item* b) const {
+    return std::tuple{-a->priority, a->level, a->ticket} < std::tuple{-b->priority, b->level, b->ticket};
+  }
+};
+
+// Queue i has the quantum q * 2^i, q the time of one decode step. A request joins the first queue whose
+// quantum covers its prefill, so that a long prompt does not hold up short ones (section 4.1 of the paper);
+// it is demoted when its quantum is used up, and goes to the first queue after waiting for `starvation`.
+class skip_join_mlfq final : public ranked_policy<by_level> {
+ public:
+  skip_join_mlfq(time starvation, const cost_model& costs) : starvation_{starvation}, costs_{costs} {}
+  std::string_view name() const override { return "sj-mlfq"; }
+
+  void unpop(policy_item& item) override {
+    ranked_policy::unpop(item);
+    waiting_.insert(&item);
+  }
+  void remove(policy_item& item) override {
+    ranked_policy::remove(item);
+    waiting_.erase(&item);
+  }
+  policy_item* pop(time now) override {
+    auto* item = ranked_policy::pop(now);
+    if (item != nullptr) waiting_.erase(item);
+    return item;
+  }
+  void push(policy_item& item, time now) override {
+    item.waiting_since = now;
+    ranked_policy::push(item, now);
+    waiting_.insert(&item);
+  }
+  void ran(policy_item& item, time spent) override {
+    item.used += spent;
+    if (item.used < quantum(item.level)) return;
+    item.level = std::min(item.level + 1, last_level);
+    item.used = {};
+    item.ticket = next_ticket_++;
+  }
+
+ private:
+  struct by_wait {
+    bool operator()(const policy_item* a, const policy_item* b) const {
+      return std::tuple{a->waiting_since, a->id} < std::tuple{b->waiting_since, b->id};
+    }
+  };
+  static constexpr std::int32_t last_level = 40;
+
+  time quantum(std::int32_t level) const { return costs_.step(1) * (std::int64_t{1} << level); }
+
+  void join(policy_item& item, time) override {
+    if (item.ticket != 0) return;
+    item.ticket = next_ticket_++;
+    const auto first = costs_.prefill(item.prefill_tokens, std::max(item.prefill_tokens, 1));
+    while (item.level < last_level && quantum(item.level) < first) ++item.level;
+  }
+  void refresh(time now) override {
+    while (!waiting_.empty() && now - (*waiting_.begin())->waiting_since >= starvation_) {
+      auto* item = *waiting_.begin();
+      waiting_.erase(waiting_.begin());
+      items_.erase(item);
+      item->level = 0;
+      item->used = {};
+      item->ticket = next_ticket_++;
+      item->waiting_since = now;
+      items_.insert(item);
+      waiting_.insert(item);
+    }
+  }
+
+  time starvation_;
+  const cost_model& costs_;
+  std::set<policy_item*, by_wait> waiting_;
+};
+
+// Who has waited longest for its size. The ratio changes with time, but within requests of equal service time
+// the oldest always leads, so one look at the head of each service class (an eighth of an octave) is enough.
+class hrrn final : public policy {
+ public:
+  explicit hrrn(const cost_model& costs) : costs_{costs} {}
+  std::string_view name() const override { return "hrrn"; }
+
+  void push(policy_item& item, time) override {
+    if (item.ticket == 0) {
+      item.ticket = next_ticket_++;
+      const auto service =
+          static_cast<double>(costs_.prefill(item.total_tokens, std::max(item.total_tokens, 1)).count());
+      item.bucket =
+          std::clamp(static_cast<std::int32_t>(8 * std::log2(std::max(service / 1e3, 1.0))), 0, classes - 1);
+    }
+    insert(item);
+  }
+  void unpop(policy_item& item) override { insert(item); }
+  void remove(policy_item& item) override {
+    (item.started ? running_ : waiting_[static_cast<std::size_t>(item.bucket)]).erase(&item);
+    --size_;
+  }
+  policy_item* pop(time now) override {
+    policy_item* best = nullptr;
+    if (!running_.empty()) {
+      best = *running_.begin();
+    } else {
+      for (const auto& c : waiting_) {
+        if (c.empty()) continue;
+        auto* head = *c.begin();
+        if (best == nullptr || leads(*head, *best, now)) best = head;
+      }
+    }
+    if (best != nullptr) remove(*best);
+    return best;
+  }
+  void ran(policy_item&, time) override {}
+  bool before(const policy_item& a, const policy_item& b, time now) const override {
+    if (a.started != b.started) return a.started;
+    return a.started ? a.ticket < b.ticket : leads(a, b, now);
+  }
+  std::size_t size() const override { return size_; }
+
+ private:
+  static constexpr int classes = 256;
+
+  static double ratio(const policy_item& item, time now) {
+    return 1 + static_cast<double>((now - item.arrived).count()) / (1e3 * std::exp2(item.bucket / 8.0));
+  }
+  static bool leads(const policy_item& a, const policy_item& b, time now) {
+    if (a.priority != b.priority) return a.priority > b.priority;
+    return ratio(a, now) > ratio(b, now);
+  }
+  void insert(policy_item& item) {
+    (item.started ? running_ : waiting_[static_cast<std::size_t>(item.bucket)]).insert(&item);
+    ++size_;
+  }
+
+  const cost_model& costs_;
+  std::uint64_t next_ticket_ = 1;
+  std::size_t size_ = 0;
+  std::set<policy_item*, by_arrival> running_;
+  std::array<std::set<policy_item*, by_arrival>, classes> waiting_;
+};
+
+}  // namespace
+
+std::vector<std::string> policy_names() { return {"fcfs", "sj-mlfq", "hrrn", "srpt"}; }
+
+std::unique_ptr<policy> make_policy(const policy_options& options, const cost_model& costs) {
+  if (options.name == "fcfs") return std::make_unique<fcfs>();
+  if (options.name == "srpt") return std::make_unique<srpt>();
+  if (options.name == "hrrn") return std::make_unique<hrrn>(costs);
+  if (options.name == "sj-mlfq") return std::make_unique<skip_join_mlfq>(options.starvation, costs);
+  std::string known;
+  for (const auto& n : policy_names()) known += (known.empty() ? "" : ", ") + n;
+  throw std::invalid_argument("unknown scheduling policy '" + options.name + "'; known: " + known);
+}
+
+}  // namespace fastserve::scheduler

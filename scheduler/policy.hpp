@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "scheduler/cost_model.hpp"
+#include "scheduler/request.hpp"
+
+namespace fastserve::scheduler {
+
+/// A request as a policy sees it. Lives in the scheduler's sequence; the last group belongs to the policy.
+struct policy_item {
+  request_id id{};
+  std::int32_t priority = 0;  ///< the user's; larger goes first
+  time arrived{};
+  std::int32_t prefill_tokens = 0;    ///< still to be computed before the next token
+  std::int32_t remaining_tokens = 0;  ///< of the answer, at most; only an oracle may use the true number
+  std::int32_t total_tokens = 0;      ///< prompt, for the service estimate
+  bool started = false;               ///< has run
+
+  std::uint64_t ticket = 0;  ///< order of joining (its queue)
+  std::int32_t level = 0;    ///< queue
+  time used{};               ///< of the level's quantum
+  time waiting_since{};
+  std::int32_t bucket = 0;
+};
+
+/// Which of the requests that could run does. Holds the runnable ones only: the scheduler pops the most
+/// urgent, gives back what it could not place, and pushes again what has run.
+class policy {
+ public:
+  policy() = default;
+  policy(const policy&) = delete;
+  policy& operator=(const policy&) = delete;
+  virtual ~policy() = default;
+
+  virtual std::string_view name() const = 0;
+  /// A request becomes runnable: new, or back from a step.
+  virtual void push(policy_item& item, time now) = 0;
+  /// The most urgent one, taken out; null when there is none.
+  virtual policy_item* pop(time now) = 0;
+  /// Puts back what pop() gave, as if it had not been popped.
+  virtual void unpop(policy_item& item) = 0;
+  /// Takes one out that is in.
+  virtual void remove(policy_item& item) = 0;
+  /// A request, at the moment out, has run for `spent`.
+  virtual void ran(policy_item& item, time spent) = 0;
+  /// Whether `a` should have memory rather than `b` (neither needs to be in).
+  virtual bool before(const policy_item& a, const policy_item& b, time now) const = 0;
+  virtual std::size_t size() const = 0;
+};
+
+/// How policies are set.
+struct policy_options {
+  std::string name = "fcfs";                         ///< fcfs, sj-mlfq, hrrn or srpt
+  time starvation = std::chrono::milliseconds{300};  ///< sj-mlfq: a request that waits this long is promoted
+};
+
+/// Known names, in the order of the help.
+std::vector<std::string> policy_names();
+
+/// fcfs: first come, first served; earlier requests keep running.
+/// sj-mlfq: skip-join multi-level feedback queue (FastServe, arXiv 2305.05920, section 4.1).
+/// hrrn: highest response ratio next, not preemptive (Brinch Hansen, 1971).
+/// srpt: shortest remaining processing time; an oracle, it trusts remaining_tokens.
+/// `costs` must outlive the policy. Throws std::invalid_argument for an unknown name, listing those known.
+std::unique_ptr<policy> make_policy(const policy_options& options, const cost_model& costs);
+
+}  // namespace fastserve::scheduler
