@@ -45,7 +45,7 @@ double seconds_of(const std::function<void()>& work) {
     work();
     times.push_back(now_s() - t);
   }
-  if (take_best) return *std::min_element(times.begin(), times.end());
+  if (take_best) return std::max(*std::min_element(times.begin(), times.end()), 1e-9);
   std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
   return times[times.size() / 2];
 }
@@ -78,10 +78,12 @@ struct bench {
   }
 
   void report(const char* name, std::int64_t rows, double seconds, double bytes, double operations) const {
-    std::printf("  %-22s %4lld rows %9.1f us %7.1f GB/s (%5.1f%%) %8.1f GFLOP/s (%5.1f%%)\n", name,
-                static_cast<long long>(rows), seconds * 1e6, bytes / seconds * 1e-9,
-                100 * bytes / seconds / bandwidth, operations / seconds * 1e-9,
-                100 * operations / seconds / peak);
+    std::printf("  %-22s %4lld rows %9.1f us %7.1f GB/s (%5.1f%%)", name, static_cast<long long>(rows),
+                seconds * 1e6, bytes / seconds * 1e-9, 100 * bytes / seconds / bandwidth);
+    if (operations > 0) {
+      std::printf(" %8.1f GFLOP/s (%5.1f%%)", operations / seconds * 1e-9, 100 * operations / seconds / peak);
+    }
+    std::printf("\n");
   }
 };
 

@@ -43,6 +43,14 @@ struct bf16_choice<true> {
 using bf16_weights = bf16_choice<has_dot>::type;
 
 template <class W>
+constexpr std::int64_t unit_bytes = panel_columns* static_cast<std::int64_t>(sizeof(typename W::element));
+
+template <class W>
+FASTSERVE_INLINE const char* weights_at(const gemm_job& job, std::int64_t panel, std::int64_t unit) {
+  return static_cast<const char*>(job.weights) + (panel * job.units + unit) * unit_bytes<W>;
+}
+
+template <class W>
 FASTSERVE_INLINE f32v multiply_add(f32v a, f32v b, f32v sums) {
   return fma(a, b, sums);
 }
@@ -84,7 +92,6 @@ FASTSERVE_INLINE void multiply_unit(f32v (&acc)[M][tile_vectors], const float* r
 
 template <class W, int M, bool Stream>
 void multiply_tile(const tile_job& job) {
-  constexpr int row_bytes = panel_columns * static_cast<int>(sizeof(typename W::element));
   f32v acc[M][tile_vectors];
   FASTSERVE_UNROLL(16)
   for (int i = 0; i < M; ++i) {
@@ -96,14 +103,14 @@ void multiply_tile(const tile_job& job) {
   const auto* weights = reinterpret_cast<const typename W::element*>(job.weights);
   const float* input = job.input;
   const char* ahead = job.ahead;
-  const std::int64_t ahead_step = Stream ? row_bytes : job.ahead_step;
+  const std::int64_t ahead_step = Stream ? unit_bytes<W> : job.ahead_step;
   std::int64_t left = job.units;
   for (; left >= line_units; left -= line_units) {
     for (int i = 0; i < M; ++i) prefetch_l1(input + (input_ahead_lines * M + i) * line_units);
     FASTSERVE_UNROLL(2)
     for (int u = 0; u < line_units; ++u) {
       if constexpr (Stream) {
-        for (int p = 0; p < row_bytes; p += 64) prefetch_l1(ahead + p);
+        for (int p = 0; p < unit_bytes<W>; p += 64) prefetch_l1(ahead + p);
       } else {
         prefetch_l2(ahead);
       }
@@ -147,55 +154,65 @@ FASTSERVE_INLINE void multiply_rows(int rows, const tile_job& job) {
   if constexpr (M > 1) multiply_rows<W, Stream, M - 1>(rows, job);
 }
 
+/// A range of k: units [from, from + units), where whole blocks are `step` long.
+struct unit_range {
+  std::int64_t from;
+  std::int64_t units;
+  std::int64_t step;
+};
+
+/// All tiles of the job by one panel, over one range of k. `ahead` holds the weights wanted next, or is null.
+template <class W>
+void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const char* ahead, float* sums) {
+  const std::int64_t padded = (job.units + line_units - 1) / line_units * line_units;
+  const std::int64_t block = padded - k.from < k.step ? padded - k.from : k.step;
+  const std::int64_t columns = job.columns - panel * panel_columns;
+  tile_job tile{};
+  tile.weights = weights_at<W>(job, panel, k.from);
+  tile.units = k.units;
+  tile.resume = k.from > 0;
+  tile.finish = k.from + k.units == job.units;
+  tile.out_stride = job.out_stride;
+  tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
+  tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
+  tile.accumulate = job.accumulate;
+  // The tiles fetch in equal parts what comes after.
+  const std::int64_t ahead_bytes = k.step * unit_bytes<W> / (job.tile_last - job.tile_first);
+  tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
+  for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
+    const std::int64_t row = tile_begin(job.rows, job.tiles, t);
+    const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
+    tile.input = job.input + k.from * job.rows + row * block;
+    tile.sums = sums;
+    tile.out = job.out + row * job.out_stride + panel * panel_columns;
+    if (job.tiles == 1) {
+      tile.ahead = tile.weights + stream_ahead_bytes;
+      multiply_rows<W, true>(rows, tile);
+    } else {
+      tile.ahead = ahead == nullptr ? tile.weights : ahead + (t - job.tile_first) * ahead_bytes;
+      multiply_rows<W, false>(rows, tile);
+    }
+    sums += rows * panel_columns;
+  }
+}
+
 template <class W>
 void gemm(const gemm_job& job) {
-  constexpr std::int64_t unit_bytes = panel_columns * static_cast<std::int64_t>(sizeof(typename W::element));
-  const std::int64_t padded = (job.units + line_units - 1) / line_units * line_units;
-  const std::int64_t tiles = job.tile_last - job.tile_first;
-  const std::int64_t panels = job.panel_last - job.panel_first;
-  const std::int64_t first_row = tile_begin(job.rows, job.tiles, job.tile_first);
-  const std::int64_t job_rows = tile_begin(job.rows, job.tiles, job.tile_last) - first_row;
+  const std::int64_t job_rows =
+      tile_begin(job.rows, job.tiles, job.tile_last) - tile_begin(job.rows, job.tiles, job.tile_first);
   // A single tile keeps its sums in registers all along k.
   const std::int64_t step = job.tiles == 1 ? job.units : block_units;
-  const std::int64_t steps = (job.units + step - 1) / step;
-  for (std::int64_t s = 0; s < steps; ++s) {
-    const std::int64_t from = s * step;
-    const std::int64_t units = job.units - from < step ? job.units - from : step;
-    for (std::int64_t p = 0; p < panels; ++p) {
-      const std::int64_t panel = job.panel_first + p;
-      tile_job tile{};
-      tile.weights = static_cast<const char*>(job.weights) + (panel * job.units + from) * unit_bytes;
-      tile.units = units;
-      tile.resume = s > 0;
-      tile.finish = s + 1 == steps;
-      tile.out_stride = job.out_stride;
-      tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
-      const std::int64_t columns = job.columns - panel * panel_columns;
-      tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
-      tile.accumulate = job.accumulate;
-      // The block that comes after this one, fetched in equal parts by the tiles.
-      const bool last_panel = p + 1 == panels;
-      const std::int64_t next_panel = last_panel ? job.panel_first : panel + 1;
-      const std::int64_t next_from = last_panel ? from + step : from;
-      const bool fetch = tiles > 1 && next_from < job.units;
-      const char* next =
-          static_cast<const char*>(job.weights) + (next_panel * job.units + next_from) * unit_bytes;
-      const std::int64_t bytes_a_tile = fetch ? step * unit_bytes / tiles : 0;
-      tile.ahead_step = bytes_a_tile / units;
-      for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
-        const std::int64_t row = tile_begin(job.rows, job.tiles, t);
-        const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
-        tile.input = job.input + from * job.rows + row * (padded - from < step ? padded - from : step);
-        tile.sums = job.partials + (p * job_rows + row - first_row) * panel_columns;
-        tile.out = job.out + row * job.out_stride + panel * panel_columns;
-        if (job.tiles == 1) {
-          tile.ahead = tile.weights + stream_ahead_bytes;
-          multiply_rows<W, true>(rows, tile);
-        } else {
-          tile.ahead = fetch ? next + (t - job.tile_first) * bytes_a_tile : tile.weights;
-          multiply_rows<W, false>(rows, tile);
-        }
+  for (std::int64_t from = 0; from < job.units; from += step) {
+    const unit_range k{from, job.units - from < step ? job.units - from : step, step};
+    for (std::int64_t panel = job.panel_first; panel < job.panel_last; ++panel) {
+      const char* ahead = nullptr;
+      if (panel + 1 < job.panel_last) {
+        ahead = weights_at<W>(job, panel + 1, from);
+      } else if (from + step < job.units) {
+        ahead = weights_at<W>(job, job.panel_first, from + step);
       }
+      float* sums = job.partials + (panel - job.panel_first) * job_rows * panel_columns;
+      multiply_panel<W>(job, panel, k, ahead, sums);
     }
   }
 }

@@ -1,0 +1,222 @@
+#pragma once
+
+// One chunk of online softmax for the rows of one tile: scores, weights, values. attention.hpp tells the
+// whole.
+
+#include "kernels/cpu/isa/math.hpp"
+
+namespace fastserve::kernels::cpu::FASTSERVE_ISA {
+namespace {
+
+constexpr float no_maximum = -1e30F;
+constexpr int block_vectors = block_tokens / lanes;  // score vectors of a block
+constexpr int blocks_at_once = lanes == block_tokens ? 2 : 1;
+constexpr int chunk_blocks = chunk_tokens / block_tokens;
+
+/// What the rows of one tile see: tokens [first[r], last[r]), all inside [low, high).
+struct visible_range {
+  int first[query_rows];
+  int last[query_rows];
+  int low;
+  int high;
+};
+
+/// A block that a later chunk needs.
+template <class E>
+struct fetched_block {
+  const E* keys;
+  const E* values;
+};
+
+/// Scores of B blocks that follow one another: scores[r][16 * B]. query: [head_dim][R]. Meanwhile fetches the
+/// keys and values at `ahead`.
+template <class E, int R, int B>
+FASTSERVE_INLINE void score_blocks(float* scores, const float* query, const E* const* keys,
+                                   const fetched_block<E>* ahead, int head_dim) {
+  constexpr int vectors = B * block_vectors;
+  f32v acc[R][vectors];
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    FASTSERVE_UNROLL(8)
+    for (int v = 0; v < vectors; ++v) acc[r][v] = zero();
+  }
+  for (int d = 0; d < head_dim; ++d) {
+    f32v key[vectors];
+    FASTSERVE_UNROLL(2)
+    for (int b = 0; b < B; ++b) {
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < block_vectors; ++v) {
+        key[b * block_vectors + v] = load(keys[b] + d * block_tokens + v * lanes);
+      }
+      prefetch_l1(ahead[b].keys + d * block_tokens);
+      prefetch_l1(ahead[b].values + d * block_tokens);
+    }
+    FASTSERVE_UNROLL(8)
+    for (int r = 0; r < R; ++r) {
+      const f32v q = set1(query[d * R + r]);
+      FASTSERVE_UNROLL(8)
+      for (int v = 0; v < vectors; ++v) acc[r][v] = fma(q, key[v], acc[r][v]);
+    }
+  }
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    FASTSERVE_UNROLL(8)
+    for (int v = 0; v < vectors; ++v) store(scores + r * chunk_tokens + v * lanes, acc[r][v]);
+  }
+}
+
+/// sums[r][d] = sums[r][d] * factor[r] + the chunk's weights by values, D vectors of d; `n` elements of the
+/// last.
+template <class E, int R, int D>
+FASTSERVE_INLINE void add_values(float* sums, int stride, const float* factor, const float* weights,
+                                 const E* const* values, int head_dim, int from, int to, int n) {
+  f32v acc[R][D];
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < D; ++v) acc[r][v] = load(sums + r * stride + v * lanes) * set1(factor[r]);
+  }
+  for (int t = from; t < to;) {
+    const int end = t / block_tokens * block_tokens + block_tokens;
+    const E* row = values[t / block_tokens] + (t % block_tokens) * head_dim;
+    for (const int stop = end < to ? end : to; t < stop; ++t, row += head_dim) {
+      f32v value[D];
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < D; ++v) {
+        value[v] = v + 1 < D || n == lanes ? load(row + v * lanes) : load_n(row + v * lanes, n);
+      }
+      FASTSERVE_UNROLL(8)
+      for (int r = 0; r < R; ++r) {
+        const f32v weight = set1(weights[r * chunk_tokens + t]);
+        FASTSERVE_UNROLL(4)
+        for (int v = 0; v < D; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
+      }
+    }
+  }
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < D; ++v) store(sums + r * stride + v * lanes, acc[r][v]);
+  }
+}
+
+/// Turns one row's 64 scores into weights against the new maximum, which it returns; `total` is their sum.
+FASTSERVE_INLINE float to_weights(float* scores, float maximum_before, float& total) {
+  constexpr int vectors = chunk_tokens / lanes;
+  f32v best = load(scores);
+  for (int v = 1; v < vectors; ++v) best = max(best, load(scores + v * lanes));
+  const float highest = maximum(best);
+  const float now = highest > maximum_before ? highest : maximum_before;
+  f32v sums = zero();
+  for (int v = 0; v < vectors; ++v) {
+    const f32v w = exp(load(scores + v * lanes) - set1(now));
+    store(scores + v * lanes, w);
+    sums = sums + w;
+  }
+  total = sum(sums);
+  return now;
+}
+
+/// Hides what each row must not see in `count` blocks of scores from token `start` on.
+template <int R>
+FASTSERVE_INLINE void hide(float* scores, const visible_range& seen, int start, int count) {
+  const f32v hidden = set1(-__builtin_inff());
+  for (int r = 0; r < R; ++r) {
+    if (seen.first[r] <= start && seen.last[r] >= start + count * block_tokens) continue;
+    for (int v = 0; v < count * block_vectors; ++v) {
+      float* at = scores + r * chunk_tokens + v * lanes;
+      int from = seen.first[r] - start - v * lanes;
+      int to = seen.last[r] - start - v * lanes;
+      from = from < 0 ? 0 : from > lanes ? lanes : from;
+      to = to < from ? from : to > lanes ? lanes : to;
+      store(at, keep(load(at), from, to, hidden));
+    }
+  }
+}
+
+/// Scores of R rows against blocks [first_block, last_block) of a chunk; the other blocks count as hidden.
+template <class E, int R>
+FASTSERVE_INLINE void score_chunk(float* scores, const attention_job& job, int chunk,
+                                  const visible_range& seen, const float* query, int first_block,
+                                  int last_block) {
+  const f32v hidden = set1(-__builtin_inff());
+  const E* keys[chunk_blocks];
+  fetched_block<E> ahead[chunk_blocks];
+  for (int b = first_block; b < last_block; ++b) {
+    const int index = chunk * chunk_blocks + b;
+    const std::int64_t block = job.blocks[index] * job.block_bytes;
+    keys[b] = reinterpret_cast<const E*>(job.keys + block);
+    const bool more = (index + chunk_blocks) * block_tokens < seen.high;
+    const std::int64_t next = more ? job.blocks[index + chunk_blocks] * job.block_bytes : block;
+    ahead[b] = {reinterpret_cast<const E*>(job.keys + next), reinterpret_cast<const E*>(job.values + next)};
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int b = 0; b < chunk_blocks; ++b) {
+      if (b >= first_block && b < last_block) continue;
+      for (int v = 0; v < block_vectors; ++v) {
+        store(scores + r * chunk_tokens + b * block_tokens + v * lanes, hidden);
+      }
+    }
+  }
+  for (int b = first_block; b < last_block;) {
+    // Two blocks at once halve the loads of the query, where there are registers for it.
+    const int count = blocks_at_once == 2 && b + 2 <= last_block ? 2 : 1;
+    float* at = scores + b * block_tokens;
+    if (count == 2) {
+      score_blocks<E, R, blocks_at_once>(at, query, keys + b, ahead + b, job.head_dim);
+    } else {
+      score_blocks<E, R, 1>(at, query, keys + b, ahead + b, job.head_dim);
+    }
+    hide<R>(at, seen, chunk * chunk_tokens + b * block_tokens, count);
+    b += count;
+  }
+}
+
+/// Brings one chunk into the states of R rows.
+template <class E, int R>
+void add_chunk(const attention_job& job, int chunk, const visible_range& seen, const float* query,
+               float* states) {
+  alignas(64) float scores[R * chunk_tokens];
+  const int base = chunk * chunk_tokens;
+  const int from = seen.low > base ? seen.low - base : 0;
+  const int to = seen.high < base + chunk_tokens ? seen.high - base : chunk_tokens;
+  const int first_block = from / block_tokens;
+  const int last_block = (to + block_tokens - 1) / block_tokens;
+  score_chunk<E, R>(scores, job, chunk, seen, query, first_block, last_block);
+  const E* values[chunk_blocks] = {};
+  for (int b = first_block; b < last_block; ++b) {
+    values[b] =
+        reinterpret_cast<const E*>(job.values + job.blocks[chunk * chunk_blocks + b] * job.block_bytes);
+  }
+  const int width = padded_dim(job.head_dim);
+  const int stride = state_floats(job.head_dim);
+  alignas(64) float factor[16] = {};
+  float total[R];
+  for (int r = 0; r < R; ++r) {
+    float& best = states[r * stride + width];
+    const float before = best;
+    best = to_weights(scores + r * chunk_tokens, before, total[r]);
+    factor[r] = before - best;
+  }
+  for (int i = 0; i < R; i += lanes) store(factor + i, exp(load(factor + i)));
+  for (int r = 0; r < R; ++r) {
+    float& denominator = states[r * stride + width + 1];
+    denominator = denominator * factor[r] + total[r];
+  }
+  const E* at[chunk_blocks];
+  constexpr int value_vectors = R <= query_rows / 2 ? 4 : 2;  // of head_dim handled at once
+  for (int d = 0; d < job.head_dim;) {
+    for (int b = 0; b < chunk_blocks; ++b) at[b] = values[b] == nullptr ? nullptr : values[b] + d;
+    const int left = job.head_dim - d;
+    if (left >= value_vectors * lanes) {
+      add_values<E, R, value_vectors>(states + d, stride, factor, scores, at, job.head_dim, from, to, lanes);
+      d += value_vectors * lanes;
+    } else {
+      const int n = left < lanes ? left : lanes;
+      add_values<E, R, 1>(states + d, stride, factor, scores, at, job.head_dim, from, to, n);
+      d += n;
+    }
+  }
+}
+}  // namespace
+}  // namespace fastserve::kernels::cpu::FASTSERVE_ISA
