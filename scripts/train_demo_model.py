@@ -227,8 +227,9 @@ def train(args):
         for optimizer, kept in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(kept)
         step, history = state["step"], state["history"]
-        if step > args.steps * (1 - args.fall) and state["args"]["steps"] != args.steps:
-            raise SystemExit("the checkpoint lies after the learning rate fell or would have: --steps cannot change")
+        planned = state["args"]["steps"]
+        if planned != args.steps and step > min(planned, args.steps) * (1 - args.fall):
+            raise SystemExit(f"step {step} lies in the fall of the learning rate: --steps must stay {planned}")
         print(f"going on from step {step}")
     corpus, held_out = Corpus(args.work, "train"), Corpus(args.work, "held_out")
 
@@ -240,7 +241,8 @@ def train(args):
     compiled = torch.compile(loss_of) if args.compile else loss_of
     saved = logged = time.time()
     tokens_since, losses = 0, []
-    while step < args.steps:
+    last_step = min(args.steps, args.stop_step or args.steps)
+    while step < last_step:
         long = step >= args.steps * (1 - args.long_share)
         tokens = LONG_TOKENS if long else TRAINED_TOKENS
         rows = args.batch_tokens // tokens
@@ -262,7 +264,7 @@ def train(args):
             now = time.time()
             print(f"step {step} loss {np.mean(losses):.3f} {tokens_since / (now - logged):.0f} tokens/s", flush=True)
             logged, tokens_since, losses = now, 0, []
-        if time.time() - saved > args.save_minutes * 60 or step == args.steps:
+        if time.time() - saved > args.save_minutes * 60 or step == last_step:
             losses_now = held_out_loss(model, held_out)
             history.append({"step": step, "tokens": step * args.batch_tokens, **losses_now})
             print(history[-1], flush=True)
@@ -317,17 +319,19 @@ instructions.
 
 ## How it was made
 
-By `scripts/train_demo_model.py`, from random weights, on a CPU, with seed {seed}.
+By `scripts/train_demo_model.py` (`--steps {planned_steps} --stop-step {stop_step}`), from random weights, on a CPU,
+with seed {seed}.
 
 - Data: the 1.1 MB of Shakespeare's plays known as tinyshakespeare (public domain), and {stories:,} distinct stories
   ({story_mb:.1f} MB) sampled at temperature {temperature}, top-p {top_p} from stories260K, a model published
   with llama2.c under the MIT licence (trained on TinyStories).
-- {steps:,} of {planned:,} planned steps of {batch_tokens:,} tokens ({tokens:.1f} M tokens), {plays_percent} % of
-  the rows from the plays; rows of {short} tokens, in the last {long_percent} % of the steps of {long}.
+- {steps:,} of {planned:,} planned steps of {batch_tokens:,} tokens ({tokens:.1f} M tokens); {plays_percent} % of
+  the rows are from the plays; rows of {short} tokens, in the last {long_percent} % of the steps of {long}.
 - Muon for the matrices of the layers, AdamW for the rest, learning rate {lr}, constant after {warmup} steps of
   warm-up, falling linearly over the last {fall_percent} %.
 - Cross-entropy a token {last}, on text held out: stories {loss_stories:.3f}, plays {loss_plays:.3f}
-  (a token is {chars_stories:.2f} characters of a story, {chars_plays:.2f} of a play).
+  (a token is {chars_stories:.2f} characters of a story, {chars_plays:.2f} of a play). The plays were seen about
+  {plays_epochs:.0f} times and are in part remembered, not written anew.
 
 ## What it writes
 
@@ -357,17 +361,19 @@ def export(args):
         return sum(map(len, texts)) / sum(len(tokenizer.tokenize(text)) for text in texts)
 
     config = exported.config
+    plays_tokens = len(np.load(args.work / "plays_train.npz")["ids"])
     card = CARD.format(
         parameters=sum(p.numel() for p in exported.parameters()), context=LONG_TOKENS, seed=used.seed,
         hidden_size=config.hidden_size, intermediate_size=config.intermediate_size, vocab_size=config.vocab_size,
         num_hidden_layers=config.num_hidden_layers, num_attention_heads=config.num_attention_heads,
         num_key_value_heads=config.num_key_value_heads, head_dim=config.head_dim, stories=len(stories),
         story_mb=sum(map(len, stories)) / 1e6, temperature=used.temperature, top_p=used.top_p, steps=state["step"],
-        planned=used.steps, batch_tokens=used.batch_tokens, tokens=state["step"] * used.batch_tokens / 1e6,
+        planned=used.steps, planned_steps=used.steps, stop_step=state["step"], batch_tokens=used.batch_tokens, tokens=state["step"] * used.batch_tokens / 1e6,
         plays_percent=round(100 * used.plays_share), short=TRAINED_TOKENS, long=LONG_TOKENS,
         long_percent=round(100 * used.long_share), lr=used.lr, warmup=used.warmup,
         fall_percent=round(100 * used.fall), loss_stories=losses["stories"], loss_plays=losses["plays"],
-        last="of the final weights" if state["step"] == used.steps else "of weights from the middle of the training",
+        last="of the final weights" if state["step"] == used.steps else f"after step {state['step']:,}",
+        plays_epochs=state["step"] * used.batch_tokens * used.plays_share / plays_tokens,
         chars_stories=characters_a_token(stories[:200]),
         chars_plays=characters_a_token(args.shakespeare.read_text().split("\n\n")),
     )  # fmt: skip
@@ -405,6 +411,7 @@ def main():
     parser.add_argument("--temperature", type=float, default=0.65)
     parser.add_argument("--top-p", type=float, default=0.95)
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--stop-step", type=int, help="end here, before the planned --steps are done")
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--plays-share", type=float, default=0.35, help="share of the rows from the plays")
     parser.add_argument("--lr", type=float, default=6e-3)
