@@ -144,7 +144,7 @@ void cpu_backend::attention(tensor_view out, tensor_view query, const kv_store& 
     for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();)
       call.run(tasks[i], mine);
     if (merges.empty()) return;
-    if (threads > 1) thread_team::barrier();
+    if (threads > 1) team_.barrier();
     for (std::size_t i; (i = next_merge.fetch_add(1, std::memory_order_relaxed)) < merges.size();) {
       call.merge(merges[i]);
     }

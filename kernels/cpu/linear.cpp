@@ -85,7 +85,7 @@ void cpu_backend::linear(tensor_view out, tensor_view in, const weight& by, tens
         const share mine{grid.tiles, thread, threads};
         for (std::int64_t t = mine.first; t < mine.last; ++t) pack_tile(t, 0, lines);
       }
-      if (threads > 1) thread_team::barrier();
+      if (threads > 1) team_.barrier();
     }
     gemm_job job;
     job.input = packed;

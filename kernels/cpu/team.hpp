@@ -1,8 +1,10 @@
 #pragma once
 
 #include <omp.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 namespace fastserve::kernels::cpu {
@@ -23,17 +25,40 @@ class thread_team {
       work(0, 1);
       return;
     }
+    arrivals_.store(0, std::memory_order_relaxed);
 #pragma omp parallel num_threads(threads_)
-    work(omp_get_thread_num(), omp_get_num_threads());
+    {
+      work(omp_get_thread_num(), omp_get_num_threads());
+      // Before OpenMP's own barrier at the region's end, which spins for milliseconds without giving way to a
+      // thread of the team that waits for this very core.
+      barrier();
+    }
   }
 
-  /// Inside run(): waits for the other threads.
-  static void barrier() {
-#pragma omp barrier
+  /// Inside run(): waits for the other threads, for long with the core given up.
+  void barrier() const {
+    const int threads = omp_get_num_threads();
+    const std::int64_t all = (arrivals_.fetch_add(1, std::memory_order_acq_rel) / threads + 1) * threads;
+    for (int turns = 0; arrivals_.load(std::memory_order_acquire) < all; ++turns) {
+      if (turns < spin_turns) {
+        relax();
+      } else {
+        sched_yield();
+      }
+    }
   }
 
  private:
+  static constexpr int spin_turns = 2000;  // tens of microseconds
+
+  static void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+  }
+
   int threads_;
+  mutable std::atomic<std::int64_t> arrivals_{0};
 };
 
 /// The part of [0, count) that thread `thread` of `threads` takes.

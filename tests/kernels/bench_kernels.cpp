@@ -14,6 +14,7 @@
 
 #include "kernels/backend.hpp"
 #include "kernels/cpu/topology.hpp"
+#include "kernels/cpu/waiting.hpp"
 #include "kernels/limits.hpp"
 
 using namespace fastserve::kernels;
@@ -200,7 +201,8 @@ void bench_attention(dtype type, int threads) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  int threads = fastserve::kernels::cpu::granted_cpus();
+  cpu::bound_idle_spinning(argv);
+  int threads = cpu::granted_cpus();
   std::vector<dtype> types;
   std::vector<std::string> parts;
   for (int i = 1; i < argc; ++i) {
