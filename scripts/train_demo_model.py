@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes models/demo: a Llama of 4.1 M parameters that writes small stories and Shakespeare-like dialogue.
 
-    python3 scripts/train_demo_model.py all --shakespeare input.txt --story-model stories260K-hf --work /tmp/demo
+    python3 scripts/train_demo_model.py all --shakespeare input.txt --story-model stories260K-hf --work WORK \\
+        --steps 2400 --stop-step 2281
 
 The steps, each also a command of its own; all files but the result live in --work:
   stories    samples distinct children's stories from a small story model (a Hugging Face folder)
@@ -368,7 +369,8 @@ def export(args):
         num_hidden_layers=config.num_hidden_layers, num_attention_heads=config.num_attention_heads,
         num_key_value_heads=config.num_key_value_heads, head_dim=config.head_dim, stories=len(stories),
         story_mb=sum(map(len, stories)) / 1e6, temperature=used.temperature, top_p=used.top_p, steps=state["step"],
-        planned=used.steps, planned_steps=used.steps, stop_step=state["step"], batch_tokens=used.batch_tokens, tokens=state["step"] * used.batch_tokens / 1e6,
+        planned=used.steps, planned_steps=used.steps, stop_step=state["step"], batch_tokens=used.batch_tokens,
+        tokens=state["step"] * used.batch_tokens / 1e6,
         plays_percent=round(100 * used.plays_share), short=TRAINED_TOKENS, long=LONG_TOKENS,
         long_percent=round(100 * used.long_share), lr=used.lr, warmup=used.warmup,
         fall_percent=round(100 * used.fall), loss_stories=losses["stories"], loss_plays=losses["plays"],
