@@ -30,7 +30,7 @@ auto inspect(Inspector& f, token_logprob& x) {
 
 template <class Inspector>
 auto inspect(Inspector& f, sampled_token& x) {
-  return mpi::fields(f, x, x.token, x.logprob, x.top);
+  return mpi::fields(f, x, x.token, x.logprob, x.top, x.valid);
 }
 
 }  // namespace fastserve::model

@@ -87,6 +87,14 @@ void scheduler_state::report(const scheduler::progress& p, const model::sampled_
   if (it == live_.end()) return;
   auto& r = it->second;
   auto last = p;
+  if (token != nullptr && !token->valid) {
+    const auto error = scheduler::finish_reason::error;
+    if (!p.finished) last = *scheduler_.finish(p.id, error, now());
+    last.finished = error;
+    report_done(r, last, "the model's logits are not finite numbers; its weights may be damaged");
+    live_.erase(it);
+    return;
+  }
   if (token != nullptr) {
     // A token that ends the answer by its id has no text.
     const bool silent = p.finished == scheduler::finish_reason::stop;

@@ -47,7 +47,7 @@ void round_trip(caf::actor_system& sys, const T& value, const T& other) {
 }
 
 mod::sampling_params sampling() { return {0.5F, 3, 0.9F, 0.1F, 1.1F, 0.2F, 0.3F, 77, 5}; }
-mod::sampled_token token() { return {9, -0.5F, {{9, -0.5F}, {10, -1.5F}}}; }
+mod::sampled_token token() { return {9, -0.5F, {{9, -0.5F}, {10, -1.5F}}, false}; }
 act::sequence_work work() { return {4, 32, {1, 2, 3}, {7, 8, 9}, {{sampling(), {1, 2}, {3}}}}; }
 
 }  // namespace
@@ -78,7 +78,7 @@ ROUND_TRIP(executor_stats_request, epoch = 2, {1})
 ROUND_TRIP(executor_stats, median_turnaround_ns = 0, {1, 2, 3, 4, 5, 6})
 ROUND_TRIP(submit, stop.stop.clear(), {1, {1, 2, 3}, sampling(), {10, true, {"stop", "it"}, {4, 5}}})
 ROUND_TRIP(cancel, request = 2, {1})
-ROUND_TRIP(drawn_token, token.top.clear(), {1, token()})
+ROUND_TRIP(drawn_token, token.valid = true, {1, token()})
 ROUND_TRIP(step_result, error = "no", {1, 2, 3, {{1, token()}, {2, token()}}, ""})
 ROUND_TRIP(stats_request, epoch = 2, {1})
 ROUND_TRIP(scheduler_stats, kv_tokens_free = 0, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10})

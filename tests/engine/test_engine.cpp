@@ -1,6 +1,8 @@
 // The whole engine, as the program runs it: actors, transport and stages over the ranks of an MPI job. Every
 // rank runs every case; the leader checks, the others follow.
 #define BOOST_TEST_MODULE engine
+#include <unistd.h>
+
 #include "launch/engine.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -294,6 +296,38 @@ BOOST_AUTO_TEST_CASE(stops_at_strings_and_reports_alternatives, *boost::unit_tes
       BOOST_TEST(t.logprob <= 0);
     }
   });
+}
+
+// Damaged weights end requests, not the engine.
+BOOST_AUTO_TEST_CASE(logits_that_are_no_numbers_are_an_error) {
+  // The launcher is the parent of all ranks; without one there is a single rank.
+  const auto folder = fs::temp_directory_path() / ("fastserve-damaged-" + std::to_string(getppid()));
+  if (mpi_job::env->leader()) {
+    fs::remove_all(folder);
+    fs::copy(tiny, folder);
+    const auto file = folder / "model.safetensors";
+    fs::permissions(file, fs::perms::owner_all);
+    const auto size = static_cast<std::streamoff>(fs::file_size(file));
+    std::fstream out{file, std::ios::in | std::ios::out | std::ios::binary};
+    out.seekp(size / 2);
+    const std::string no_number(static_cast<std::size_t>(size / 3), '\xff');
+    out << no_number;
+  }
+  mpi_job::env->barrier();
+  with_engine(for_model(folder), [](engine& e) {
+    collector answers;
+    const auto front_end = e.spawn_front_end(answers);
+    fastserve::mpi::anon_send(front_end, ask(1, {1, 2, 3}, 4));
+    fastserve::mpi::anon_send(front_end, ask(2, {4, 5}, 4));
+    const auto got = answers.wait(2);
+    for (const std::uint64_t id : {1, 2}) {
+      BOOST_TEST(got.at(id).done.finish_reason == "error");
+      BOOST_TEST(got.at(id).done.error.find("not finite") != std::string::npos);
+    }
+    BOOST_TEST(e.stats().kv_tokens == e.stats().kv_tokens_free);
+  });
+  mpi_job::env->barrier();
+  if (mpi_job::env->leader()) fs::remove_all(folder);
 }
 
 BOOST_AUTO_TEST_CASE(a_missing_model_is_one_error_on_all_ranks) {
