@@ -21,18 +21,20 @@ struct visible_range {
   int high;
 };
 
-/// A block that a later chunk needs.
-template <class E>
-struct fetched_block {
-  const E* keys;
-  const E* values;
-};
+FASTSERVE_INLINE std::int64_t block_offset(const attention_job& job, int index) {
+  return job.blocks[index] * job.block_bytes;
+}
+
+/// The same for the block one chunk later, or, past token `high`, for this one.
+FASTSERVE_INLINE std::int64_t later_offset(const attention_job& job, int index, int high) {
+  return block_offset(job, (index + chunk_blocks) * block_tokens < high ? index + chunk_blocks : index);
+}
 
 /// Scores of B blocks that follow one another: scores[r][16 * B]. query: [head_dim][R]. Meanwhile fetches the
-/// keys and values at `ahead`.
+/// keys at `ahead`.
 template <class E, int R, int B>
 FASTSERVE_INLINE void score_blocks(float* scores, const float* query, const E* const* keys,
-                                   const fetched_block<E>* ahead, int head_dim) {
+                                   const E* const* ahead, int head_dim) {
   constexpr int vectors = B * block_vectors;
   f32v acc[R][vectors];
   FASTSERVE_UNROLL(8)
@@ -48,8 +50,7 @@ FASTSERVE_INLINE void score_blocks(float* scores, const float* query, const E* c
       for (int v = 0; v < block_vectors; ++v) {
         key[b * block_vectors + v] = load(keys[b] + d * block_tokens + v * lanes);
       }
-      prefetch_l1(ahead[b].keys + d * block_tokens);
-      prefetch_l1(ahead[b].values + d * block_tokens);
+      prefetch_l1(ahead[b] + d * block_tokens);
     }
     FASTSERVE_UNROLL(8)
     for (int r = 0; r < R; ++r) {
@@ -65,11 +66,12 @@ FASTSERVE_INLINE void score_blocks(float* scores, const float* query, const E* c
   }
 }
 
-/// sums[r][d] = sums[r][d] * factor[r] + the chunk's weights by values, D vectors of d; `n` elements of the
-/// last.
+/// sums[r] = sums[r] * factor[r] + weights[r] by values, for D vectors of head_dim from `d` on; `n` elements
+/// of the last. Tokens [from, to) of the chunk. Meanwhile fetches the values at `ahead`.
 template <class E, int R, int D>
 FASTSERVE_INLINE void add_values(float* sums, int stride, const float* factor, const float* weights,
-                                 const E* const* values, int head_dim, int from, int to, int n) {
+                                 const E* const* values, const E* const* ahead, int head_dim, int d, int from,
+                                 int to, int n) {
   f32v acc[R][D];
   FASTSERVE_UNROLL(8)
   for (int r = 0; r < R; ++r) {
@@ -78,8 +80,10 @@ FASTSERVE_INLINE void add_values(float* sums, int stride, const float* factor, c
   }
   for (int t = from; t < to;) {
     const int end = t / block_tokens * block_tokens + block_tokens;
-    const E* row = values[t / block_tokens] + (t % block_tokens) * head_dim;
-    for (const int stop = end < to ? end : to; t < stop; ++t, row += head_dim) {
+    const E* row = values[t / block_tokens] + (t % block_tokens) * head_dim + d;
+    const E* later = ahead[t / block_tokens] + (t % block_tokens) * head_dim + d;
+    for (const int stop = end < to ? end : to; t < stop; ++t, row += head_dim, later += head_dim) {
+      for (int v = 0; v < D; v += 64 / static_cast<int>(sizeof(E)) / lanes) prefetch_l1(later + v * lanes);
       f32v value[D];
       FASTSERVE_UNROLL(4)
       for (int v = 0; v < D; ++v) {
@@ -141,14 +145,11 @@ FASTSERVE_INLINE void score_chunk(float* scores, const attention_job& job, int c
                                   int last_block) {
   const f32v hidden = set1(-__builtin_inff());
   const E* keys[chunk_blocks];
-  fetched_block<E> ahead[chunk_blocks];
+  const E* ahead[chunk_blocks];
   for (int b = first_block; b < last_block; ++b) {
     const int index = chunk * chunk_blocks + b;
-    const std::int64_t block = job.blocks[index] * job.block_bytes;
-    keys[b] = reinterpret_cast<const E*>(job.keys + block);
-    const bool more = (index + chunk_blocks) * block_tokens < seen.high;
-    const std::int64_t next = more ? job.blocks[index + chunk_blocks] * job.block_bytes : block;
-    ahead[b] = {reinterpret_cast<const E*>(job.keys + next), reinterpret_cast<const E*>(job.values + next)};
+    keys[b] = reinterpret_cast<const E*>(job.keys + block_offset(job, index));
+    ahead[b] = reinterpret_cast<const E*>(job.keys + later_offset(job, index, seen.high));
   }
   for (int r = 0; r < R; ++r) {
     for (int b = 0; b < chunk_blocks; ++b) {
@@ -183,10 +184,12 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
   const int first_block = from / block_tokens;
   const int last_block = (to + block_tokens - 1) / block_tokens;
   score_chunk<E, R>(scores, job, chunk, seen, query, first_block, last_block);
-  const E* values[chunk_blocks] = {};
+  const E* values[chunk_blocks];
+  const E* ahead[chunk_blocks];
   for (int b = first_block; b < last_block; ++b) {
-    values[b] =
-        reinterpret_cast<const E*>(job.values + job.blocks[chunk * chunk_blocks + b] * job.block_bytes);
+    const int index = chunk * chunk_blocks + b;
+    values[b] = reinterpret_cast<const E*>(job.values + block_offset(job, index));
+    ahead[b] = reinterpret_cast<const E*>(job.values + later_offset(job, index, seen.high));
   }
   const int width = padded_dim(job.head_dim);
   const int stride = state_floats(job.head_dim);
@@ -203,20 +206,20 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
     float& denominator = states[r * stride + width + 1];
     denominator = denominator * factor[r] + total[r];
   }
-  const E* at[chunk_blocks];
   constexpr int value_vectors = R <= query_rows / 2 ? 4 : 2;  // of head_dim handled at once
   for (int d = 0; d < job.head_dim;) {
-    for (int b = 0; b < chunk_blocks; ++b) at[b] = values[b] == nullptr ? nullptr : values[b] + d;
     const int left = job.head_dim - d;
     if (left >= value_vectors * lanes) {
-      add_values<E, R, value_vectors>(states + d, stride, factor, scores, at, job.head_dim, from, to, lanes);
+      add_values<E, R, value_vectors>(states + d, stride, factor, scores, values, ahead, job.head_dim, d,
+                                      from, to, lanes);
       d += value_vectors * lanes;
     } else {
       const int n = left < lanes ? left : lanes;
-      add_values<E, R, 1>(states + d, stride, factor, scores, at, job.head_dim, from, to, n);
+      add_values<E, R, 1>(states + d, stride, factor, scores, values, ahead, job.head_dim, d, from, to, n);
       d += n;
     }
   }
 }
+
 }  // namespace
 }  // namespace fastserve::kernels::cpu::FASTSERVE_ISA
