@@ -23,6 +23,12 @@ struct usage_error : std::runtime_error {
   std::string command_name;
 };
 
+/// An argument without a flag, and the key of the setting that it is.
+struct positional {
+  std::string_view key;
+  CLI::Option* option = nullptr;
+};
+
 struct bound_option {
   const option_spec* spec = nullptr;
   CLI::Option* option = nullptr;
@@ -32,7 +38,7 @@ struct bound_option {
 struct bound_command {
   command which{};
   CLI::App* app = nullptr;
-  CLI::Option* folder = nullptr;
+  std::vector<positional> positionals;
   CLI::Option* help = nullptr;
   std::vector<bound_option> bound;
 };
@@ -46,7 +52,11 @@ bound_command bind(CLI::App& program, command which) {
   out.app->set_help_flag();
   out.app->allow_extras();
   out.help = out.app->add_flag("-h,--help");
-  if (which != command::version) out.folder = out.app->add_option("DIR", keep_raw, "");
+  if (which == command::batch)
+    out.positionals = {{"input", out.app->add_option("IN", keep_raw, "")},
+                       {"output", out.app->add_option("OUT", keep_raw, "")}};
+  else if (which != command::version)
+    out.positionals = {{"model", out.app->add_option("DIR", keep_raw, "")}};
   for (const option_spec& spec : option_table()) {
     if (!spec.belongs_to(which)) continue;
     CLI::Option* option = nullptr;
@@ -62,7 +72,8 @@ bound_command bind(CLI::App& program, command which) {
 
 std::vector<std::string> command_names() {
   std::vector<std::string> names;
-  for (const command which : {command::console, command::bench, command::inspect, command::version})
+  for (const command which :
+       {command::console, command::batch, command::bench, command::inspect, command::version})
     names.emplace_back(name_of(which));
   return names;
 }
@@ -113,6 +124,24 @@ void apply_flags(const bound_command& of, options& settings) {
   }
 }
 
+void apply_positional(const bound_command& of, const positional& argument, options& settings) {
+  if (argument.option->count() == 0) return;
+  const std::string& value = argument.option->results().front();
+  for (const bound_option& b : of.bound) {
+    if (b.spec->key != argument.key) continue;
+    const std::string what = argument.key == "model" ? "model folder" : std::string{argument.key} + " file";
+    if (b.option->count() > 0)
+      throw usage_error{"the " + what + " is named twice: " + in_quotes(value) + " and " +
+                            in_quotes(b.option->results().back()),
+                        name_of(of.which)};
+    try {
+      b.spec->set(settings, value);
+    } catch (const std::invalid_argument& complaint) {
+      throw usage_error{what + ": " + complaint.what(), name_of(of.which)};
+    }
+  }
+}
+
 options collect(const bound_command& of) {
   options settings;
   settings.what = of.which;
@@ -121,14 +150,7 @@ options collect(const bound_command& of) {
       read_config_file(b.option->results().back(), settings);
     }
   apply_flags(of, settings);
-  if (of.folder != nullptr && of.folder->count() > 0) {
-    for (const bound_option& b : of.bound)
-      if (b.spec->key == "model" && b.option->count() > 0)
-        throw usage_error{"the model folder is named twice: " + in_quotes(of.folder->results().front()) +
-                              " and " + in_quotes(b.option->results().back()),
-                          name_of(of.which)};
-    settings.model = of.folder->results().front();
-  }
+  for (const positional& argument : of.positionals) apply_positional(of, argument, settings);
   return settings;
 }
 

@@ -17,7 +17,8 @@ struct section_title {
   std::string_view title;
 };
 
-constexpr std::array<section_title, 8> titles{{{"console", "Prompts and answers"},
+constexpr std::array<section_title, 9> titles{{{"console", "Prompts and answers"},
+                                               {"batch", "Files"},
                                                {"bench", "What to measure"},
                                                {"sampling", "Sampling"},
                                                {"stopping", "End of an answer"},
@@ -99,6 +100,20 @@ constexpr std::string_view console_examples =
     "  echo 'Once upon a time' | mpirun -n 4 fastserve console --model DIR > answer.txt\n"
     "  fastserve console --model DIR --prompt 'First' --prompt 'Second' --json --max-tokens 64\n";
 
+constexpr std::string_view batch_intro =
+    "Usage: mpirun -n N fastserve batch IN.jsonl OUT.jsonl --model DIR [options]\n\n"
+    "Answers every line of IN.jsonl with a line of OUT.jsonl, as answers finish. A line is a request of\n"
+    "OpenAI's batch format for /v1/completions, or {\"prompt\": ...} with the same fields. What it leaves\n"
+    "open comes from the options below. A line that cannot be answered gets an error line.\n"
+    "Killed at any moment and started again with the same command, it goes on where it was:\n"
+    "OUT.jsonl.journal knows. SIGUSR1, SIGTERM and SIGINT end it in order, with exit code 75 (run it\n"
+    "again).\n";
+
+constexpr std::string_view batch_examples =
+    "\nExamples:\n"
+    "  mpirun -n 4 fastserve batch requests.jsonl answers.jsonl --model DIR --max-tokens 200\n"
+    "  sbatch launch/slurm/batch.sbatch requests.jsonl answers.jsonl --model DIR\n";
+
 constexpr std::string_view bench_intro =
     "Usage: mpirun -n N fastserve bench --model DIR [options]\n"
     "       mpirun -n N fastserve bench --random-weights CONFIG.json [options]\n\n"
@@ -120,6 +135,8 @@ std::string_view summary_of(command which) {
   switch (which) {
     case command::console:
       return "answer prompts from the terminal, stdin or --prompt";
+    case command::batch:
+      return "answer a file of requests; may be killed and started again";
     case command::bench:
       return "measure prefill and decode speed";
     case command::inspect:
@@ -135,7 +152,8 @@ std::string program_help() {
       "FastServe serves large language models over the ranks of an MPI job.\n\n"
       "Usage: mpirun -n N fastserve COMMAND [options]\n"
       "       fastserve COMMAND [options]\n\nCommands:\n";
-  for (const command which : {command::console, command::bench, command::inspect, command::version})
+  for (const command which :
+       {command::console, command::batch, command::bench, command::inspect, command::version})
     out += two_columns(std::string{name_of(which)}, std::string{summary_of(which)});
   out += '\n' + two_columns("-h, --help", "print this, or after a command the command's options");
   out += two_columns("--version", "as the command version");
@@ -148,6 +166,10 @@ std::string command_help(command which) {
       return std::string{console_intro} + option_sections(which) +
              "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
              std::string{console_examples};
+    case command::batch:
+      return std::string{batch_intro} + option_sections(which) +
+             "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
+             std::string{batch_examples};
     case command::bench:
       return std::string{bench_intro} + option_sections(which) +
              "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/batch_signals.hpp"
 #include "launch/command_line.hpp"
 #include "launch/log.hpp"
 #include "launch/run.hpp"
@@ -22,12 +23,22 @@ int run(launch::options& settings) {
     case launch::command::console:
     case launch::command::bench:
       break;
+    case launch::command::batch:
+      // Before MPI starts its threads: they must not be the ones that signals find.
+      launch::batch_signals::block();
+      break;
   }
   mpi::environment env;
   launch::start_log(settings.log_level, env.leader());
   try {
-    return settings.what == launch::command::bench ? launch::run_bench(env, settings)
-                                                   : launch::run_console(env, settings);
+    switch (settings.what) {
+      case launch::command::batch:
+        return launch::run_batch(env, settings);
+      case launch::command::bench:
+        return launch::run_bench(env, settings);
+      default:
+        return launch::run_console(env, settings);
+    }
   } catch (const std::exception& e) {
     // What reaches this place was agreed on by all ranks: one of them speaks.
     if (env.leader()) std::fprintf(stderr, "fastserve: %s\n", e.what());

@@ -200,8 +200,8 @@ option_spec id_prompts() {
 }
 
 std::vector<option_spec> general_options() {
-  const commands all{command::console, command::bench, command::inspect};
-  const commands runs{command::console, command::bench};
+  const commands all{command::console, command::batch, command::bench, command::inspect};
+  const commands runs{command::console, command::batch, command::bench};
   std::vector<option_spec> rows;
   rows.push_back(text(
       {"", "model", "DIR", "folder with config.json, the weights and a tokenizer"}, all,
@@ -219,7 +219,7 @@ std::vector<option_spec> general_options() {
 }
 
 std::vector<option_spec> engine_rows() {
-  const commands runs{command::console, command::bench};
+  const commands runs{command::console, command::batch, command::bench};
   std::vector<option_spec> rows;
   rows.push_back(element_type(
       {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, runs,
@@ -249,7 +249,7 @@ std::vector<option_spec> engine_rows() {
 }
 
 std::vector<option_spec> sampling_rows() {
-  const commands who{command::console};
+  const commands who{command::console, command::batch};
   std::vector<option_spec> rows;
   rows.push_back(real(
       {"sampling", "temperature", "T", "0 takes the likeliest token; higher is bolder"}, who, 0.0F, 1000.0F,
@@ -274,7 +274,7 @@ std::vector<option_spec> sampling_rows() {
       1000.0F, false, [](auto& o) -> auto& { return o.sampling.frequency_penalty; }));
   rows.push_back(seed(who));
   rows.push_back(integer(
-      {"sampling", "logprobs", "N", "with --json: log-probabilities, and the N likeliest"}, who, 0, 1000,
+      {"sampling", "logprobs", "N", "in JSON answers: log-probabilities, and the N likeliest"}, who, 0, 1000,
       [](auto& o) -> auto& { return o.sampling.logprobs; }));
   rows.push_back(integer(
       {"stopping", "max_tokens", "N", "longest answer"}, who, 1, max_int32,
@@ -299,6 +299,24 @@ std::vector<option_spec> console_rows() {
   rows.push_back(flag(
       {"console", "history", "", "keep typed prompts in a file"}, who,
       [](auto& o) -> auto& { return o.console.history; }));
+  return rows;
+}
+
+std::vector<option_spec> batch_rows() {
+  const commands who{command::batch};
+  std::vector<option_spec> rows;
+  rows.push_back(text(
+      {"batch", "input", "IN.jsonl", "requests, one a line; the same as the first argument"}, who,
+      [](auto& o) -> auto& { return o.batch.input; }));
+  rows.push_back(text(
+      {"batch", "output", "OUT.jsonl", "answers, one a line; the same as the second argument"}, who,
+      [](auto& o) -> auto& { return o.batch.output; }));
+  rows.push_back(integer(
+      {"batch", "grace", "SECONDS", "after a signal, what runs has this long to finish"}, who, 0, 86400,
+      [](auto& o) -> auto& { return o.batch.grace_s; }));
+  rows.push_back(flag(
+      {"batch", "overwrite", "", "drop an earlier output and its journal instead of going on with them"}, who,
+      [](auto& o) -> auto& { return o.batch.overwrite; }));
   return rows;
 }
 
@@ -341,7 +359,8 @@ std::string option_spec::flag() const {
 const std::vector<option_spec>& option_table() {
   static const std::vector<option_spec> table = [] {
     std::vector<option_spec> all;
-    for (auto rows : {general_options(), engine_rows(), sampling_rows(), console_rows(), bench_rows()})
+    for (auto rows :
+         {general_options(), engine_rows(), sampling_rows(), console_rows(), batch_rows(), bench_rows()})
       for (option_spec& spec : rows) all.push_back(std::move(spec));
     return all;
   }();

@@ -9,7 +9,7 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> command_names{"console", "bench", "inspect", "version"};
+constexpr std::array<std::string_view, 5> command_names{"console", "batch", "bench", "inspect", "version"};
 
 /// Every value goes once more through the door it came in by, so that ranges are written in one place only.
 std::string check_ranges(const options& given) {
@@ -46,6 +46,11 @@ std::string options::validate() const {
     case command::console:
     case command::inspect:
       if (model.empty()) return "no model folder given: name one with --model DIR";
+      break;
+    case command::batch:
+      if (model.empty()) return "no model folder given: name one with --model DIR";
+      if (batch.input.empty() || batch.output.empty())
+        return "a batch needs two files: fastserve batch IN.jsonl OUT.jsonl --model DIR";
       break;
     case command::bench:
       if (model.empty() && bench.random_weights.empty())

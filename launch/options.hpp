@@ -13,7 +13,7 @@
 namespace fastserve::launch {
 
 /// What the program is asked to do.
-enum class command : std::uint8_t { console, bench, inspect, version };
+enum class command : std::uint8_t { console, batch, bench, inspect, version };
 
 std::string_view name_of(command which) noexcept;
 std::optional<command> command_named(std::string_view name) noexcept;
@@ -44,6 +44,13 @@ struct console_options {
   bool history = true;          ///< keep typed prompts in the user's history file
 };
 
+struct batch_options {
+  std::string input;          ///< file of requests, one a line
+  std::string output;         ///< file of answers; its journal is beside it
+  std::int32_t grace_s = 30;  ///< seconds that open requests get after a signal
+  bool overwrite = false;     ///< drop an earlier output and journal
+};
+
 struct bench_options {
   std::string random_weights;  ///< config.json of a model to make up in memory, instead of a folder
   std::int32_t prompt_tokens = 512;
@@ -68,6 +75,7 @@ struct options {
   model::sampling_params sampling;  ///< seed 0 unless given: the same prompt gives the same answer
   model::stop_params stopping;
   console_options console;
+  batch_options batch;
   bench_options bench;
 
   /// Empty when usable, else one line that says what is wrong and what to do.

@@ -9,6 +9,10 @@ namespace fastserve::launch {
 // std::runtime_error on all ranks alike, before anything is served.
 
 int run_console(mpi::environment& env, const options& settings);
+/// EX_TEMPFAIL: the batch is not finished, start the same command again.
+constexpr int exit_run_again = 75;
+int run_batch(mpi::environment& env, const options& settings);
+
 int run_bench(mpi::environment& env, const options& settings);
 int run_inspect(const options& settings);
 int run_version();

@@ -72,12 +72,29 @@ BOOST_AUTO_TEST_CASE(a_folder_may_stand_alone) {
                 "fastserve console --help");
 }
 
+BOOST_AUTO_TEST_CASE(a_batch_has_two_files) {
+  const invocation got = run({"batch", "in", "--grace", "5", "out", "--model", "m", "--overwrite"});
+  BOOST_REQUIRE((got.what == outcome::run));
+  BOOST_TEST(got.settings.batch.input == "in");
+  BOOST_TEST(got.settings.batch.output == "out");
+  BOOST_TEST(got.settings.batch.grace_s == 5);
+  BOOST_TEST(got.settings.batch.overwrite);
+  check_refused({"batch", "in", "--model", "m"}, "a batch needs two files", "fastserve batch --help");
+  check_refused({"batch", "in", "out"}, "no model folder given", "fastserve batch --help");
+  check_refused({"batch", "a", "b", "c", "--model", "m"}, "unexpected argument 'c'\n",
+                "fastserve batch --help");
+  check_refused({"batch", "a", "b", "--model", "m", "--output", "c"},
+                "the output file is named twice: 'b' and 'c'\n", "fastserve batch --help");
+  check_refused({"batch", "", "b", "--model", "m"}, "input file: expected a path, found nothing\n",
+                "fastserve batch --help");
+}
+
 BOOST_AUTO_TEST_CASE(version_and_help) {
   BOOST_TEST((run({"--version"}).settings.what == command::version));
   BOOST_TEST((run({"version"}).settings.what == command::version));
   BOOST_TEST((run({"version"}).what == outcome::run));
   BOOST_TEST((run({"--help"}).what == outcome::print));
-  for (const char* name : {"console", "bench", "inspect", "version"}) {
+  for (const char* name : {"console", "batch", "bench", "inspect", "version"}) {
     const invocation got = run({name, "--help"});
     BOOST_TEST((got.what == outcome::print));
     BOOST_TEST(got.exit_code == 0);

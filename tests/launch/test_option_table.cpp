@@ -74,6 +74,12 @@ BOOST_AUTO_TEST_CASE(every_option_is_settable_on_the_command_line) {
         arguments.emplace_back("--model");
         arguments.emplace_back("m");
       }
+      // A batch needs both of its files.
+      if (which == command::batch)
+        for (const char* file : {"input", "output"})
+          if (spec.key != file)
+            for (const std::string& part : {std::string{"--"} + file, std::string{"f"}})
+              arguments.push_back(part);
       for (const std::string& part : flags_of(spec, value)) arguments.push_back(part);
       const invocation got = read_command_line(arguments);
       BOOST_TEST_CONTEXT(spec.flag() << " of " << name_of(which) << ": " << got.text) {

@@ -1,0 +1,256 @@
+#include "launch/batch_job.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <stdexcept>
+#include <utility>
+
+#include "launch/batch_setup.hpp"
+#include "launch/prompt_request.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+// Enough to keep every stage busy with some to spare, few enough to keep in memory.
+constexpr std::int64_t least_open = 64;
+constexpr std::int64_t largest_open = 8192;
+constexpr std::size_t most_open_prompt_tokens = std::size_t{8} << 20;
+constexpr std::size_t most_finished_bytes = std::size_t{64} << 20;
+
+std::size_t open_limit(const engine& e) {
+  const auto& limits = e.layout().limits;
+  return static_cast<std::size_t>(
+      std::clamp(std::int64_t{2} * limits.max_batch * limits.stages, least_open, largest_open));
+}
+
+std::size_t bytes_of(const batch_answer& a) {
+  std::size_t out = 256 + a.text.size() + a.tokens.size() * sizeof(model::sampled_token);
+  for (const auto& t : a.tokens) out += t.top.size() * sizeof(model::token_logprob);
+  return out;
+}
+
+}  // namespace
+
+batch_job::batch_job(engine& e, const options& settings, batch_input& input, batch_journal& journal,
+                     int columns)
+    : engine_{e},
+      settings_{settings},
+      input_{input},
+      journal_{journal},
+      done_before_{journal.done()},
+      bytes_before_{journal.input_bytes_done()},
+      count_before_{journal.done().count()},
+      failed_before_{journal.failed()},
+      on_terminal_{columns >= 0},
+      most_open_{open_limit(e)},
+      progress_{input.facts().size_bytes, columns, clock::now()} {
+  facts_.model = model_name(settings);
+  facts_.created = journal.begun();
+  facts_.tokenizer = e.tokenizer();
+  front_end_ = engine_.spawn_front_end(*this);
+  engine_.set_failure_handler([this](const std::string& why) { fail(why); });
+  writer_ = std::thread{[this] { write_loop(); }};
+}
+
+batch_job::~batch_job() {
+  engine_.close_front_ends();
+  {
+    const std::lock_guard lock{mutex_};
+    write_no_more_ = true;
+  }
+  work_.notify_all();
+  if (writer_.joinable()) writer_.join();
+}
+
+batch_job::outcome batch_job::run() {
+  bool all_read = false;
+  try {
+    all_read = read_all();
+  } catch (const std::exception& e) {
+    fail(e.what());
+  }
+  wait_for_the_rest();
+  {
+    const std::lock_guard lock{mutex_};
+    write_no_more_ = true;
+  }
+  work_.notify_all();
+  writer_.join();
+  const std::lock_guard lock{mutex_};
+  if (!failed_ && all_read && open_.empty()) {
+    journal_.finish();
+    return outcome::complete;
+  }
+  return failed_ ? outcome::failed : outcome::drained;
+}
+
+void batch_job::drain(const std::string& why) {
+  const std::lock_guard lock{mutex_};
+  if (stopping()) return;
+  draining_ = true;
+  why_ = why;
+  changed_.notify_all();
+  work_.notify_all();
+}
+
+void batch_job::fail(const std::string& why) {
+  const std::lock_guard lock{mutex_};
+  if (failed_) return;
+  failed_ = true;
+  why_ = why;
+  changed_.notify_all();
+  work_.notify_all();
+}
+
+// -- reading ------------------------------------------------------------------
+
+// True when the end of the input was reached.
+bool batch_job::read_all() {
+  input_.seek(done_before_.resume_at());
+  std::uint64_t number = done_before_.first_missing();
+  input_line line;
+  for (; input_.next(line); ++number) {
+    if (done_before_.contains(number)) continue;
+    const batch_journal::entry entry{number, line.end, line.bytes, batch_journal::kind::error};
+    if (line.too_long) {
+      if (!wait_for_room(0)) return false;
+      add_error(entry, line.number, line_too_long(line.number, line.bytes));
+      continue;
+    }
+    auto what = read_batch_line(line.text, line.number, settings_.sampling, settings_.stopping);
+    if (auto* error = std::get_if<batch_error>(&what)) {
+      if (!wait_for_room(0)) return false;
+      add_error(entry, line.number, std::move(*error));
+    } else {
+      submit(line, number, std::move(std::get<batch_request>(what)));
+    }
+    const std::lock_guard lock{mutex_};
+    if (stopping()) return false;
+  }
+  return true;
+}
+
+void batch_job::submit(const input_line& line, std::uint64_t number, batch_request what) {
+  open_request open;
+  open.entry = {number, line.end, line.bytes, batch_journal::kind::answer};
+  open.answer.line = line.number;
+  open.answer.custom_id = what.custom_id;
+  open.answer.logprobs = what.logprobs;
+  open.answer.alternatives = what.alternatives;
+  open.answer.token_ids = what.token_ids;
+
+  actors::submit request;
+  try {
+    const auto* tokens = engine_.tokenizer();
+    const auto* text = std::get_if<std::string>(&what.what);
+    if (tokens == nullptr && text != nullptr && !text->empty())
+      throw std::runtime_error("prompt: the model folder has no tokenizer: give it as a list of token ids");
+    if (tokens == nullptr && !what.stopping.stop.empty())
+      throw std::runtime_error("stop: needs a tokenizer, and the model folder has none");
+    auto own = settings_;
+    own.sampling = what.sampling;
+    own.stopping = std::move(what.stopping);
+    request = make_request(number + 1, what.what, own, engine_.architecture(), tokens);
+  } catch (const std::exception& e) {
+    auto entry = open.entry;
+    entry.what = batch_journal::kind::error;
+    const auto message = "line " + std::to_string(line.number) + ": " + e.what();
+    if (wait_for_room(0)) add_error(entry, line.number, {what.custom_id, "invalid_request", message});
+    return;
+  }
+  open.prompt_tokens = request.prompt.size();
+  if (!wait_for_room(open.prompt_tokens)) return;
+  {
+    const std::lock_guard lock{mutex_};
+    open_prompt_tokens_ += open.prompt_tokens;
+    open_.emplace(request.request, std::move(open));
+  }
+  mpi::anon_send(front_end_, std::move(request));
+}
+
+// False when the job ends first.
+bool batch_job::wait_for_room(std::size_t prompt_tokens) {
+  std::unique_lock lock{mutex_};
+  changed_.wait(lock, [&] {
+    return stopping() ||
+           ((open_.empty() ||
+             (open_.size() < most_open_ && open_prompt_tokens_ + prompt_tokens <= most_open_prompt_tokens)) &&
+            finished_bytes_ < most_finished_bytes);
+  });
+  return !stopping();
+}
+
+void batch_job::add_error(const batch_journal::entry& entry, std::uint64_t line, batch_error error) {
+  finished what;
+  what.entry = entry;
+  what.entry.what = batch_journal::kind::error;
+  what.answer.line = line;
+  what.error = std::move(error);
+  const std::lock_guard lock{mutex_};
+  push(std::move(what));
+}
+
+void batch_job::push(finished&& what) {
+  finished_bytes_ += bytes_of(what.answer);
+  finished_.push_back(std::move(what));
+}
+
+// Until every open request is answered or will not be.
+void batch_job::wait_for_the_rest() {
+  std::unique_lock lock{mutex_};
+  changed_.wait(lock, [this] { return open_.empty() || stopping(); });
+  if (!draining_ || failed_) return;
+  std::size_t running = 0;
+  std::vector<std::uint64_t> waiting;
+  for (const auto& [id, open] : open_) {
+    if (open.begun)
+      ++running;
+    else
+      waiting.push_back(id);
+  }
+  lock.unlock();
+  std::fprintf(stderr, "fastserve: %s: no request is begun any more; %zu that run have %d s to finish\n",
+               why_.c_str(), running, settings_.batch.grace_s);
+  // What has no token yet would only take time from what has.
+  for (const auto id : waiting) mpi::anon_send(front_end_, actors::cancel{id});
+  lock.lock();
+  changed_.wait_for(lock, std::chrono::seconds{settings_.batch.grace_s},
+                    [this] { return open_.empty() || failed_; });
+}
+
+// -- answers ------------------------------------------------------------------
+
+void batch_job::on_token(const actors::answer_token& token) {
+  const std::lock_guard lock{mutex_};
+  const auto it = open_.find(token.request);
+  if (it == open_.end()) return;
+  auto& open = it->second;
+  open.begun = true;
+  open.answer.text += token.text;
+  if (open.answer.logprobs || open.answer.token_ids) open.answer.tokens.push_back(token.token);
+}
+
+void batch_job::on_done(const actors::answer_done& done) {
+  const std::lock_guard lock{mutex_};
+  const auto it = open_.find(done.request);
+  if (it == open_.end()) return;
+  auto open = std::move(it->second);
+  open_.erase(it);
+  open_prompt_tokens_ -= open.prompt_tokens;
+  changed_.notify_all();
+  // Taken back while draining: as if it had never been sent.
+  if (done.error.empty() && done.finish_reason == "cancelled") return;
+  finished what;
+  what.entry = open.entry;
+  what.answer = std::move(open.answer);
+  what.answer.text += done.text;
+  what.answer.finish_reason = done.finish_reason;
+  what.answer.prompt_tokens = done.prompt_tokens;
+  what.answer.completion_tokens = done.completion_tokens;
+  what.refused = !done.error.empty();
+  what.done = done;
+  push(std::move(what));
+}
+
+}  // namespace fastserve::launch

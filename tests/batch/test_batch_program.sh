@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# `fastserve batch` as a job meets it: killed at random moments, drained by signals, started again, and in the end
+# compared with a run that nobody disturbed.
+# Usage: test_batch_program.sh PROGRAM RANKS
+set -u
+program=$1
+ranks=$2
+here=$(cd "$(dirname "$0")/../.." && pwd)
+mpirun="$here/scripts/mpirun_here.sh"
+demo="$here/models/demo"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failures=0
+settings=(--model "$demo" --threads 1 --max-batch 16)
+
+fail() {
+  echo "FAILED: $*"
+  echo "--- stderr"; tail -20 err
+  failures=$((failures + 1))
+}
+
+# COUNT lines with some of everything: both forms, blank lines, lines that cannot be answered.
+make_input() {
+  awk -v n="$1" -v length_of_all="$2" 'BEGIN {
+    for (i = 0; i < n; ++i) {
+      k = i % 10
+      tokens = length_of_all + (i * 7) % 60
+      if (k == 7) { print "{\"broken"; continue }
+      if (k == 5) { print ""; print "{\"prompt\":\"Once upon " i "\",\"max_tokens\":" 1 + i % 40 "}"; continue }
+      if (k == 6) { printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{}}\n", i; continue }
+      prompt = k == 4 ? "[1,2,3," i % 200 "]" : "\"The " i "th king of\""
+      printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":%s,\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":%s%s}}\n",
+        i, prompt, tokens, i % 2 ? "0.7" : "0", i, i % 3 ? "false" : "true", k == 8 ? ",\"logprobs\":2" : ""
+    }
+  }'
+}
+
+# run EXPECTED_CODE OUT [ARGUMENTS...]
+run() {
+  local expected=$1 out=$2 code
+  shift 2
+  timeout 120 "$mpirun" "$ranks" "$program" batch in.jsonl "$out" "${settings[@]}" "$@" >stdout 2>err
+  code=$?
+  [ "$code" -eq "$expected" ] || fail "exit code $code, expected $expected: $out $*"
+  [ ! -s stdout ] || fail "a batch wrote to stdout"
+}
+
+# Lines in any order, without the moment that the batch began.
+normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
+same() { normal "$1" | cmp -s - undisturbed.normal || fail "$1 differs from the undisturbed run"; }
+
+# Ranks of a job that was started in a session of its own.
+ranks_of() { pgrep -s "$1" -x "$(basename "$program")" || true; }
+
+# A killed launcher's ranks notice and go.
+wait_for_ranks_of() {
+  local patience=200
+  while [ -n "$(ranks_of "$1")" ] && [ "$patience" -gt 0 ]; do
+    sleep 0.05
+    patience=$((patience - 1))
+  done
+  [ "$patience" -gt 0 ] || fail "ranks outlive their launcher: $(ranks_of "$1")"
+}
+
+make_input 1500 30 >in.jsonl
+run 0 undisturbed.jsonl
+normal undisturbed.jsonl >undisturbed.normal
+[ "$(wc -l <undisturbed.normal)" -eq 1500 ] || fail "$(wc -l <undisturbed.normal) lines, expected 1500"
+[ "$(grep -o '"custom_id":"[^"]*"' undisturbed.normal | sort -u | wc -l)" -eq 1500 ] || fail "an id is repeated"
+[ "$(grep -c '"error":null' undisturbed.normal)" -eq 1200 ] || fail "other lines failed than should"
+grep -q 'TTFT mean .* P99' err || fail "no summary"
+
+# Finished: nothing more is done. Other settings or input: refused. Anew, when asked.
+run 0 undisturbed.jsonl
+grep -q 'is complete: 1,500 requests, 300 of them failed' err || fail "not said to be complete"
+run 1 undisturbed.jsonl --temperature 0.5
+grep -q "was begun with temperature '1', now it is '0.5'" err || fail "other settings were not refused"
+[ "$(grep -c 'was begun with' err)" -eq 1 ] || fail "the refusal was not said once"
+cp -p in.jsonl in.keep
+echo '{"prompt":"one more"}' >>in.jsonl
+run 1 undisturbed.jsonl
+grep -q "was begun with an input of (bytes)" err || fail "another input was not refused"
+mv in.keep in.jsonl
+same undisturbed.jsonl
+
+# kill -9 at random moments: the launcher, the leader, any rank.
+RANDOM=$ranks
+kills=0
+end=$((SECONDS + 20))
+while [ "$SECONDS" -lt "$end" ]; do
+  setsid "$mpirun" "$ranks" "$program" batch in.jsonl killed.jsonl "${settings[@]}" >stdout 2>err &
+  job=$!
+  sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
+  mapfile -t all < <(ranks_of "$job")
+  case $((RANDOM % 3)) in
+    0) kill -9 "$job" 2>/dev/null ;;
+    1) [ "${#all[@]}" -gt 0 ] && kill -9 "${all[RANDOM % ${#all[@]}]}" 2>/dev/null ;;
+    *) kill -9 "$job" "${all[@]}" 2>/dev/null ;;
+  esac
+  wait "$job" 2>/dev/null
+  code=$?
+  wait_for_ranks_of "$job"
+  [ "$code" -ne 0 ] && kills=$((kills + 1))
+  if [ "$code" -eq 0 ]; then
+    same killed.jsonl
+    rm -f killed.jsonl killed.jsonl.journal
+  fi
+done
+run 0 killed.jsonl
+same killed.jsonl
+[ "$kills" -ge 5 ] || fail "only $kills runs were killed"
+
+# SIGUSR1 (what Slurm sends): code 75, and the same command goes on. SIGTERM at the leader is no other.
+for signal in USR1 TERM; do
+  setsid "$mpirun" "$ranks" "$program" batch in.jsonl "drained_$signal.jsonl" "${settings[@]}" >stdout 2>err &
+  job=$!
+  while [ ! -s "drained_$signal.jsonl" ] && kill -0 "$job" 2>/dev/null; do sleep 0.05; done
+  if [ "$signal" = USR1 ]; then
+    kill -USR1 "$job"
+  else
+    # Every rank gets it, as from Slurm; those that do not lead must live on.
+    mapfile -t all < <(ranks_of "$job")
+    kill -TERM "${all[@]}"
+  fi
+  wait "$job"
+  code=$?
+  [ "$code" -eq 75 ] || fail "exit code $code after SIG$signal, expected 75"
+  grep -q "SIG$signal: no request is begun any more" err || fail "no word about SIG$signal"
+  lines=$(wc -l <"drained_$signal.jsonl")
+  if [ "$lines" -eq 0 ] || [ "$lines" -ge 1500 ]; then fail "$lines lines after SIG$signal"; fi
+  run 0 "drained_$signal.jsonl"
+  grep -q 'goes on behind' err || fail "a drained batch was begun again"
+  same "drained_$signal.jsonl"
+done
+
+# The grace time is kept: an answer that takes far longer is left for the next run.
+printf '{"prompt":"a","max_tokens":1900,"ignore_eos":true}\n%.0s' {1..64} >in.jsonl
+setsid "$mpirun" "$ranks" "$program" batch in.jsonl long.jsonl "${settings[@]}" --grace 0 >stdout 2>err &
+job=$!
+while [ ! -e long.jsonl.journal ] && kill -0 "$job" 2>/dev/null; do sleep 0.05; done
+sleep 0.5
+kill -USR1 "$job"
+begun=$SECONDS
+wait "$job"
+code=$?
+[ "$code" -eq 75 ] || fail "exit code $code without grace, expected 75"
+[ $((SECONDS - begun)) -le 5 ] || fail "no grace took $((SECONDS - begun)) s"
+
+# What is wrong shows before anything is loaded, once.
+for wrong in "none.jsonl x.jsonl no such input file" "in.jsonl in.jsonl cannot be the output" \
+  "/dev/null x.jsonl must be a regular file" "in.jsonl none/x.jsonl cannot be opened"; do
+  read -r input output text <<<"$wrong"
+  timeout 60 "$mpirun" "$ranks" "$program" batch "$input" "$output" "${settings[@]}" >stdout 2>err
+  code=$?
+  [ "$code" -eq 1 ] || fail "exit code $code, expected 1: $wrong"
+  [ "$(grep -c -- "$text" err)" -eq 1 ] || fail "'$text' was not said once"
+done
+
+# An empty input is finished at once.
+: >in.jsonl
+run 0 empty.jsonl
+if [ ! -e empty.jsonl ] || [ -s empty.jsonl ]; then fail "an empty input gave something"; fi
+
+echo "$kills runs were killed"
+[ "$failures" -eq 0 ] && echo "all passed"
+exit "$((failures > 0))"
