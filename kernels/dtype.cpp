@@ -8,6 +8,7 @@
 namespace fastserve::kernels {
 
 void to_f32(float* out, const void* from, dtype type, std::size_t count) {
+  if (count == 0) return;  // pointers may be null then
   const auto* bytes = static_cast<const unsigned char*>(from);
   if (type == dtype::f32) {
     std::memcpy(out, bytes, count * sizeof(float));
@@ -22,6 +23,7 @@ void to_f32(float* out, const void* from, dtype type, std::size_t count) {
 }
 
 void from_f32(void* out, dtype type, const float* from, std::size_t count) {
+  if (count == 0) return;  // pointers may be null then
   auto* bytes = static_cast<unsigned char*>(out);
   if (type == dtype::f32) {
     std::memcpy(bytes, from, count * sizeof(float));
