@@ -1,9 +1,12 @@
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "kernels/cpu/waiting.hpp"
 #include "launch/batch_signals.hpp"
 #include "launch/command_line.hpp"
 #include "launch/log.hpp"
@@ -52,12 +55,18 @@ bool speaks(const mpi::environment* env) { return env == nullptr || env->leader(
 }  // namespace
 
 int main(int argc, char** argv) {
+  kernels::cpu::bound_idle_spinning(argv);
   const auto invocation = launch::read_command_line({argv + 1, argv + argc});
   auto settings = invocation.settings;
   using outcome = launch::invocation::outcome;
   try {
     const bool alone = settings.what == launch::command::inspect || settings.what == launch::command::version;
-    if (invocation.what == outcome::run && !alone) return run(settings);
+    if (invocation.what == outcome::run && !alone) {
+      const int code = run(settings);
+      // The other ranks end first, with 0: a launcher that kills them for this code would report their death.
+      if (code == launch::exit_run_again) std::this_thread::sleep_for(std::chrono::milliseconds{200});
+      return code;
+    }
 
     std::unique_ptr<mpi::environment> env;
     if (mpi::environment::launched()) env = std::make_unique<mpi::environment>();
