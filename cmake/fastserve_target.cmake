@@ -61,6 +61,7 @@ function(fastserve_test name)
     add_dependencies(unit_tests ${name})
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "unit;${ARG_LABELS}"
+                                            ENVIRONMENT OMP_WAIT_POLICY=passive
                                             SKIP_RETURN_CODE 77)
   endif()
 endfunction()
