@@ -81,7 +81,7 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
 
   void unpop(policy_item& item) override {
     ranked_policy::unpop(item);
-    waiting_.insert(&item);
+    wait(item);
   }
   void remove(policy_item& item) override {
     ranked_policy::remove(item);
@@ -95,7 +95,7 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
   void push(policy_item& item, time now) override {
     item.waiting_since = now;
     ranked_policy::push(item, now);
-    waiting_.insert(&item);
+    wait(item);
   }
   void ran(policy_item& item, time spent) override {
     item.used += spent;
@@ -112,7 +112,10 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
     }
   };
   static constexpr std::int32_t last_level = 40;
-
+  // The first queue's own requests have nowhere to be promoted to.
+  void wait(policy_item& item) {
+    if (item.level > 0) waiting_.insert(&item);
+  }
   time quantum(std::int32_t level) const { return costs_.step(1) * (std::int64_t{1} << level); }
 
   void join(policy_item& item, time) override {
@@ -122,17 +125,16 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
     while (item.level < last_level && quantum(item.level) < first) ++item.level;
   }
   void refresh(time now) override {
-    while (!waiting_.empty() && now - (*waiting_.begin())->waiting_since >= starvation_) {
-      auto* item = *waiting_.begin();
-      waiting_.erase(waiting_.begin());
-      items_.erase(item);
-      item->level = 0;
-      item->used = {};
-      item->ticket = next_ticket_++;
-      item->waiting_since = now;
-      items_.insert(item);
-      waiting_.insert(item);
-    }
+    // One before each that is popped is enough to have the most urgent one, and keeps a step's cost apart
+    // from the number waiting.
+    if (waiting_.empty() || now - (*waiting_.begin())->waiting_since < starvation_) return;
+    auto* item = *waiting_.begin();
+    waiting_.erase(waiting_.begin());
+    items_.erase(item);
+    item->level = 0;
+    item->used = {};
+    item->ticket = next_ticket_++;
+    items_.insert(item);
   }
 
   time starvation_;

@@ -28,6 +28,8 @@ struct scheduler::sequence {
   bool drawing = false;         // one of them draws the next token: nothing to compute until it is back
   bool queued = false;          // in the policy's hands
   bool admitted = false;
+  bool counted = false;                 // in decoding_
+  std::size_t place = 0;                // in resident_, while it has blocks
   std::optional<finish_reason> ending;  // asked to end while in flight
   std::vector<std::int32_t> blocks;     // at least blocks_for(dispatched)
   request_times times;
@@ -42,6 +44,9 @@ struct scheduler::step {
   step_id id{};
   time begun{};
   std::int32_t rows = 0;
+  step_size size;
+  bool follows = false;  // formed at once after the last one was complete
+  bool full = false;     // with it the pipeline was full
   struct part {
     sequence* of;
     std::int32_t rows;
@@ -57,9 +62,6 @@ struct scheduler::round {
   std::vector<sequence*> decodes;  // in the policy's order
   std::vector<sequence*> prefills;
   std::vector<sequence*> put_back;  // popped, and not wanted in this one
-  bool holds(const sequence& s) const {
-    return std::any_of(record.parts.begin(), record.parts.end(), [&](const auto& p) { return p.of == &s; });
-  }
 };
 
 scheduler::scheduler(const limits& within)
@@ -124,10 +126,27 @@ void scheduler::release_blocks(sequence& s) {
     pool_.release(*b);
     cache_.released(*b);
   }
-  if (!s.blocks.empty()) resident_.erase(std::find(resident_.begin(), resident_.end(), &s));
+  if (!s.blocks.empty()) {
+    resident_.back()->place = s.place;
+    std::swap(resident_[s.place], resident_.back());
+    resident_.pop_back();
+  }
   s.blocks.clear();
   s.dispatched = s.computed = 0;
   s.told = 0;
+  count_decoding(s);
+}
+
+void scheduler::settle(sequence& s) {
+  s.place = resident_.size();
+  resident_.push_back(&s);
+}
+
+void scheduler::count_decoding(sequence& s) {
+  const bool decoding = !s.blocks.empty() && !s.ending && s.dispatched >= s.prompt_tokens;
+  if (decoding == s.counted) return;
+  s.counted = decoding;
+  decoding_ += decoding ? 1 : -1;
 }
 
 void scheduler::preempt(sequence& s) {
@@ -150,12 +169,12 @@ bool scheduler::may_start(const sequence& s) const {
                      static_cast<std::int32_t>(resident_.size() / 8);
 }
 
-bool scheduler::make_room(sequence& s, std::int32_t blocks, const round& r, time now) {
+bool scheduler::make_room(sequence& s, std::int32_t blocks, time now) {
   while (pool_.free_blocks() < blocks) {
     if (cache_.evict(blocks - pool_.free_blocks()) > 0) continue;
     sequence* last = nullptr;
     for (auto* v : resident_) {
-      if (v == &s || v->in_flight > 0 || r.holds(*v) || !policy_->before(s.item, v->item, now)) continue;
+      if (v == &s || v->in_flight > 0 || !policy_->before(s.item, v->item, now)) continue;
       if (last == nullptr || policy_->before(last->item, v->item, now)) last = v;
     }
     if (last == nullptr) return false;
@@ -173,19 +192,19 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
       const auto most = static_cast<std::int32_t>(s.tokens.size()) - 1;
       s.dispatched = s.computed = cache_.match(s.what.cache_salt, s.tokens, most, s.blocks);
       s.told = s.blocks.size();
-      if (!s.blocks.empty()) resident_.push_back(&s);
+      if (!s.blocks.empty()) settle(s);
     }
   }
   rows = std::min(rows, s.backlog());
   const auto wanted = blocks_for(s.dispatched + rows) - static_cast<std::int32_t>(s.blocks.size());
   if (wanted > 0) {
     const bool was_resident = !s.blocks.empty();
-    if (!make_room(s, wanted, r, now)) {
+    if (!make_room(s, wanted, now)) {
       if (begins) release_blocks(s);  // the cached prefix
       return false;
     }
     pool_.allocate(wanted, s.blocks);
-    if (!was_resident) resident_.push_back(&s);
+    if (!was_resident) settle(s);
   }
   if (!s.admitted) {
     s.admitted = true;
@@ -199,8 +218,12 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
                            std::span{s.tokens}.subspan(at, static_cast<std::size_t>(rows)), s.blocks,
                            samples});
   r.record.parts.push_back({&s, rows, samples});
+  r.record.size.rows += rows;
+  r.record.size.draws += samples ? 1 : 0;
+  r.record.size.context += std::int64_t{rows} * s.dispatched + std::int64_t{rows} * (rows + 1) / 2;
   r.out.rows += rows;
   s.dispatched += rows;
+  count_decoding(s);
   s.in_flight += 1;
   s.drawing = samples;
   return true;
@@ -208,25 +231,45 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
 
 // Takes from the policy, in its order, what may be in this micro-batch.
 void scheduler::choose(round& r, time now) {
-  std::int32_t decoding = 0;
-  for (const auto* s : resident_) decoding += !s->ending && s->dispatched >= s->prompt_tokens ? 1 : 0;
   // An even share of the decode rows for each stage, so that the pipeline's micro-batches take equally long.
   const auto share = static_cast<std::size_t>(
-      std::min({divide_up(decoding, limits_.stages), limits_.max_batch, limits_.token_budget}));
+      std::min({divide_up(decoding_, limits_.stages), limits_.max_batch, limits_.token_budget}));
   const auto most = static_cast<std::size_t>(limits_.max_batch);
   std::int64_t rows = 0;
-  while (r.decodes.size() + r.prefills.size() < most && r.put_back.size() < 2 * most) {
-    auto* item = policy_->pop(now);
-    if (item == nullptr) break;
-    auto& s = *sequences_.at(item->id);
+  const auto take = [&](sequence& s) {
     s.queued = false;
     if (s.decodes()) {
       (r.decodes.size() < share ? r.decodes : r.put_back).push_back(&s);
-      continue;
+      return;
     }
     r.prefills.push_back(&s);
     rows += s.backlog();
-    if (rows >= std::int64_t{limits_.token_budget} * limits_.stages && r.decodes.size() >= share) break;
+  };
+  const auto more = [&] {
+    if (r.decodes.size() + r.prefills.size() >= most || r.put_back.size() >= 2 * most) return false;
+    return rows < std::int64_t{limits_.token_budget} * limits_.stages || r.decodes.size() < share;
+  };
+  while (more()) {
+    auto* item = policy_->pop(now);
+    if (item == nullptr) return;
+    auto& s = *sequences_.at(item->id);
+    if (may_start(s)) {
+      take(s);
+      continue;
+    }
+    // No memory for those that have not begun: what can run is among those that have, however far behind.
+    policy_->unpop(*item);
+    std::vector<sequence*> begun;
+    for (auto* v : resident_)
+      if (v->queued) begun.push_back(v);
+    const auto wanted = std::min(begun.size(), 3 * most);
+    std::partial_sort(begun.begin(), begun.begin() + static_cast<std::ptrdiff_t>(wanted), begun.end(),
+                      [&](const auto* a, const auto* b) { return policy_->before(a->item, b->item, now); });
+    for (std::size_t i = 0; i < wanted && more(); ++i) {
+      policy_->remove(begun[i]->item);
+      take(*begun[i]);
+    }
+    return;
   }
 }
 
@@ -264,6 +307,8 @@ std::optional<micro_batch> scheduler::schedule(time now) {
   r.out.step = r.record.id = step_id{next_step_++};
   r.record.begun = now;
   r.record.rows = r.out.rows;
+  r.record.follows = busy_;
+  r.record.full = static_cast<std::int32_t>(in_flight_.size()) + 1 == limits_.stages;
   in_flight_.push_back(std::move(r.record));
   ++totals_.steps;
   return std::move(r.out);
@@ -277,6 +322,7 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
   in_flight_.pop_front();
   const auto spent = now - record.begun;
   costs_.observe(record.rows, spent);
+  observe(record, now);
 
   std::vector<progress> out;
   auto next = drawn.begin();
@@ -325,7 +371,17 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
     }
   }
   if (next != drawn.end()) throw std::logic_error("the tokens of a step do not match its sequences");
+  last_completed_ = now;
+  busy_ = policy_->size() > 0;
   return out;
+}
+
+// From result to result while there is work, so that what lies between two steps counts. In a pipeline only a
+// full one shows what its stages take.
+void scheduler::observe(const step& done, time now) {
+  const bool stream = limits_.stages > 1;
+  if (stream && !(done.full && done.begun <= last_completed_)) return;
+  fit_.observe(done.size, now - (stream || done.follows ? last_completed_ : done.begun));
 }
 
 std::optional<progress> scheduler::finish(request_id id, finish_reason as, time now) {
@@ -335,6 +391,7 @@ std::optional<progress> scheduler::finish(request_id id, finish_reason as, time 
   if (s.in_flight > 0) {
     leave(s);
     s.ending = as;
+    count_decoding(s);
     return std::nullopt;
   }
   return retire(s, as, now);

@@ -14,6 +14,7 @@
 #include "scheduler/policy.hpp"
 #include "scheduler/prefix_cache.hpp"
 #include "scheduler/request.hpp"
+#include "scheduler/step_fit.hpp"
 
 namespace fastserve::scheduler {
 
@@ -109,6 +110,8 @@ class scheduler {
   counters count() const;
   const limits& bounds() const { return limits_; }
   const cost_model& costs() const { return costs_; }
+  /// What steps of this pipeline cost a stage, over all of its work (simulation.hpp takes it).
+  const step_fit& fitted() const { return fit_; }
 
   /// Tokens of a request so far: prompt, then answer. Empty for an unknown id.
   std::span<const std::int32_t> tokens(request_id id) const;
@@ -123,24 +126,31 @@ class scheduler {
 
   void choose(round& r, time now);
   bool place(sequence& s, std::int32_t rows, round& r, time now);
-  bool make_room(sequence& s, std::int32_t blocks, const round& r, time now);
+  bool make_room(sequence& s, std::int32_t blocks, time now);
   bool may_start(const sequence& s) const;
   void preempt(sequence& s);
   void release_blocks(sequence& s);
   void enter(sequence& s, time now);
   void leave(sequence& s);
   void describe(sequence& s);
+  void settle(sequence& s);
+  void count_decoding(sequence& s);
+  void observe(const step& done, time now);
   progress retire(sequence& s, finish_reason why, time now);
 
   limits limits_;
   cost_model costs_;
+  step_fit fit_;
   block_pool pool_;
   prefix_cache cache_;
   std::unique_ptr<policy> policy_;
   std::unordered_map<request_id, std::unique_ptr<sequence>> sequences_;
   std::vector<sequence*> resident_;  // those that hold blocks
+  std::int32_t decoding_ = 0;        // resident_ whose prompt is in
   std::deque<step> in_flight_;
   std::uint64_t next_step_ = 1;
+  time last_completed_{};
+  bool busy_ = false;  // when the last step was complete there was more to do
   counters totals_;
 };
 

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "scheduler/scheduler.hpp"
+#include "scheduler/step_fit.hpp"
+
+namespace fastserve::scheduler {
+
+/// A pipeline that costs time and nothing else. All stages are alike.
+struct simulated_cluster {
+  step_costs stage;  ///< of each stage; draw_ns on the last one alone
+  time link{};       ///< of each hop: scheduler to first stage, stage to stage, last stage to scheduler
+
+  /// Of one stage, drawing not included.
+  time stage_time(const step_size& size) const;
+  time draw_time(const step_size& size) const;
+};
+
+/// A request and when it comes.
+struct arrival {
+  time at{};
+  request what;
+};
+
+/// Who is told what happens in a simulation. Calls come in order of simulated time.
+class simulation_sink {
+ public:
+  virtual ~simulation_sink() = default;
+  virtual void on_token(request_id id, time at) = 0;
+  virtual void on_done(const progress& end) = 0;
+  virtual void on_refused(request_id id, const std::string& why) = 0;
+};
+
+struct simulation_result {
+  time end{};       ///< of the last step
+  counters totals;  ///< of the scheduler
+  double busy = 0;  ///< part of the time in which a stage computed, mean over the stages
+};
+
+/// Runs the scheduler object, unchanged, against the cluster: events alone, as fast as the scheduler decides.
+/// `next` gives the requests in order of arrival, then nothing; one is asked for at a time, so a long trace
+/// needs no memory. Ids must differ. Answers go on to max_tokens. Deterministic.
+/// Throws std::logic_error if the scheduler loses a request or stands still.
+simulation_result simulate(const limits& within, const simulated_cluster& cluster,
+                           const std::function<std::optional<arrival>()>& next, simulation_sink& sink);
+
+}  // namespace fastserve::scheduler

@@ -1,0 +1,72 @@
+#include "scheduler/step_fit.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+namespace fastserve::scheduler {
+
+namespace {
+
+constexpr std::size_t terms = 4;
+using matrix = std::array<std::array<double, terms>, terms>;
+using vector = std::array<double, terms>;
+
+// Below this part of its own square a pivot is rounding: the terms depend on each other.
+constexpr double least_pivot = 1e-9;
+
+// Solves the normal equations over the terms of `chosen`, the others zero; nothing when they are dependent.
+std::optional<vector> solve_for(matrix a, vector b, unsigned chosen) {
+  for (std::size_t i = 0; i < terms; ++i) {
+    if ((chosen >> i & 1U) == 0) continue;
+    const double scale = a[i][i];
+    for (std::size_t j = 0; j < i; ++j) {
+      if ((chosen >> j & 1U) == 0) continue;
+      const double factor = a[i][j] / a[j][j];
+      for (std::size_t k = 0; k < terms; ++k) a[i][k] -= factor * a[j][k];
+      b[i] -= factor * b[j];
+    }
+    if (!(a[i][i] > least_pivot * scale)) return std::nullopt;
+  }
+  vector x{};
+  for (std::size_t i = terms; i-- > 0;) {
+    if ((chosen >> i & 1U) == 0) continue;
+    double rest = b[i];
+    for (std::size_t k = i + 1; k < terms; ++k) rest -= a[i][k] * x[k];
+    x[i] = rest / a[i][i];
+  }
+  return x;
+}
+
+}  // namespace
+
+void step_fit::observe(const step_size& size, time spent) {
+  const vector x{1.0, static_cast<double>(size.rows), static_cast<double>(size.draws),
+                 static_cast<double>(size.context)};
+  const auto y = static_cast<double>(spent.count());
+  for (std::size_t i = 0; i < terms; ++i) {
+    for (std::size_t j = 0; j < terms; ++j) products_[i][j] += x[i] * x[j];
+    targets_[i] += x[i] * y;
+  }
+  ++steps_;
+}
+
+step_costs step_fit::solve() const {
+  // Four terms: every subset can be tried. The best fit without negative costs is among them.
+  vector best{};
+  double best_gain = 0;
+  for (unsigned chosen = 1; chosen < 1U << terms; ++chosen) {
+    const auto x = solve_for(products_, targets_, chosen);
+    if (!x || std::any_of(x->begin(), x->end(), [](double v) { return v < 0; })) continue;
+    double gain = 0;  // how much of the squared times the fit explains
+    for (std::size_t i = 0; i < terms; ++i) gain += (*x)[i] * targets_[i];
+    if (gain > best_gain) {
+      best_gain = gain;
+      best = *x;
+    }
+  }
+  return {best[0], best[1], best[2], best[3]};
+}
+
+}  // namespace fastserve::scheduler
