@@ -64,9 +64,9 @@ batch_job::~batch_job() {
 }
 
 batch_job::outcome batch_job::run() {
-  bool all_read = false;
+  std::optional<std::uint64_t> total;
   try {
-    all_read = read_all();
+    total = read_all();
   } catch (const std::exception& e) {
     fail(e.what());
   }
@@ -78,11 +78,11 @@ batch_job::outcome batch_job::run() {
   work_.notify_all();
   writer_.join();
   const std::lock_guard lock{mutex_};
-  if (!failed_ && all_read && open_.empty()) {
-    journal_.finish();
-    return outcome::complete;
-  }
-  return failed_ ? outcome::failed : outcome::drained;
+  if (failed_) return outcome::failed;
+  // What the journal holds decides, not what seemed to happen.
+  if (!total || journal_.done().count() != *total) return outcome::drained;
+  journal_.finish();
+  return outcome::complete;
 }
 
 void batch_job::drain(const std::string& why) {
@@ -105,8 +105,8 @@ void batch_job::fail(const std::string& why) {
 
 // -- reading ------------------------------------------------------------------
 
-// True when the end of the input was reached.
-bool batch_job::read_all() {
+// The number of requests in the input; none when the job ends before all are read.
+std::optional<std::uint64_t> batch_job::read_all() {
   input_.seek(done_before_.resume_at());
   std::uint64_t number = done_before_.first_missing();
   input_line line;
@@ -114,21 +114,21 @@ bool batch_job::read_all() {
     if (done_before_.contains(number)) continue;
     const batch_journal::entry entry{number, line.end, line.bytes, batch_journal::kind::error};
     if (line.too_long) {
-      if (!wait_for_room(0)) return false;
+      if (!wait_for_room(0)) return std::nullopt;
       add_error(entry, line.number, line_too_long(line.number, line.bytes));
       continue;
     }
     auto what = read_batch_line(line.text, line.number, settings_.sampling, settings_.stopping);
     if (auto* error = std::get_if<batch_error>(&what)) {
-      if (!wait_for_room(0)) return false;
+      if (!wait_for_room(0)) return std::nullopt;
       add_error(entry, line.number, std::move(*error));
     } else {
       submit(line, number, std::move(std::get<batch_request>(what)));
     }
     const std::lock_guard lock{mutex_};
-    if (stopping()) return false;
+    if (stopping()) return std::nullopt;
   }
-  return true;
+  return number;
 }
 
 void batch_job::submit(const input_line& line, std::uint64_t number, batch_request what) {

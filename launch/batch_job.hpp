@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -61,7 +62,7 @@ class batch_job final : public actors::answer_sink {
     bool refused = false;
   };
 
-  bool read_all();
+  std::optional<std::uint64_t> read_all();
   void submit(const input_line& line, std::uint64_t number, batch_request what);
   bool wait_for_room(std::size_t prompt_tokens);
   void add_error(const batch_journal::entry& entry, std::uint64_t line, batch_error error);

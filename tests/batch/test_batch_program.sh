@@ -111,9 +111,10 @@ run 0 killed.jsonl
 same killed.jsonl
 [ "$kills" -ge 5 ] || fail "only $kills runs were killed"
 
-# SIGUSR1 (what Slurm sends): code 75, and the same command goes on. SIGTERM at the leader is no other.
+# SIGUSR1 (what Slurm sends): code 75, and the same command goes on. SIGTERM is no other. Small micro-batches, so
+# that there is time for a signal; they are no part of what must stay the same.
 for signal in USR1 TERM; do
-  setsid "$mpirun" "$ranks" "$program" batch in.jsonl "drained_$signal.jsonl" "${settings[@]}" >stdout 2>err &
+  setsid "$mpirun" "$ranks" "$program" batch in.jsonl "drained_$signal.jsonl" "${settings[@]}" --max-batch 2 >stdout 2>err &
   job=$!
   while [ ! -s "drained_$signal.jsonl" ] && kill -0 "$job" 2>/dev/null; do sleep 0.05; done
   if [ "$signal" = USR1 ]; then
@@ -134,18 +135,41 @@ for signal in USR1 TERM; do
   same "drained_$signal.jsonl"
 done
 
-# The grace time is kept: an answer that takes far longer is left for the next run.
-printf '{"prompt":"a","max_tokens":1900,"ignore_eos":true}\n%.0s' {1..64} >in.jsonl
-setsid "$mpirun" "$ranks" "$program" batch in.jsonl long.jsonl "${settings[@]}" --grace 0 >stdout 2>err &
-job=$!
-while [ ! -e long.jsonl.journal ] && kill -0 "$job" 2>/dev/null; do sleep 0.05; done
-sleep 0.5
-kill -USR1 "$job"
-begun=$SECONDS
-wait "$job"
-code=$?
-[ "$code" -eq 75 ] || fail "exit code $code without grace, expected 75"
-[ $((SECONDS - begun)) -le 5 ] || fail "no grace took $((SECONDS - begun)) s"
+# Nothing that was begun is taken for finished when a signal comes after the whole input was read; with a rank that
+# stands still the grace time ends the job, and a second signal ends it at once. Then the same command goes on.
+printf '{"prompt":"a","max_tokens":400,"ignore_eos":true}\n%.0s' {1..60} >in.jsonl
+run 0 undisturbed60.jsonl
+normal undisturbed60.jsonl >undisturbed.normal
+for way in early grace twice; do
+  [ "$ranks" -gt 1 ] || [ "$way" = early ] || continue
+  setsid "$mpirun" "$ranks" "$program" batch in.jsonl "$way.jsonl" "${settings[@]}" --max-batch 2 \
+    --grace "$([ "$way" = grace ] && echo 1 || echo 30)" >stdout 2>err &
+  job=$!
+  while [ ! -e "$way.jsonl.journal" ] && kill -0 "$job" 2>/dev/null; do sleep 0.02; done
+  if [ "$way" != early ]; then
+    while [ ! -s "$way.jsonl" ] && kill -0 "$job" 2>/dev/null; do sleep 0.02; done
+    for rank in $(ranks_of "$job"); do
+      grep -qz '^OMPI_COMM_WORLD_RANK=1$' "/proc/$rank/environ" && kill -STOP "$rank"
+    done
+  fi
+  begun=$SECONDS
+  kill -USR1 "$job"
+  if [ "$way" = twice ]; then
+    sleep 1.2
+    kill -USR1 "$job"
+  elif [ "$way" = grace ]; then
+    # The leader ends; the rank that stands still is the launcher's to end.
+    while ! grep -q 'is not finished' err && [ $((SECONDS - begun)) -lt 20 ]; do sleep 0.05; done
+    for rank in $(ranks_of "$job"); do kill -CONT "$rank"; done
+  fi
+  wait "$job"
+  code=$?
+  [ "$code" -eq 75 ] || fail "exit code $code, expected 75: $way"
+  [ $((SECONDS - begun)) -le 25 ] || fail "$((SECONDS - begun)) s to end: $way"
+  [ "$(wc -l <"$way.jsonl")" -lt 60 ] || fail "finished before the signal: $way"
+  run 0 "$way.jsonl"
+  same "$way.jsonl"
+done
 
 # What is wrong shows before anything is loaded, once.
 for wrong in "none.jsonl x.jsonl no such input file" "in.jsonl in.jsonl cannot be the output" \
