@@ -136,7 +136,7 @@ engine_layout bring_up(caf::actor_system& sys, const rank_context& leader,
 
   for (std::size_t i = 0; i < ranks; ++i)
     out.rows[i] = {profiles[i],           places[i].first_layer, places[i].last_layer, places[i].next_rank,
-                   ready[i].weight_bytes, stores[i].bytes,       ready[i].load_ns};
+                   ready[i].weight_bytes, ready[i].step_bytes,   stores[i].bytes,      ready[i].load_ns};
   return out;
 }
 

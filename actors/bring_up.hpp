@@ -25,6 +25,7 @@ struct rank_row {
   std::int32_t last_layer = 0;
   std::int32_t next_rank = -1;  ///< where its activations go; -1: nowhere
   std::uint64_t weight_bytes = 0;
+  std::uint64_t step_bytes = 0;  ///< of weights that every step reads
   std::uint64_t kv_bytes = 0;
   std::int64_t load_ns = 0;
 };

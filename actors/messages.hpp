@@ -68,6 +68,7 @@ struct stage_assignment {
 struct stage_ready {
   std::int32_t rank = 0;
   std::uint64_t weight_bytes = 0;
+  std::uint64_t step_bytes = 0;      ///< of weights that every step reads, whatever its rows
   std::uint64_t free_bytes = 0;      ///< left for KV
   std::uint64_t kv_block_bytes = 0;  ///< of one block over the stage's layers
   std::int64_t load_ns = 0;
@@ -233,7 +234,8 @@ FASTSERVE_INSPECT(profile_request, x.epoch)
 FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads)
 FASTSERVE_INSPECT(stage_assignment, x.epoch, x.first_layer, x.last_layer, x.previous_rank, x.next_rank,
                   x.max_rows, x.max_sequences)
-FASTSERVE_INSPECT(stage_ready, x.rank, x.weight_bytes, x.free_bytes, x.kv_block_bytes, x.load_ns, x.error)
+FASTSERVE_INSPECT(stage_ready, x.rank, x.weight_bytes, x.step_bytes, x.free_bytes, x.kv_block_bytes,
+                  x.load_ns, x.error)
 FASTSERVE_INSPECT(stop_rank, x.exit_code)
 FASTSERVE_INSPECT(kv_allotment, x.epoch, x.blocks)
 FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.error)

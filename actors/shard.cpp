@@ -54,6 +54,7 @@ stage_ready shard::load(const stage_assignment& place) {
       stage_ =
           std::make_unique<model::stage>(context_.architecture, *source_, options, *context_.backend, report);
       ready.weight_bytes = stage_->weight_bytes();
+      ready.step_bytes = stage_->step_weight_bytes();
       ready.kv_block_bytes = stage_->kv_shape(1, context_.kv_type).block_bytes();
     }
     ready.free_bytes = context_.backend->info().memory_bytes / context_.local_ranks;

@@ -155,7 +155,11 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
   }
 
   std::uint64_t weights = 0;
-  for (const auto& r : e.layout().rows) weights += r.weight_bytes;
+  std::uint64_t step_bytes = 0;
+  for (const auto& r : e.layout().rows) {
+    weights += r.weight_bytes;
+    step_bytes += r.step_bytes;
+  }
   const auto& arch = e.architecture();
   const auto token_ops =
       2.0 * (static_cast<double>(arch.layers) * static_cast<double>(arch.layer_parameters()));
@@ -163,22 +167,23 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
   const auto name = bench.random_weights.empty() ? settings.model : bench.random_weights;
 
   if (bench.json) {
-    const nlohmann::ordered_json line{{"model", name},
-                                      {"dtype", kernels::name_of(e.compute_type())},
-                                      {"ranks", env.size()},
-                                      {"stages", e.layout().limits.stages},
-                                      {"threads", e.threads()},
-                                      {"prompt_tokens", bench.prompt_tokens},
-                                      {"decode_tokens", bench.decode_tokens},
-                                      {"batch", bench.batch},
-                                      {"repeat", bench.repeat},
-                                      {"prefill_tokens_per_s", median(prefill)},
-                                      {"decode_tokens_per_s", median(decode)},
-                                      {"weight_bytes", weights},
-                                      {"weight_bytes_read_per_s", steps_per_s * static_cast<double>(weights)},
-                                      {"read_bandwidth_bytes_per_s", median(bandwidth)},
-                                      {"peak_ops_per_s", median(ops)},
-                                      {"turnaround_us", one_host(e) ? median(turnaround) : 0}};
+    const nlohmann::ordered_json line{
+        {"model", name},
+        {"dtype", kernels::name_of(e.compute_type())},
+        {"ranks", env.size()},
+        {"stages", e.layout().limits.stages},
+        {"threads", e.threads()},
+        {"prompt_tokens", bench.prompt_tokens},
+        {"decode_tokens", bench.decode_tokens},
+        {"batch", bench.batch},
+        {"repeat", bench.repeat},
+        {"prefill_tokens_per_s", median(prefill)},
+        {"decode_tokens_per_s", median(decode)},
+        {"weight_bytes", weights},
+        {"weight_bytes_read_per_s", steps_per_s * static_cast<double>(step_bytes)},
+        {"read_bandwidth_bytes_per_s", median(bandwidth)},
+        {"peak_ops_per_s", median(ops)},
+        {"turnaround_us", one_host(e) ? median(turnaround) : 0}};
     std::printf("%s\n", line.dump().c_str());
     return 0;
   }
@@ -190,7 +195,7 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
   std::printf("prefill          %10.1f tokens/s   %5.1f%% of the peak multiply-add rate (%.0f Gop/s)\n",
               median(prefill), 100 * median(prefill) * token_ops / median(ops), median(ops) / 1e9);
   std::printf("decode           %10.1f tokens/s   %5.1f%% of the read bandwidth (%.1f GB/s), weights alone\n",
-              median(decode), 100 * steps_per_s * static_cast<double>(weights) / median(bandwidth),
+              median(decode), 100 * steps_per_s * static_cast<double>(step_bytes) / median(bandwidth),
               median(bandwidth) / 1e9);
   std::printf("weights          %10.1f MB\n", static_cast<double>(weights) / 1e6);
   if (one_host(e) && median(turnaround) > 0)
