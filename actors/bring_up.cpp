@@ -19,6 +19,9 @@ constexpr double usable_memory = 0.85;
 // The least KV pool worth starting with: one sequence of this many tokens (or of the whole context).
 constexpr std::int32_t least_kv_tokens = 2048;
 
+// Fewer blocks hold no prompt with an answer.
+constexpr std::int32_t least_kv_blocks = 2;
+
 // Sends one request to each of `to` and takes the answers in order. Returns the first error in words.
 template <class Answer, class Message, class Timeout>
 std::string ask_all(caf::actor_system& sys, caf::scoped_actor& self, const std::vector<node_actor>& to,
@@ -123,8 +126,12 @@ engine_layout bring_up(caf::actor_system& sys, const rank_context& leader,
   if (!out.error.empty()) return out;
 
   limits.kv_blocks = choose_blocks(ready, wishes.kv_tokens, limits);
-  if (limits.kv_blocks < 2) {
-    out.error = "no memory is left for a KV cache; start more ranks on more nodes";
+  if (limits.kv_blocks < least_kv_blocks) {
+    out.error = wishes.kv_tokens > 0 && scheduler::blocks_for(wishes.kv_tokens) < least_kv_blocks
+                    ? "--kv-tokens " + std::to_string(wishes.kv_tokens) +
+                          " is too few: a prompt and its answer need " +
+                          std::to_string(least_kv_blocks * scheduler::block_tokens) + " at least"
+                    : "no memory is left for a KV cache; start more ranks on more nodes";
     return out;
   }
   std::vector<kv_ready> stores;

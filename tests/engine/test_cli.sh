@@ -78,6 +78,7 @@ refuse() {
 refuse 1 "no such model folder" console --model "$work/nothing" --prompt x
 refuse 2 "--modle" console --modle "$demo"
 refuse 2 "temperature" console --model "$demo" --temperature -1 --prompt x
+refuse 1 "--kv-tokens 16 is too few" console --model "$demo" --kv-tokens 16 --prompt x
 mkdir "$work/broken" && cp "$demo/config.json" "$demo/tokenizer.json" "$work/broken/"
 refuse 1 "model.safetensors" console --model "$work/broken" --prompt x
 head -c 2000000 "$demo/model.safetensors" >"$work/broken/model.safetensors"
