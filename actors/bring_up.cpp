@@ -102,6 +102,8 @@ engine_layout bring_up(caf::actor_system& sys, const rank_context& leader,
 
   limits.stages = static_cast<std::int32_t>(plan.stages.size());
   limits.max_batch = wishes.max_batch;
+  limits.policy = wishes.policy;
+  limits.prefix_caching = wishes.prefix_caching;
   limits.token_budget = std::max(wishes.token_budget, wishes.max_batch);
 
   std::vector<stage_assignment> places(ranks);

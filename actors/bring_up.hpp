@@ -16,6 +16,8 @@ struct engine_wishes {
   std::int32_t token_budget = 512;
   std::int64_t kv_tokens = 0;
   std::int32_t max_context = 0;
+  scheduler::policy_options policy;
+  bool prefix_caching = true;
 };
 
 /// One line of the start-up table.

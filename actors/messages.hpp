@@ -191,6 +191,11 @@ struct scheduler_stats {
   std::uint64_t prefix_hit_tokens = 0;
   std::int64_t kv_tokens = 0;
   std::int64_t kv_tokens_free = 0;
+  // What steps were found to cost a stage, see scheduler/step_fit.hpp.
+  double step_fixed_ns = 0;
+  double step_row_ns = 0;
+  double step_draw_ns = 0;
+  double step_context_ns = 0;
 };
 
 // -- to a front end -----------------------------------------------------------
@@ -252,7 +257,8 @@ FASTSERVE_INSPECT(drawn_token, x.request, x.token)
 FASTSERVE_INSPECT(step_result, x.epoch, x.step, x.drawn_ns, x.tokens, x.error)
 FASTSERVE_INSPECT(stats_request, x.epoch)
 FASTSERVE_INSPECT(scheduler_stats, x.waiting, x.running, x.steps, x.prompt_tokens, x.completion_tokens,
-                  x.finished, x.preemptions, x.prefix_hit_tokens, x.kv_tokens, x.kv_tokens_free)
+                  x.finished, x.preemptions, x.prefix_hit_tokens, x.kv_tokens, x.kv_tokens_free,
+                  x.step_fixed_ns, x.step_row_ns, x.step_draw_ns, x.step_context_ns)
 FASTSERVE_INSPECT(answer_token, x.request, x.token, x.text)
 FASTSERVE_INSPECT(answer_done, x.request, x.text, x.finish_reason, x.error, x.prompt_tokens,
                   x.completion_tokens, x.queue_ns, x.first_token_ns, x.total_ns)

@@ -160,6 +160,7 @@ micro_batch scheduler_state::message_of(const scheduler::micro_batch& batch) con
 
 scheduler_stats scheduler_state::stats() const {
   const auto c = scheduler_.count();
+  const auto costs = scheduler_.fitted().solve();
   return {c.waiting,
           c.running,
           c.steps,
@@ -169,7 +170,11 @@ scheduler_stats scheduler_state::stats() const {
           c.preemptions,
           c.prefix_hit_tokens,
           std::int64_t{c.kv_blocks} * scheduler::block_tokens,
-          std::int64_t{c.kv_blocks_free} * scheduler::block_tokens};
+          std::int64_t{c.kv_blocks_free} * scheduler::block_tokens,
+          costs.fixed_ns,
+          costs.row_ns,
+          costs.draw_ns,
+          costs.context_ns};
 }
 
 void scheduler_state::fail_all(const std::string& why) {

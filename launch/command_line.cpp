@@ -55,7 +55,7 @@ bound_command bind(CLI::App& program, command which) {
   if (which == command::batch)
     out.positionals = {{"input", out.app->add_option("IN", keep_raw, "")},
                        {"output", out.app->add_option("OUT", keep_raw, "")}};
-  else if (which != command::version)
+  else if (which != command::version && which != command::simulate)
     out.positionals = {{"model", out.app->add_option("DIR", keep_raw, "")}};
   for (const option_spec& spec : option_table()) {
     if (!spec.belongs_to(which)) continue;
@@ -72,8 +72,8 @@ bound_command bind(CLI::App& program, command which) {
 
 std::vector<std::string> command_names() {
   std::vector<std::string> names;
-  for (const command which :
-       {command::console, command::batch, command::bench, command::inspect, command::version})
+  for (const command which : {command::console, command::batch, command::bench, command::bench_serve,
+                              command::simulate, command::inspect, command::version})
     names.emplace_back(name_of(which));
   return names;
 }
@@ -175,6 +175,11 @@ invocation interpret(const std::vector<std::string>& arguments) {
   for (const std::string& name : command_names()) commands.push_back(bind(program, *command_named(name)));
 
   std::vector<std::string> reversed = split_empty_values(arguments);
+  // "bench serve" is one command; a folder of that name is ./serve.
+  if (reversed.size() > 1 && reversed[0] == "bench" && reversed[1] == "serve") {
+    reversed.erase(reversed.begin());
+    reversed[0] = name_of(command::bench_serve);
+  }
   std::reverse(reversed.begin(), reversed.end());
   program.parse(reversed);
 

@@ -44,9 +44,14 @@ int choose_threads(const options& settings, mpi::environment& env) {
   return std::max(1, kernels::cpu::granted_cpus() / sharing);
 }
 
+// A file of the cluster's settings may name both a folder and a shape; only benches use the shape.
+bool makes_weights_up(const options& settings) {
+  return !settings.bench.random_weights.empty() &&
+         (settings.what == command::bench || settings.what == command::bench_serve);
+}
+
 fs::path config_path(const options& settings) {
-  if (!settings.bench.random_weights.empty() && settings.what == command::bench)
-    return settings.bench.random_weights;
+  if (makes_weights_up(settings)) return settings.bench.random_weights;
   const fs::path folder{settings.model};
   if (!fs::is_directory(folder)) throw std::runtime_error(folder.string() + ": no such model folder");
   return folder / "config.json";
@@ -63,7 +68,7 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   const auto info = context.backend->info();
   context.profile = {env.rank(), env.host(), info.name, info.memory_bytes / context.local_ranks,
                      info.threads};
-  if (!settings.bench.random_weights.empty() && settings.what == command::bench)
+  if (makes_weights_up(settings))
     context.open_weights = [arch] { return std::make_unique<model::random_source>(arch, arch.stored_type); };
   else
     context.open_weights = [folder = fs::path{settings.model}] {
@@ -101,12 +106,19 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   wishes.token_budget = settings_.scheduler.token_budget;
   wishes.kv_tokens = settings_.kv_cache.kv_tokens;
   wishes.max_context = settings_.engine.max_context;
+  wishes.policy = {settings_.scheduler.policy, std::chrono::milliseconds{settings_.scheduler.starvation_ms}};
+  wishes.prefix_caching = settings_.scheduler.prefix_caching;
   layout_ = actors::bring_up(sys, host_->context(), host_->nodes(), host_->executors(), wishes, first_epoch);
   if (!layout_.error.empty()) return layout_.error;
 
+  spawn_scheduler(layout_.limits);
+  return {};
+}
+
+void engine::spawn_scheduler(const scheduler::limits& limits) {
   actors::scheduler_setup setup;
   setup.epoch = first_epoch;
-  setup.limits = layout_.limits;
+  setup.limits = limits;
   setup.pipeline = layout_.pipeline;
   setup.tokenizer = tokenizer_;
   setup.eos_ids = architecture().eos_ids;
@@ -114,9 +126,17 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
     const std::lock_guard lock{failure_mutex_};
     if (on_failure_) on_failure_(why);
   };
-  scheduler_ = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(sys, std::move(setup));
+  scheduler_ = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(host_->system(),
+                                                                                     std::move(setup));
   host_->publish(actors::role::scheduler, scheduler_);
-  return {};
+}
+
+void engine::restart_scheduler(const scheduler::limits& limits) {
+  close_front_ends();
+  caf::scoped_actor self{host_->system()};
+  caf::anon_send_exit(scheduler_, caf::exit_reason::user_shutdown);
+  self->wait_for(scheduler_);
+  spawn_scheduler(limits);
 }
 
 std::size_t engine::loading_ranks() const {

@@ -36,6 +36,9 @@ class engine {
   /// Ranks that get layers to load.
   std::size_t loading_ranks() const;
   /// Valid after bring_up.
+  /// Starts the scheduler afresh with these limits (those of layout() but for the policy), on the same stages
+  /// and KV stores. No request may be open; ends the front ends.
+  void restart_scheduler(const scheduler::limits& limits);
   actors::front_end_actor spawn_front_end(actors::answer_sink& sink);
   actors::scheduler_stats stats();
   std::vector<actors::executor_stats> executor_stats();
@@ -55,6 +58,8 @@ class engine {
   int threads() const { return host_->context().profile.threads; }
 
  private:
+  void spawn_scheduler(const scheduler::limits& limits);
+
   const options& settings_;
   mpi::environment& env_;
   std::unique_ptr<actors::rank_host> host_;

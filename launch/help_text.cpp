@@ -17,9 +17,11 @@ struct section_title {
   std::string_view title;
 };
 
-constexpr std::array<section_title, 9> titles{{{"console", "Prompts and answers"},
+constexpr std::array<section_title, 11> titles{{{"console", "Prompts and answers"},
                                                {"batch", "Files"},
                                                {"bench", "What to measure"},
+                                               {"load", "Requests and report"},
+                                               {"simulate", "The simulated cluster"},
                                                {"sampling", "Sampling"},
                                                {"stopping", "End of an answer"},
                                                {"engine", "Engine"},
@@ -125,6 +127,30 @@ constexpr std::string_view bench_examples =
     "  fastserve bench --model DIR --prompt-tokens 512 --decode-tokens 128 --batch 8\n"
     "  fastserve bench --random-weights config.json --dtype bf16 --threads 4 --json\n";
 
+constexpr std::string_view bench_serve_intro =
+    "Usage: mpirun -n N fastserve bench serve --model DIR [options]\n"
+    "       mpirun -n N fastserve bench serve --random-weights CONFIG.json [options]\n\n"
+    "Serves requests that come at a given rate, with lengths of a trace, and reports throughput and\n"
+    "latencies by the names of vllm bench serve. Every answer has exactly the length of the trace.\n"
+    "Several policies and rates are run one after the other, on the same model.\n";
+
+constexpr std::string_view bench_serve_examples =
+    "\nExamples:\n"
+    "  fastserve bench serve --model DIR --trace lengths.csv --scale 0.1 --rates 4 --requests 200\n"
+    "  fastserve bench serve --model DIR --trace lengths.csv --compare fcfs,sj-mlfq,srpt --rates 2,4,8\n"
+    "      --max-batch 16 --slo-ms 300 --save figures\n";
+
+constexpr std::string_view simulate_intro =
+    "Usage: fastserve simulate [options]\n\n"
+    "The scheduler of the engine, unchanged, on a cluster that only costs time: a step takes fixed + row *\n"
+    "tokens + draw * answers + context * positions on each stage. Prints the report of bench serve. No model\n"
+    "and no MPI is needed.\n";
+
+constexpr std::string_view simulate_examples =
+    "\nExamples:\n"
+    "  fastserve simulate --trace lengths.csv --requests 100000 --rates 2,4,8 --compare fcfs,sj-mlfq,srpt\n"
+    "  fastserve simulate --calibrate figures.json --trace lengths.csv --scale 0.1 --rates 4\n";
+
 constexpr std::string_view inspect_intro =
     "Usage: fastserve inspect DIR\n\n"
     "Tells what a model folder holds: architecture, sizes, tokenizer, bytes of weights, keys and values.\n";
@@ -139,6 +165,10 @@ std::string_view summary_of(command which) {
       return "answer a file of requests; may be killed and started again";
     case command::bench:
       return "measure prefill and decode speed";
+    case command::bench_serve:
+      return "serve a load of requests and report latencies";
+    case command::simulate:
+      return "serve a load on a simulated cluster";
     case command::inspect:
       return "tell what a model folder holds";
     case command::version:
@@ -153,7 +183,8 @@ std::string program_help() {
       "Usage: mpirun -n N fastserve COMMAND [options]\n"
       "       fastserve COMMAND [options]\n\nCommands:\n";
   for (const command which :
-       {command::console, command::batch, command::bench, command::inspect, command::version})
+       {command::console, command::batch, command::bench, command::bench_serve, command::simulate,
+        command::inspect, command::version})
     out += two_columns(std::string{name_of(which)}, std::string{summary_of(which)});
   out += '\n' + two_columns("-h, --help", "print this, or after a command the command's options");
   out += two_columns("--version", "as the command version");
@@ -174,6 +205,14 @@ std::string command_help(command which) {
       return std::string{bench_intro} + option_sections(which) +
              "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
              std::string{bench_examples};
+    case command::bench_serve:
+      return std::string{bench_serve_intro} + option_sections(which) +
+             "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
+             std::string{bench_serve_examples};
+    case command::simulate:
+      return std::string{simulate_intro} + option_sections(which) +
+             "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
+             std::string{simulate_examples};
     case command::inspect:
       return std::string{inspect_intro} + option_sections(which);
     case command::version:

@@ -23,8 +23,11 @@ int run(launch::options& settings) {
       return launch::run_inspect(settings);
     case launch::command::version:
       return launch::run_version();
+    case launch::command::simulate:
+      return launch::run_simulate(settings);
     case launch::command::console:
     case launch::command::bench:
+    case launch::command::bench_serve:
       break;
     case launch::command::batch:
       // Before MPI starts its threads: they must not be the ones that signals find.
@@ -39,6 +42,8 @@ int run(launch::options& settings) {
         return launch::run_batch(env, settings);
       case launch::command::bench:
         return launch::run_bench(env, settings);
+      case launch::command::bench_serve:
+        return launch::run_bench_serve(env, settings);
       default:
         return launch::run_console(env, settings);
     }
@@ -60,7 +65,9 @@ int main(int argc, char** argv) {
   auto settings = invocation.settings;
   using outcome = launch::invocation::outcome;
   try {
-    const bool alone = settings.what == launch::command::inspect || settings.what == launch::command::version;
+    const bool alone = settings.what == launch::command::inspect ||
+                       settings.what == launch::command::simulate ||
+                       settings.what == launch::command::version;
     if (invocation.what == outcome::run && !alone) {
       const int code = run(settings);
       // The other ranks end first, with 0: a launcher that kills them for this code would report their death.

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "launch/parse_value.hpp"
+#include "launch/serve_report.hpp"
+#include "scheduler/policy.hpp"
 
 namespace fastserve::launch {
 
@@ -199,9 +201,103 @@ option_spec id_prompts() {
   return spec;
 }
 
+std::string parse_policy(std::string_view value) {
+  const auto names = scheduler::policy_names();
+  return parse_choice(value, {names.begin(), names.end()});
+}
+
+option_spec policy_name(commands who) {
+  option_spec spec =
+      begin({"scheduler", "policy", "NAME", "who runs next: fcfs, sj-mlfq, hrrn or srpt (knows max_tokens)"},
+            shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) { o.scheduler.policy = parse_policy(value); };
+  spec.get = [](const options& o) { return std::vector<std::string>{o.scheduler.policy}; };
+  return spec;
+}
+
+// Calls `take` for each part between commas.
+template <typename Take>
+void split(std::string_view text, Take take) {
+  for (std::size_t at = 0;;) {
+    const auto end = std::min(text.find(',', at), text.size());
+    take(text.substr(at, end - at));
+    if (end == text.size()) return;
+    at = end + 1;
+  }
+}
+
+template <typename T, typename Text>
+std::string join(const std::vector<T>& values, Text text_of) {
+  std::string out;
+  for (const auto& v : values) out += (out.empty() ? "" : ",") + text_of(v);
+  return out;
+}
+
+option_spec rates(commands who) {
+  option_spec spec =
+      begin({"load", "rates", "R,...", "requests a second; a run for each"}, shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    std::vector<float> parsed;
+    split(value, [&](std::string_view part) { append(parsed, parse_real(part, 0.0F, 1e9F, true)); });
+    o.load.rates = std::move(parsed);
+  };
+  spec.get = [](const options& o) { return std::vector<std::string>{join(o.load.rates, format_real)}; };
+  return spec;
+}
+
+option_spec compared(commands who) {
+  option_spec spec =
+      begin({"load", "compare", "NAME,...", "policies, one after the other", "that of --policy"},
+            shape::value, std::move(who));
+  spec.empty_is_unset = true;
+  spec.set = [](options& o, std::string_view value) {
+    std::vector<std::string> parsed;
+    split(value, [&](std::string_view part) { append(parsed, parse_policy(part)); });
+    o.load.compare = std::move(parsed);
+  };
+  spec.get = [](const options& o) {
+    return std::vector<std::string>{join(o.load.compare, [](const auto& name) { return name; })};
+  };
+  return spec;
+}
+
+option_spec goodput(commands who) {
+  option_spec spec = begin(
+      {"load", "goodput", "BOUNDS", "count requests within these, such as ttft:500,tpot:50", "not counted"},
+      shape::value, std::move(who));
+  spec.empty_is_unset = true;
+  spec.set = [](options& o, std::string_view value) {
+    parse_goal(value);
+    o.load.goodput = std::string{value};
+  };
+  spec.get = [](const options& o) { return std::vector<std::string>{o.load.goodput}; };
+  return spec;
+}
+
+option_spec arrivals(commands who) {
+  option_spec spec =
+      begin({"load", "arrivals", "HOW", "poisson, gamma (see --cv), or trace: as the file says"},
+            shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    o.load.arrivals = parse_choice(value, {"poisson", "gamma", "trace"});
+  };
+  spec.get = [](const options& o) { return std::vector<std::string>{o.load.arrivals}; };
+  return spec;
+}
+
+option_spec load_seed(commands who) {
+  option_spec spec = begin({"load", "seed", "N", "of lengths and arrivals"}, shape::value, std::move(who));
+  spec.numeric = true;
+  spec.set = [](options& o, std::string_view value) { o.load.seed = parse_unsigned(value); };
+  spec.get = [](const options& o) { return std::vector<std::string>{std::to_string(o.load.seed)}; };
+  return spec;
+}
+
 std::vector<option_spec> general_options() {
-  const commands all{command::console, command::batch, command::bench, command::inspect};
-  const commands runs{command::console, command::batch, command::bench};
+  const commands all{command::console, command::batch, command::bench, command::bench_serve,
+                     command::inspect};
+  const commands runs{command::console, command::batch, command::bench, command::bench_serve,
+                      command::simulate};
   std::vector<option_spec> rows;
   rows.push_back(text(
       {"", "model", "DIR", "folder with config.json, the weights and a tokenizer"}, all,
@@ -219,7 +315,9 @@ std::vector<option_spec> general_options() {
 }
 
 std::vector<option_spec> engine_rows() {
-  const commands runs{command::console, command::batch, command::bench};
+  const commands runs{command::console, command::batch, command::bench, command::bench_serve};
+  const commands planned{command::console, command::batch, command::bench, command::bench_serve,
+                         command::simulate};
   std::vector<option_spec> rows;
   rows.push_back(element_type(
       {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, runs,
@@ -230,21 +328,28 @@ std::vector<option_spec> engine_rows() {
       runs, 0, 4096, [](auto& o) -> auto& { return o.engine.threads; }));
   rows.push_back(integer(
       {"engine", "max_context", "TOKENS", "longest prompt and answer together", "0: the model's own limit"},
-      runs, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));
+      planned, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));
   rows.push_back(element_type(
       {"kv_cache", "kv_dtype", "TYPE", "of keys and values: auto, f32, bf16 or f16", "auto: as --dtype"},
       runs, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
   rows.push_back(integer(
       {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
        "0: what fits in free memory"},
-      runs, 0, max_tokens_anywhere, [](auto& o) -> auto& { return o.kv_cache.kv_tokens; }));
+      planned, 0, max_tokens_anywhere, [](auto& o) -> auto& { return o.kv_cache.kv_tokens; }));
   rows.push_back(integer(
-      {"scheduler", "max_batch", "N", "most sequences in a micro-batch"}, runs, 1, 65536,
+      {"scheduler", "max_batch", "N", "most sequences in a micro-batch"}, planned, 1, 65536,
       [](auto& o) -> auto& { return o.scheduler.max_batch; }));
   rows.push_back(integer(
       {"scheduler", "token_budget", "N",
        "most tokens in a micro-batch; longer prompts are prefilled in chunks"},
-      runs, 1, 1 << 20, [](auto& o) -> auto& { return o.scheduler.token_budget; }));
+      planned, 1, 1 << 20, [](auto& o) -> auto& { return o.scheduler.token_budget; }));
+  rows.push_back(policy_name(planned));
+  rows.push_back(integer(
+      {"scheduler", "starvation_ms", "MS", "sj-mlfq: a request that waits this long goes first"}, planned, 1,
+      86'400'000, [](auto& o) -> auto& { return o.scheduler.starvation_ms; }));
+  rows.push_back(flag(
+      {"scheduler", "prefix_caching", "", "keep the KV of prompts for those that begin alike"}, planned,
+      [](auto& o) -> auto& { return o.scheduler.prefix_caching; }));
   return rows;
 }
 
@@ -324,8 +429,8 @@ std::vector<option_spec> bench_rows() {
   const commands who{command::bench};
   std::vector<option_spec> rows;
   rows.push_back(text(
-      {"bench", "random_weights", "CONFIG.json", "measure a model of this shape, made up in memory"}, who,
-      [](auto& o) -> auto& { return o.bench.random_weights; }));
+      {"bench", "random_weights", "CONFIG.json", "measure a model of this shape, made up in memory"},
+      {command::bench, command::bench_serve}, [](auto& o) -> auto& { return o.bench.random_weights; }));
   rows.push_back(integer(
       {"bench", "prompt_tokens", "N", "length of each prompt"}, who, 1, 1 << 24,
       [](auto& o) -> auto& { return o.bench.prompt_tokens; }));
@@ -344,6 +449,72 @@ std::vector<option_spec> bench_rows() {
   return rows;
 }
 
+std::vector<option_spec> load_rows() {
+  const commands who{command::bench_serve, command::simulate};
+  std::vector<option_spec> rows;
+  rows.push_back(text(
+      {"load", "trace", "FILE", "lengths: CSV (ShareGPT, Azure) or JSON lines (Mooncake)",
+       "--prompt-tokens and --decode-tokens"},
+      who, [](auto& o) -> auto& { return o.load.trace; }));
+  rows.push_back(arrivals(who));
+  rows.push_back(rates(who));
+  rows.push_back(real(
+      {"load", "cv", "X", "of gamma gaps: standard deviation over mean"}, who, 0.0F, 100.0F, false,
+      [](auto& o) -> auto& { return o.load.cv; }));
+  rows.push_back(integer(
+      {"load", "requests", "N", "in each run"}, who, 1, 10'000'000,
+      [](auto& o) -> auto& { return o.load.requests; }));
+  rows.push_back(integer(
+      {"load", "prompt_tokens", "N", "length of each prompt, without a trace"}, who, 1, 1 << 24,
+      [](auto& o) -> auto& { return o.load.prompt_tokens; }));
+  rows.push_back(integer(
+      {"load", "decode_tokens", "N", "length of each answer, without a trace"}, who, 1, 1 << 24,
+      [](auto& o) -> auto& { return o.load.decode_tokens; }));
+  rows.push_back(real(
+      {"load", "scale", "X", "times every length of the trace"}, who, 0.0F, 1000.0F, true,
+      [](auto& o) -> auto& { return o.load.scale; }));
+  rows.push_back(load_seed(who));
+  rows.push_back(compared(who));
+  rows.push_back(real(
+      {"load", "slo_ms", "MS", "bound of the mean latency an output token: the rate that crosses it is told",
+       "0: none"},
+      who, 0.0F, 1e9F, false, [](auto& o) -> auto& { return o.load.slo_ms; }));
+  rows.push_back(goodput(who));
+  rows.push_back(text(
+      {"load", "save", "NAME", "write NAME.json and the plot NAME.svg", "nothing is written"}, who,
+      [](auto& o) -> auto& { return o.load.save; }));
+  rows.push_back(flag(
+      {"load", "json", "", "print JSON instead of tables"}, who,
+      [](auto& o) -> auto& { return o.load.json; }));
+  return rows;
+}
+
+std::vector<option_spec> simulate_rows() {
+  const commands who{command::simulate};
+  std::vector<option_spec> rows;
+  rows.push_back(integer(
+      {"simulate", "stages", "N", "of the pipeline"}, who, 1, 65536,
+      [](auto& o) -> auto& { return o.simulate.stages; }));
+  const auto cost = [&](std::string_view key, std::string_view doc, auto field) {
+    rows.push_back(real({"simulate", key, "US", doc}, who, 0.0F, 1e9F, false, field));
+  };
+  cost(
+      "fixed_us", "microseconds of a step, on each stage",
+      [](auto& o) -> auto& { return o.simulate.fixed_us; });
+  cost(
+      "row_us", "of each token computed", [](auto& o) -> auto& { return o.simulate.row_us; });
+  cost(
+      "draw_us", "of each token drawn", [](auto& o) -> auto& { return o.simulate.draw_us; });
+  cost(
+      "context_us", "of each position attended to", [](auto& o) -> auto& { return o.simulate.context_us; });
+  cost(
+      "link_us", "of each hop between stages", [](auto& o) -> auto& { return o.simulate.link_us; });
+  rows.push_back(text(
+      {"simulate", "calibrate", "FILE.json", "take costs and limits from what bench serve saved", "as given"},
+      who, [](auto& o) -> auto& { return o.simulate.calibrate; }));
+  return rows;
+}
+
 }  // namespace
 
 bool option_spec::belongs_to(command which) const {
@@ -359,8 +530,8 @@ std::string option_spec::flag() const {
 const std::vector<option_spec>& option_table() {
   static const std::vector<option_spec> table = [] {
     std::vector<option_spec> all;
-    for (auto rows :
-         {general_options(), engine_rows(), sampling_rows(), console_rows(), batch_rows(), bench_rows()})
+    for (auto rows : {general_options(), engine_rows(), sampling_rows(), console_rows(), batch_rows(),
+                      bench_rows(), load_rows(), simulate_rows()})
       for (option_spec& spec : rows) all.push_back(std::move(spec));
     return all;
   }();

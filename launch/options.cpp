@@ -9,7 +9,8 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> command_names{"console", "batch", "bench", "inspect", "version"};
+constexpr std::array<std::string_view, 7> command_names{"console",  "batch",   "bench",  "bench-serve",
+                                                        "simulate", "inspect", "version"};
 
 /// Every value goes once more through the door it came in by, so that ranges are written in one place only.
 std::string check_ranges(const options& given) {
@@ -51,6 +52,12 @@ std::string options::validate() const {
       if (model.empty()) return "no model folder given: name one with --model DIR";
       if (batch.input.empty() || batch.output.empty())
         return "a batch needs two files: fastserve batch IN.jsonl OUT.jsonl --model DIR";
+      break;
+    case command::simulate:
+      break;
+    case command::bench_serve:
+      if (model.empty() == bench.random_weights.empty())
+        return "name a folder with --model DIR, or a shape with --random-weights CONFIG.json";
       break;
     case command::bench:
       if (model.empty() && bench.random_weights.empty())

@@ -13,7 +13,7 @@
 namespace fastserve::launch {
 
 /// What the program is asked to do.
-enum class command : std::uint8_t { console, batch, bench, inspect, version };
+enum class command : std::uint8_t { console, batch, bench, bench_serve, simulate, inspect, version };
 
 std::string_view name_of(command which) noexcept;
 std::optional<command> command_named(std::string_view name) noexcept;
@@ -31,8 +31,11 @@ struct kv_cache_options {
 };
 
 struct scheduler_options {
-  std::int32_t max_batch = 64;      ///< sequences in a micro-batch
-  std::int32_t token_budget = 256;  ///< tokens in a micro-batch; a longer prompt is prefilled in chunks
+  std::int32_t max_batch = 64;       ///< sequences in a micro-batch
+  std::int32_t token_budget = 256;   ///< tokens in a micro-batch; a longer prompt is prefilled in chunks
+  std::string policy = "fcfs";       ///< who runs next, see scheduler/policy.hpp
+  std::int32_t starvation_ms = 300;  ///< sj-mlfq: who waits this long is promoted
+  bool prefix_caching = true;
 };
 
 /// A prompt as text, or as token ids that are used as they are.
@@ -60,6 +63,35 @@ struct bench_options {
   bool json = false;
 };
 
+/// Requests to serve, and what to tell of it; of bench serve and simulate.
+struct load_options {
+  std::string trace;                 ///< file of lengths; empty = prompt_tokens and decode_tokens
+  std::string arrivals = "poisson";  ///< poisson, gamma or trace
+  std::vector<float> rates{1.0F};    ///< requests a second; one run for each
+  float cv = 1;                      ///< of gamma gaps: standard deviation over mean
+  std::int32_t requests = 100;       ///< in each run
+  std::int32_t prompt_tokens = 512;
+  std::int32_t decode_tokens = 128;
+  float scale = 1;  ///< of all lengths
+  std::uint64_t seed = 1;
+  std::vector<std::string> compare;  ///< policies; empty = scheduler.policy alone
+  float slo_ms = 0;                  ///< bound of the mean normalized latency; 0 = none
+  std::string goodput;               ///< bounds of a good request, as parse_goal reads them
+  std::string save;                  ///< SAVE.json and SAVE.svg are written
+  bool json = false;
+};
+
+/// The cluster that simulate makes up.
+struct simulate_options {
+  std::int32_t stages = 1;
+  float fixed_us = 20000;  ///< of a step, on each stage
+  float row_us = 100;      ///< of a token computed
+  float draw_us = 0;       ///< of a token drawn
+  float context_us = 0;    ///< of a position attended to
+  float link_us = 0;       ///< of each hop
+  std::string calibrate;   ///< JSON of bench serve: its costs and limits instead
+};
+
 /// Everything that the command line and the YAML file can say, with its default.
 /// Each field is described once, in option_table.cpp; both readers work from that description.
 struct options {
@@ -77,6 +109,8 @@ struct options {
   console_options console;
   batch_options batch;
   bench_options bench;
+  load_options load;
+  simulate_options simulate;
 
   /// Empty when usable, else one line that says what is wrong and what to do.
   std::string validate() const;

@@ -14,6 +14,8 @@ constexpr int exit_run_again = 75;
 int run_batch(mpi::environment& env, const options& settings);
 
 int run_bench(mpi::environment& env, const options& settings);
+int run_bench_serve(mpi::environment& env, const options& settings);
+int run_simulate(const options& settings);
 int run_inspect(const options& settings);
 int run_version();
 

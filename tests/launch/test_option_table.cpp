@@ -29,7 +29,12 @@ std::string other_value(const option_spec& spec) {
                                                               {"stop_token_ids", "2,7"},
                                                               {"prompt", "hello"},
                                                               {"prompt_ids", "1,2,3"},
-                                                              {"random_weights", "config.json"}};
+                                                              {"random_weights", "config.json"},
+                                                              {"policy", "srpt"},
+                                                              {"compare", "fcfs,srpt"},
+                                                              {"rates", "2,4.5"},
+                                                              {"goodput", "ttft:500,tpot:50"},
+                                                              {"arrivals", "gamma"}};
   const auto found = values.find(spec.key);
   if (found != values.end()) return found->second;
   if (spec.form == option_spec::shape::flag) return spec.get(options{}).front() == "true" ? "false" : "true";

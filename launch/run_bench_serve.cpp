@@ -1,0 +1,193 @@
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "launch/engine.hpp"
+#include "launch/run.hpp"
+#include "launch/serve_runs.hpp"
+#include "launch/startup.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+double ms_between(clock::time_point from, clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+// Times the answers of one run. A request's clock starts when it was due, not when the sender got to it.
+class observer final : public actors::answer_sink {
+ public:
+  observer(const std::vector<workload_item>& load, clock::time_point begin)
+      : begin_{begin}, requests_(load.size()), left_{load.size()} {
+    for (std::size_t i = 0; i < load.size(); ++i) {
+      requests_[i].due =
+          begin + std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(load[i].at_s));
+      requests_[i].prompt_tokens = load[i].prompt_tokens;
+    }
+  }
+  void on_token(const actors::answer_token& token) override {
+    const auto now = clock::now();
+    const std::lock_guard lock{mutex_};
+    auto& r = requests_.at(token.request);
+    if (r.tokens++ == 0)
+      r.first = now;
+    else
+      meter_.token_gap(ms_between(r.last, now));
+    r.last = now;
+  }
+  void on_done(const actors::answer_done& done) override {
+    const std::lock_guard lock{mutex_};
+    const auto& r = requests_.at(done.request);
+    if (done.error.empty() && r.tokens > 0) {
+      meter_.done({r.prompt_tokens, r.tokens, ms_between(r.due, r.first), ms_between(r.due, r.last)});
+      end_ = std::max(end_, r.last);
+    } else {
+      meter_.failed();
+      if (error_.empty()) error_ = done.error;
+    }
+    if (--left_ == 0) ended_.notify_all();
+  }
+  clock::time_point due(std::size_t request) const { return requests_[request].due; }
+  void wait() {
+    std::unique_lock lock{mutex_};
+    ended_.wait(lock, [this] { return left_ == 0; });
+    if (!error_.empty()) throw std::runtime_error("a request failed: " + error_);
+  }
+  serve_report report(const service_goal& goal) const {
+    return meter_.report(ms_between(begin_, end_) / 1e3, goal);
+  }
+
+ private:
+  struct request {
+    clock::time_point due, first, last;
+    std::int32_t prompt_tokens = 0;
+    std::int32_t tokens = 0;
+  };
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  clock::time_point begin_, end_;
+  std::vector<request> requests_;
+  std::size_t left_;
+  serve_meter meter_;
+  std::string error_;
+};
+
+actors::submit submission(const workload_item& item, std::size_t index, std::int32_t vocab,
+                          std::int32_t block) {
+  actors::submit out;
+  out.request = index;
+  out.prompt = prompt_of(item, index, vocab, block);
+  out.sampling.temperature = 0;
+  out.stop.max_tokens = item.output_tokens;
+  out.stop.ignore_eos = true;
+  return out;
+}
+
+// The weights' first use and the threads' start belong to no request.
+void warm_up(engine& e) {
+  std::vector<workload_item> load(4);
+  for (auto& item : load) item = {0, 16, 4, {}};
+  observer watch{load, clock::now()};
+  const auto front_end = e.spawn_front_end(watch);
+  for (std::size_t i = 0; i < load.size(); ++i)
+    mpi::anon_send(front_end, submission(load[i], i, e.architecture().vocab_size, prefix_tokens));
+  watch.wait();
+}
+
+serve_report serve_once_with(engine& e, const options& settings, const std::string& policy,
+                             const std::vector<workload_item>& load) {
+  auto limits = e.layout().limits;
+  limits.policy.name = policy;
+  e.restart_scheduler(limits);
+  warm_up(e);
+  // Prompts are made before the clock starts.
+  std::vector<actors::submit> requests;
+  requests.reserve(load.size());
+  const auto block = prefix_block(settings.load);
+  for (std::size_t i = 0; i < load.size(); ++i)
+    requests.push_back(submission(load[i], i, e.architecture().vocab_size, block));
+
+  const auto before = e.stats();
+  observer watch{load, clock::now() + std::chrono::milliseconds{10}};
+  const auto front_end = e.spawn_front_end(watch);
+  // On time whatever the engine does: this is an open loop.
+  std::thread sender{[&] {
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      std::this_thread::sleep_until(watch.due(i));
+      mpi::anon_send(front_end, std::move(requests[i]));
+    }
+  }};
+  sender.join();
+  try {
+    watch.wait();
+  } catch (...) {
+    e.close_front_ends();
+    throw;
+  }
+  const auto after = e.stats();
+  e.close_front_ends();
+  auto report = watch.report(parse_goal(settings.load.goodput));
+  report.preemptions = after.preemptions - before.preemptions;
+  report.prefix_hit_tokens = after.prefix_hit_tokens - before.prefix_hit_tokens;
+  return report;
+}
+
+void serve(const mpi::environment& env, engine& e, const options& settings) {
+  const auto& limits = e.layout().limits;
+  const auto name = settings.bench.random_weights.empty() ? settings.model : settings.bench.random_weights;
+  nlohmann::ordered_json facts{{"backend", "fastserve"},
+                               {"model_id", name},
+                               {"dtype", kernels::name_of(e.compute_type())},
+                               {"ranks", env.size()},
+                               {"threads", e.threads()},
+                               {"limits",
+                                {{"stages", limits.stages},
+                                 {"max_batch", limits.max_batch},
+                                 {"token_budget", limits.token_budget},
+                                 {"kv_blocks", limits.kv_blocks},
+                                 {"max_context", limits.max_context}}}};
+  actors::scheduler_stats last;
+  serve_all(
+      settings, limits.max_context, std::move(facts),
+      [&](const std::string& policy, const std::vector<workload_item>& load) {
+        auto report = serve_once_with(e, settings, policy, load);
+        last = e.stats();
+        return report;
+      },
+      [&](nlohmann::ordered_json& out) {
+        // Of the last run, for simulate --calibrate.
+        out["step_costs"] = {{"fixed_us", last.step_fixed_ns / 1e3},
+                             {"row_us", last.step_row_ns / 1e3},
+                             {"draw_us", last.step_draw_ns / 1e3},
+                             {"context_us", last.step_context_ns / 1e3}};
+      });
+}
+
+}  // namespace
+
+int run_bench_serve(mpi::environment& env, const options& settings) {
+  engine e{env, settings};
+  if (!env.leader()) return e.follow();
+  int code = 1;
+  try {
+    if (start_engine(e)) {
+      serve(env, e, settings);
+      code = 0;
+    }
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "fastserve: %s\n", error.what());
+  }
+  std::fflush(stdout);
+  return e.finish(code);
+}
+
+}  // namespace fastserve::launch

@@ -1,0 +1,154 @@
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <limits>
+#include <vector>
+
+#include "launch/run.hpp"
+#include "launch/serve_runs.hpp"
+#include "scheduler/simulation.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+constexpr std::int32_t default_context = 8192;
+constexpr std::int32_t vocab = 32000;
+constexpr std::size_t max_calibration_bytes = 64U << 20U;
+
+double ms(scheduler::time t) { return static_cast<double>(t.count()) / 1e6; }
+
+// Times of the requests in the simulation.
+class meter final : public scheduler::simulation_sink {
+ public:
+  explicit meter(std::size_t requests) : last_(requests) {}
+  void on_token(scheduler::request_id id, scheduler::time at) override {
+    auto& last = last_.at(static_cast<std::size_t>(id));
+    if (last.count() > 0) figures.token_gap(ms(at - last));
+    last = at;
+  }
+  void on_done(const scheduler::progress& p) override {
+    figures.done({p.prompt_tokens, p.completion_tokens, ms(p.times.first_token - p.times.arrived),
+                  ms(p.times.finished - p.times.arrived)});
+  }
+  void on_refused(scheduler::request_id, const std::string&) override { figures.failed(); }
+
+  serve_meter figures;
+
+ private:
+  std::vector<scheduler::time> last_;  // [requests], the last token
+};
+
+struct plan {
+  scheduler::limits limits;
+  scheduler::simulated_cluster cluster;
+};
+
+plan plan_of(const options& settings) {
+  plan out;
+  auto& l = out.limits;
+  const auto& s = settings.simulate;
+  l.stages = s.stages;
+  l.max_batch = settings.scheduler.max_batch;
+  l.token_budget = std::max(settings.scheduler.token_budget, l.max_batch);
+  l.max_context = settings.engine.max_context > 0 ? settings.engine.max_context : default_context;
+  l.max_waiting = std::numeric_limits<std::size_t>::max();
+  l.prefix_caching = settings.scheduler.prefix_caching;
+  l.policy.starvation = std::chrono::milliseconds{settings.scheduler.starvation_ms};
+  const auto blocks =
+      settings.kv_cache.kv_tokens > 0
+          ? (settings.kv_cache.kv_tokens + scheduler::block_tokens - 1) / scheduler::block_tokens
+          : std::int64_t{l.max_batch} * l.stages * scheduler::blocks_for(l.max_context);
+  l.kv_blocks = static_cast<std::int32_t>(std::min<std::int64_t>(blocks, 1 << 28));
+  out.cluster.stage = {s.fixed_us * 1e3, s.row_us * 1e3, s.draw_us * 1e3, s.context_us * 1e3};
+  out.cluster.link = scheduler::time{static_cast<std::int64_t>(s.link_us * 1e3)};
+  return out;
+}
+
+// Limits and costs of the engine that bench serve measured.
+void calibrate(const std::string& path, plan& p) {
+  std::ifstream in{path, std::ios::binary};
+  if (!in) throw std::runtime_error(path + ": cannot be read");
+  std::string text(max_calibration_bytes + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  if (text.size() > max_calibration_bytes) throw std::runtime_error(path + ": too large");
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  const auto number = [&](const char* section, const char* key, double low, double high) {
+    if (json.is_object() && json.contains(section) && json[section].is_object()) {
+      const auto& of = json[section];
+      if (of.contains(key) && of[key].is_number()) {
+        const auto value = of[key].get<double>();
+        if (value >= low && value <= high) return value;
+      }
+    }
+    throw std::runtime_error(path + ": no usable " + section + "." + key +
+                             "; expected the JSON that bench serve saves");
+  };
+  const auto whole = [&](const char* key, double high) {
+    return static_cast<std::int32_t>(number("limits", key, 1, high));
+  };
+  auto& l = p.limits;
+  l.stages = whole("stages", 65536);
+  l.max_batch = whole("max_batch", 65536);
+  l.token_budget = whole("token_budget", 1 << 20);
+  l.kv_blocks = whole("kv_blocks", 1 << 28);
+  l.max_context = whole("max_context", 1 << 30);
+  const auto cost = [&](const char* key) { return 1e3 * number("step_costs", key, 0, 1e9); };
+  p.cluster.stage = {cost("fixed_us"), cost("row_us"), cost("draw_us"), cost("context_us")};
+}
+
+serve_report simulate_once(const plan& p, const std::string& policy, const std::vector<workload_item>& load,
+                           const load_options& how) {
+  auto limits = p.limits;
+  limits.policy.name = policy;
+  meter sink{load.size()};
+  std::size_t next = 0;
+  const auto block = prefix_block(how);
+  const auto result = scheduler::simulate(
+      limits, p.cluster,
+      [&]() -> std::optional<scheduler::arrival> {
+        if (next == load.size()) return std::nullopt;
+        const auto& item = load[next];
+        scheduler::arrival a{scheduler::time{static_cast<std::int64_t>(item.at_s * 1e9)}, {}};
+        a.what.id = scheduler::request_id{next};
+        a.what.prompt = prompt_of(item, next, vocab, block);
+        a.what.max_tokens = item.output_tokens;
+        ++next;
+        return a;
+      },
+      sink);
+  auto report = sink.figures.report(static_cast<double>(result.end.count()) / 1e9, parse_goal(how.goodput));
+  report.preemptions = result.totals.preemptions;
+  report.prefix_hit_tokens = result.totals.prefix_hit_tokens;
+  return report;
+}
+
+}  // namespace
+
+int run_simulate(const options& settings) {
+  try {
+    auto p = plan_of(settings);
+    if (!settings.simulate.calibrate.empty()) calibrate(settings.simulate.calibrate, p);
+    const auto& c = p.cluster.stage;
+    nlohmann::ordered_json facts{{"backend", "simulation"},
+                                 {"stages", p.limits.stages},
+                                 {"step_costs",
+                                  {{"fixed_us", c.fixed_ns / 1e3},
+                                   {"row_us", c.row_ns / 1e3},
+                                   {"draw_us", c.draw_ns / 1e3},
+                                   {"context_us", c.context_ns / 1e3}}}};
+    serve_all(
+        settings, p.limits.max_context, std::move(facts),
+        [&](const std::string& policy, const std::vector<workload_item>& load) {
+          return simulate_once(p, policy, load, settings.load);
+        },
+        [](nlohmann::ordered_json&) {});
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "fastserve: %s\n", e.what());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace fastserve::launch

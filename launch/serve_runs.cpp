@@ -1,0 +1,116 @@
+#include "launch/serve_runs.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <stdexcept>
+
+#include "launch/svg_plot.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream out{path, std::ios::binary};
+  out << text;
+  if (!out.flush()) throw std::runtime_error(path + ": cannot be written");
+}
+
+}  // namespace
+
+std::vector<workload_item> load_of(const load_options& load, std::int32_t max_context) {
+  trace from;
+  if (load.trace.empty())
+    from.items.push_back({0, load.prompt_tokens, load.decode_tokens, {}});
+  else
+    from = read_trace_file(load.trace);
+  const bool in_time = load.arrivals == "trace";
+  if (in_time && !from.timed)
+    throw std::runtime_error("--arrivals trace: " +
+                             (load.trace.empty() ? "no --trace given" : load.trace + " has no times"));
+  return make_load(from, {load.requests, load.scale, max_context, load.seed}, in_time);
+}
+
+std::int32_t prefix_block(const load_options& load) {
+  return static_cast<std::int32_t>(
+      std::max(1.0, std::round(prefix_tokens * static_cast<double>(load.scale))));
+}
+
+double crossing(const std::vector<std::pair<double, double>>& curve, double bound) {
+  for (std::size_t i = 0; i < curve.size(); ++i) {
+    if (curve[i].second <= bound) continue;
+    if (i == 0) return curve[0].first;
+    const auto& [x0, y0] = curve[i - 1];
+    const auto& [x1, y1] = curve[i];
+    return x0 + (x1 - x0) * (bound - y0) / (y1 - y0);
+  }
+  return -1;
+}
+
+void serve_all(const options& settings, std::int32_t max_context, nlohmann::ordered_json facts,
+               const serve_once& once, const std::function<void(nlohmann::ordered_json&)>& finish) {
+  const auto& load = settings.load;
+  const auto policies =
+      load.compare.empty() ? std::vector<std::string>{settings.scheduler.policy} : load.compare;
+  const bool in_time = load.arrivals == "trace";
+  auto rates = load.rates;
+  std::sort(rates.begin(), rates.end());
+  if (in_time) rates.resize(1);
+  auto items = load_of(load, max_context);
+
+  facts["num_prompts"] = load.requests;
+  facts["trace"] = load.trace;
+  facts["scale"] = load.scale;
+  facts["arrivals"] = load.arrivals;
+  facts["max_concurrency"] = nullptr;
+  facts["max_batch"] = settings.scheduler.max_batch;
+  facts["token_budget"] = settings.scheduler.token_budget;
+  auto& runs = facts["runs"] = nlohmann::ordered_json::array();
+  std::vector<plot_series> curves;
+  for (const auto& policy : policies) {
+    curves.push_back({policy, {}});
+    for (const double rate : rates) {
+      if (!in_time) set_arrivals(items, {rate, load.arrivals == "gamma" ? load.cv : 1.0, load.seed});
+      const auto report = once(policy, items);
+      nlohmann::ordered_json run{{"policy", policy}, {"request_rate", in_time ? 0.0 : rate}};
+      run.update(report.json());
+      runs.push_back(std::move(run));
+      curves.back().points.emplace_back(in_time ? report.request_throughput : rate,
+                                        report.normalized_ms.mean);
+      if (load.json) continue;
+      if (in_time)
+        std::printf("== %s, arrivals of the trace\n%s\n", policy.c_str(), report.text().c_str());
+      else
+        std::printf("== %s, %g requests/s\n%s\n", policy.c_str(), rate, report.text().c_str());
+      std::fflush(stdout);
+    }
+  }
+  if (load.slo_ms > 0) {
+    auto& crossings = facts["slo_crossing_rate"] = nlohmann::ordered_json::object();
+    for (const auto& c : curves) {
+      const double at = crossing(c.points, load.slo_ms);
+      crossings[c.name] = at < 0 ? nlohmann::ordered_json{} : nlohmann::ordered_json{at};
+      if (load.json) continue;
+      if (at < 0)
+        std::printf("%-8s stays within %g ms an output token at all rates\n", c.name.c_str(), load.slo_ms);
+      else
+        std::printf("%-8s crosses %g ms an output token at %.2f requests/s\n", c.name.c_str(), load.slo_ms,
+                    at);
+    }
+    facts["slo_ms"] = load.slo_ms;
+  }
+  finish(facts);
+  if (load.json) std::printf("%s\n", facts.dump().c_str());
+  if (load.save.empty()) return;
+  write_file(load.save + ".json", facts.dump(2) + "\n");
+  plot_labels labels{"Mean latency an output token", "requests/s", "ms/token", {}, {}};
+  if (load.slo_ms > 0) {
+    labels.line = load.slo_ms;
+    labels.line_name = "SLO";
+  }
+  write_file(load.save + ".svg", draw_plot(labels, curves));
+}
+
+}  // namespace fastserve::launch
