@@ -55,14 +55,30 @@ class fcfs final : public ranked_policy<by_arrival> {
 
 struct by_remaining {
   bool operator()(const policy_item* a, const policy_item* b) const {
-    return std::tuple{-a->priority, a->prefill_tokens + a->remaining_tokens, a->ticket} <
-           std::tuple{-b->priority, b->prefill_tokens + b->remaining_tokens, b->ticket};
+    return std::tuple{-a->priority, a->left, a->ticket} < std::tuple{-b->priority, b->left, b->ticket};
   }
 };
 
+// A token of the answer takes a step, one of the prompt only a row of it.
 class srpt final : public ranked_policy<by_remaining> {
  public:
+  explicit srpt(const cost_model& costs) : costs_{costs} {}
   std::string_view name() const override { return "srpt"; }
+  void push(policy_item& item, time now) override {
+    estimate(item);
+    ranked_policy::push(item, now);
+  }
+  void unpop(policy_item& item) override {
+    estimate(item);
+    ranked_policy::unpop(item);
+  }
+
+ private:
+  void estimate(policy_item& item) const {
+    item.left = time{static_cast<std::int64_t>(costs_.row_ns() * item.prefill_tokens)} +
+                costs_.step(1) * item.remaining_tokens;
+  }
+  const cost_model& costs_;
 };
 
 struct by_level {
@@ -213,7 +229,7 @@ std::vector<std::string> policy_names() { return {"fcfs", "sj-mlfq", "hrrn", "sr
 
 std::unique_ptr<policy> make_policy(const policy_options& options, const cost_model& costs) {
   if (options.name == "fcfs") return std::make_unique<fcfs>();
-  if (options.name == "srpt") return std::make_unique<srpt>();
+  if (options.name == "srpt") return std::make_unique<srpt>(costs);
   if (options.name == "hrrn") return std::make_unique<hrrn>(costs);
   if (options.name == "sj-mlfq") return std::make_unique<skip_join_mlfq>(options.starvation, costs);
   std::string known;

@@ -25,6 +25,7 @@ struct policy_item {
   std::int32_t level = 0;    ///< queue
   time used{};               ///< of the level's quantum
   time waiting_since{};
+  time left{};  ///< of processing, as estimated on joining
   std::int32_t bucket = 0;
 };
 
