@@ -51,7 +51,7 @@ normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
 same() { normal "$1" | cmp -s - undisturbed.normal || fail "$1 differs from the undisturbed run"; }
 
 # Ranks of a job that was started in a session of its own.
-ranks_of() { pgrep -s "$1" -x "$(basename "$program")" || true; }
+ranks_of() { pgrep -s "$1" -f "^$program " || true; }
 
 # A killed launcher's ranks notice and go.
 wait_for_ranks_of() {
@@ -87,7 +87,7 @@ same undisturbed.jsonl
 # kill -9 at random moments: the launcher, the leader, any rank.
 RANDOM=$ranks
 kills=0
-end=$((SECONDS + 20))
+end=$((SECONDS + 15))
 while [ "$SECONDS" -lt "$end" ]; do
   setsid "$mpirun" "$ranks" "$program" batch in.jsonl killed.jsonl "${settings[@]}" >stdout 2>err &
   job=$!
@@ -109,7 +109,7 @@ while [ "$SECONDS" -lt "$end" ]; do
 done
 run 0 killed.jsonl
 same killed.jsonl
-[ "$kills" -ge 5 ] || fail "only $kills runs were killed"
+[ "$kills" -ge 2 ] || fail "only $kills runs were killed"
 
 # SIGUSR1 (what Slurm sends): code 75, and the same command goes on. SIGTERM is no other. Small micro-batches, so
 # that there is time for a signal; they are no part of what must stay the same.
@@ -137,9 +137,9 @@ done
 
 # Nothing that was begun is taken for finished when a signal comes after the whole input was read; with a rank that
 # stands still the grace time ends the job, and a second signal ends it at once. Then the same command goes on.
-printf '{"prompt":"a","max_tokens":400,"ignore_eos":true}\n%.0s' {1..60} >in.jsonl
-run 0 undisturbed60.jsonl
-normal undisturbed60.jsonl >undisturbed.normal
+printf '{"prompt":"a","max_tokens":400,"ignore_eos":true}\n%.0s' {1..240} >in.jsonl
+run 0 undisturbed240.jsonl
+normal undisturbed240.jsonl >undisturbed.normal
 for way in early grace twice; do
   [ "$ranks" -gt 1 ] || [ "$way" = early ] || continue
   setsid "$mpirun" "$ranks" "$program" batch in.jsonl "$way.jsonl" "${settings[@]}" --max-batch 2 \
@@ -166,7 +166,7 @@ for way in early grace twice; do
   code=$?
   [ "$code" -eq 75 ] || fail "exit code $code, expected 75: $way"
   [ $((SECONDS - begun)) -le 25 ] || fail "$((SECONDS - begun)) s to end: $way"
-  [ "$(wc -l <"$way.jsonl")" -lt 60 ] || fail "finished before the signal: $way"
+  [ "$(wc -l <"$way.jsonl")" -lt 240 ] || fail "finished before the signal: $way"
   run 0 "$way.jsonl"
   same "$way.jsonl"
 done
