@@ -58,12 +58,18 @@ planner::model_cost cost_of(const rank_context& context, std::int32_t kv_tokens)
   return cost;
 }
 
-// Blocks of the pool: what the tightest stage can hold, what was wished for, and no more than all sequences
-// of a full pipeline can use.
+// Preemptive policies keep the KV of requests that wait: up to seven times what runs (FastServe's paper,
+// section 4.2).
+constexpr std::int64_t preemptive_share = 8;
+
+// Blocks of the pool: what the tightest stage can hold, and what was wished for; without a wish, no more than
+// all sequences of a full pipeline can use.
 std::int32_t choose_blocks(const std::vector<stage_ready>& ready, std::int64_t wished_tokens,
                            const scheduler::limits& limits) {
-  auto blocks = std::int64_t{limits.max_batch} * limits.stages * scheduler::blocks_for(limits.max_context);
-  if (wished_tokens > 0) blocks = std::min<std::int64_t>(blocks, scheduler::blocks_for(wished_tokens));
+  const bool preemptive = limits.policy.name == "sj-mlfq" || limits.policy.name == "srpt";
+  auto blocks = std::int64_t{limits.max_batch} * limits.stages * scheduler::blocks_for(limits.max_context) *
+                (preemptive ? preemptive_share : 1);
+  if (wished_tokens > 0) blocks = (wished_tokens + scheduler::block_tokens - 1) / scheduler::block_tokens;
   for (const auto& r : ready)
     if (r.kv_block_bytes > 0)
       blocks = std::min(blocks, static_cast<std::int64_t>(usable_memory * static_cast<double>(r.free_bytes) /
