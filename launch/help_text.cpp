@@ -18,16 +18,16 @@ struct section_title {
 };
 
 constexpr std::array<section_title, 11> titles{{{"console", "Prompts and answers"},
-                                               {"batch", "Files"},
-                                               {"bench", "What to measure"},
-                                               {"load", "Requests and report"},
-                                               {"simulate", "The simulated cluster"},
-                                               {"sampling", "Sampling"},
-                                               {"stopping", "End of an answer"},
-                                               {"engine", "Engine"},
-                                               {"kv_cache", "KV cache"},
-                                               {"scheduler", "Scheduler"},
-                                               {"", "General"}}};
+                                                {"batch", "Files"},
+                                                {"bench", "What to measure"},
+                                                {"load", "Requests and report"},
+                                                {"simulate", "The simulated cluster"},
+                                                {"sampling", "Sampling"},
+                                                {"stopping", "End of an answer"},
+                                                {"engine", "Engine"},
+                                                {"kv_cache", "KV cache"},
+                                                {"scheduler", "Scheduler"},
+                                                {"", "General"}}};
 
 /// `left` in the first column, `right` wrapped in the second.
 std::string two_columns(const std::string& left, const std::string& right) {
@@ -142,9 +142,9 @@ constexpr std::string_view bench_serve_examples =
 
 constexpr std::string_view simulate_intro =
     "Usage: fastserve simulate [options]\n\n"
-    "The scheduler of the engine, unchanged, on a cluster that only costs time: a step takes fixed + row *\n"
-    "tokens + draw * answers + context * positions on each stage. Prints the report of bench serve. No model\n"
-    "and no MPI is needed.\n";
+    "The scheduler of the engine, unchanged, on a cluster that only costs time: a step takes\n"
+    "fixed + row * tokens + draw * answers + context * positions on each stage. Prints the report of\n"
+    "bench serve. No model and no MPI is needed.\n";
 
 constexpr std::string_view simulate_examples =
     "\nExamples:\n"
@@ -182,9 +182,8 @@ std::string program_help() {
       "FastServe serves large language models over the ranks of an MPI job.\n\n"
       "Usage: mpirun -n N fastserve COMMAND [options]\n"
       "       fastserve COMMAND [options]\n\nCommands:\n";
-  for (const command which :
-       {command::console, command::batch, command::bench, command::bench_serve, command::simulate,
-        command::inspect, command::version})
+  for (const command which : {command::console, command::batch, command::bench, command::bench_serve,
+                              command::simulate, command::inspect, command::version})
     out += two_columns(std::string{name_of(which)}, std::string{summary_of(which)});
   out += '\n' + two_columns("-h, --help", "print this, or after a command the command's options");
   out += two_columns("--version", "as the command version");
