@@ -145,6 +145,7 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
     // from the number waiting.
     if (waiting_.empty() || now - (*waiting_.begin())->waiting_since < starvation_) return;
     auto* item = *waiting_.begin();
+    if ((*items_.begin())->priority > item->priority) return;  // it would not go first all the same
     waiting_.erase(waiting_.begin());
     items_.erase(item);
     item->level = 0;
