@@ -124,7 +124,8 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
  private:
   struct by_wait {
     bool operator()(const policy_item* a, const policy_item* b) const {
-      return std::tuple{a->waiting_since, a->id} < std::tuple{b->waiting_since, b->id};
+      return std::tuple{-a->priority, a->waiting_since, a->id} <
+             std::tuple{-b->priority, b->waiting_since, b->id};
     }
   };
   static constexpr std::int32_t last_level = 40;
@@ -145,7 +146,8 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
     // from the number waiting.
     if (waiting_.empty() || now - (*waiting_.begin())->waiting_since < starvation_) return;
     auto* item = *waiting_.begin();
-    if ((*items_.begin())->priority > item->priority) return;  // it would not go first all the same
+    // Those in front by the user's priority would go first all the same.
+    if ((*items_.begin())->priority > item->priority) return;
     waiting_.erase(waiting_.begin());
     items_.erase(item);
     item->level = 0;
