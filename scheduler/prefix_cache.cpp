@@ -124,6 +124,19 @@ std::int32_t prefix_cache::evict(std::int32_t count) {
   return freed;
 }
 
+std::int32_t prefix_cache::forget(std::span<const std::int32_t> blocks) {
+  std::int32_t forgotten = 0;
+  for (auto b = blocks.rbegin(); b != blocks.rend(); ++b) {
+    const auto it = by_block_.find(*b);
+    if (it == by_block_.end()) continue;
+    const auto id = it->second;
+    if (nodes_.at(id).children > 0) break;
+    drop(id);
+    ++forgotten;
+  }
+  return forgotten;
+}
+
 void prefix_cache::drop(node_id id) {
   const auto it = nodes_.find(id);
   auto& n = it->second;

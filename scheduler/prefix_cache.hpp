@@ -37,6 +37,10 @@ class prefix_cache {
   std::int32_t evict(std::int32_t count);
   std::int32_t evictable_blocks() const { return static_cast<std::int32_t>(unused_.size()); }
 
+  /// Forgets what these blocks of one sequence, in order, hold, from the last one back as far as nothing
+  /// hangs on them; returns how many. They stay with their holders, and what they hung on becomes evictable.
+  std::int32_t forget(std::span<const std::int32_t> blocks);
+
   /// To be called after a holder gave back blocks, last block of the sequence first: those that only the
   /// cache holds now become evictable.
   void released(std::int32_t block);

@@ -177,8 +177,14 @@ bool scheduler::make_room(sequence& s, std::int32_t blocks, time now) {
       if (v == &s || v->in_flight > 0 || !policy_->before(s.item, v->item, now)) continue;
       if (last == nullptr || policy_->before(last->item, v->item, now)) last = v;
     }
-    if (last == nullptr) return false;
-    preempt(*last);
+    if (last != nullptr) {
+      preempt(*last);
+      continue;
+    }
+    // Its own blocks may hang on cached copies of its prefix that another request made at the same time, and
+    // keep them from being evicted.
+    s.told = 0;
+    if (cache_.forget(s.blocks) == 0) return false;
   }
   return true;
 }

@@ -348,6 +348,30 @@ BOOST_AUTO_TEST_CASE(random_operations_keep_every_promise) {
     }
 }
 
+// Two requests compute the same prompt at once, so one holds copies of what the other made known; then it
+// grows to the size of the whole pool.
+BOOST_AUTO_TEST_CASE(copies_of_a_cached_prefix_do_not_stop_a_request) {
+  auto l = small();
+  l.token_budget = 128;
+  l.kv_blocks = 8;
+  l.max_context = 1000;
+  sched::scheduler s{l};
+  auto a = ask(1, 63, 1);
+  auto b = ask(2, 63, 65);
+  b.prompt = a.prompt;
+  s.add(a, {});
+  s.add(b, {});
+  int steps = 0;
+  while (!s.idle()) {
+    const auto batch = s.schedule(milliseconds{++steps});
+    BOOST_REQUIRE(batch);
+    BOOST_REQUIRE_LT(steps, 200);
+    s.complete(batch->step, draw(*batch), milliseconds{steps});
+    s.check_integrity();
+  }
+  BOOST_TEST(s.count().completion_tokens == 66U);
+}
+
 BOOST_AUTO_TEST_CASE(works_without_the_prefix_cache) {
   auto l = small(2);
   l.prefix_caching = false;
