@@ -5,8 +5,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "../support/temporary_folder.hpp"
 #include "launch/batch_input.hpp"
-#include "temporary_folder.hpp"
 
 using namespace fastserve::launch;
 

@@ -10,11 +10,11 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "../support/temporary_folder.hpp"
 #include "launch/batch_crc.hpp"
 #include "launch/batch_file.hpp"
 #include "launch/batch_journal.hpp"
 #include "launch/batch_record.hpp"
-#include "temporary_folder.hpp"
 
 using namespace fastserve::launch;
 namespace fs = std::filesystem;

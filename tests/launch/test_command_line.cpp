@@ -4,9 +4,9 @@
 #include <fstream>
 #include <random>
 
+#include "../support/temporary_folder.hpp"
 #include "launch/command_line.hpp"
 #include "launch/option_table.hpp"
-#include "temporary_folder.hpp"
 
 using namespace fastserve::launch;
 using outcome = invocation::outcome;

@@ -4,8 +4,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "../support/temporary_folder.hpp"
 #include "launch/config_file.hpp"
-#include "temporary_folder.hpp"
 
 using namespace fastserve::launch;
 

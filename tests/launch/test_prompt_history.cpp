@@ -5,8 +5,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "../support/temporary_folder.hpp"
 #include "launch/prompt_history.hpp"
-#include "temporary_folder.hpp"
 
 using fastserve::launch::prompt_history;
 

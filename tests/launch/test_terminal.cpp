@@ -4,8 +4,8 @@
 #include <iostream>
 #include <iterator>
 
+#include "../support/temporary_folder.hpp"
 #include "pseudo_terminal.hpp"
-#include "temporary_folder.hpp"
 
 namespace {
 

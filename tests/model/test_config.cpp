@@ -5,10 +5,10 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "../support/temporary_folder.hpp"
 #include "expect_error.hpp"
 #include "model/architecture.hpp"
 #include "model/rope.hpp"
-#include "temporary_folder.hpp"
 
 namespace fastserve::model::test {
 namespace {

@@ -1,11 +1,11 @@
 #define BOOST_TEST_MODULE model_safetensors
 #include <boost/test/unit_test.hpp>
 
+#include "../support/temporary_folder.hpp"
 #include "expect_error.hpp"
 #include "model/safetensors.hpp"
 #include "model/safetensors_source.hpp"
 #include "safetensors_writer.hpp"
-#include "temporary_folder.hpp"
 
 namespace fastserve::model::test {
 namespace {

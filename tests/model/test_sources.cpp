@@ -8,12 +8,12 @@
 #include <map>
 #include <set>
 
+#include "../support/temporary_folder.hpp"
 #include "expect_error.hpp"
 #include "model/model_folder.hpp"
 #include "model/random_source.hpp"
 #include "pipeline.hpp"
 #include "safetensors_writer.hpp"
-#include "temporary_folder.hpp"
 
 namespace fastserve::model::test {
 namespace {

@@ -1,14 +1,15 @@
 #pragma once
 
+#include <stdlib.h>
+
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 
-#include <stdlib.h>
-
-/// A folder that is gone when the test is.
+/// A folder that is gone when the test is, and what it takes to fill and read it.
 class temporary_folder {
  public:
   temporary_folder() {
@@ -24,11 +25,15 @@ class temporary_folder {
   }
 
   const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
 
-  std::string write(const std::string& name, std::string_view text) const {
-    const std::filesystem::path file = path_ / name;
-    std::ofstream{file, std::ios::binary} << text;
-    return file.string();
+  std::filesystem::path write(const std::string& name, std::string_view text) const {
+    std::ofstream{path_ / name, std::ios::binary} << text;
+    return path_ / name;
+  }
+  std::string read(const std::string& name) const {
+    std::ifstream in{path_ / name, std::ios::binary};
+    return {std::istreambuf_iterator<char>{in}, {}};
   }
 
  private:
