@@ -149,6 +149,13 @@ void prefix_cache::drop(node_id id) {
   nodes_.erase(it);
 }
 
+void prefix_cache::clear() {
+  nodes_.clear();
+  by_key_.clear();
+  by_block_.clear();
+  unused_.clear();
+}
+
 void prefix_cache::check_integrity() const {
   std::unordered_map<node_id, std::int32_t> children;
   std::size_t unused = 0;

@@ -45,6 +45,9 @@ class prefix_cache {
   /// cache holds now become evictable.
   void released(std::int32_t block);
 
+  /// Forgets everything; the pool has been emptied already.
+  void clear();
+
   std::size_t size() const { return nodes_.size(); }
   std::uint64_t hit_tokens() const { return hit_tokens_; }
   std::uint64_t asked_tokens() const { return asked_tokens_; }

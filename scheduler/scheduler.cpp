@@ -413,6 +413,50 @@ progress scheduler::retire(sequence& s, finish_reason why, time now) {
   return out;
 }
 
+std::vector<progress> scheduler::restart(std::int32_t stages, std::int32_t kv_blocks, time now) {
+  assert(stages > 0 && kv_blocks > 0);
+  limits_.stages = stages;
+  limits_.kv_blocks = kv_blocks;
+  pool_ = block_pool{kv_blocks};
+  cache_.clear();
+  in_flight_.clear();
+  resident_.clear();
+  decoding_ = 0;
+  fit_ = {};  // of other stages
+  busy_ = false;
+
+  const auto pool_tokens = std::int64_t{kv_blocks} * block_tokens;
+  std::vector<sequence*> ordered;
+  for (const auto& [id, s] : sequences_) ordered.push_back(s.get());
+  std::sort(ordered.begin(), ordered.end(),
+            [](const auto* a, const auto* b) { return a->item.ticket < b->item.ticket; });
+  std::vector<progress> out;
+  for (auto* s : ordered) {
+    const bool queued = s->queued;
+    leave(*s);
+    s->blocks.clear();
+    s->dispatched = s->computed = s->in_flight = 0;
+    s->told = 0;
+    s->drawing = s->counted = false;
+    if (s->ending) {
+      out.push_back(retire(*s, *s->ending, now));
+      continue;
+    }
+    const auto room = std::max<std::int64_t>(0, pool_tokens - s->prompt_tokens);
+    s->what.max_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(s->what.max_tokens, room));
+    if (s->answered() >= s->what.max_tokens) {
+      out.push_back(retire(*s, s->answered() > 0 ? finish_reason::length : finish_reason::error, now));
+    } else if (queued) {
+      describe(*s);
+      policy_->unpop(s->item);
+      s->queued = true;
+    } else {
+      enter(*s, now);
+    }
+  }
+  return out;
+}
+
 bool scheduler::idle() const { return sequences_.empty() && in_flight_.empty(); }
 
 counters scheduler::count() const {

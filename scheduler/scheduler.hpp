@@ -106,6 +106,13 @@ class scheduler {
   /// for an unknown id. `as` is what it will be reported as: a stop string found by the caller is a `stop`.
   std::optional<progress> finish(request_id id, finish_reason as, time now);
 
+  /// The pipeline is gone, with its KV blocks and all steps in flight; another one of `stages` and
+  /// `kv_blocks` takes its place. What is not finished is queued again with the tokens that it has, and
+  /// computed again from the first. The result: requests that were asked to end while in flight, and those
+  /// for which the new pool is too small (length if they have tokens, else error). Answers are cut to what
+  /// the new pool leaves.
+  std::vector<progress> restart(std::int32_t stages, std::int32_t kv_blocks, time now);
+
   bool idle() const;
   counters count() const;
   const limits& bounds() const { return limits_; }

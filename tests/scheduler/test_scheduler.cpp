@@ -195,11 +195,14 @@ class follower {
         random_{seed},
         slots_(static_cast<std::size_t>(l.kv_blocks) * 16) {}
 
-  void run(int operations) {
+  /// With `restarts` the pipeline is lost now and then, and another one takes over.
+  void run(int operations, bool restarts = false) {
     for (int i = 0; i < operations; ++i) {
       now_ += milliseconds{1 + random_() % 20};
       const auto dice = random_() % 100;
-      if (dice < 10 && live_.size() < 40)
+      if (restarts && random_() % 50 == 0)
+        restart();
+      else if (dice < 10 && live_.size() < 40)
         add();
       else if (dice < 12 && !live_.empty())
         cancel();
@@ -219,6 +222,7 @@ class follower {
     BOOST_TEST(scheduler_.count().kv_blocks_free == limits_.kv_blocks);
   }
   const sched::scheduler& under_test() const { return scheduler_; }
+  int restarts() const { return restarts_; }
 
  private:
   struct request {
@@ -254,6 +258,18 @@ class follower {
     const auto it = std::next(live_.begin(), static_cast<long>(random_() % live_.size()));
     it->second.cancelled = true;
     if (auto p = scheduler_.finish(it->first, sched::finish_reason::cancelled, now_)) settle(*p);
+  }
+
+  // Other numbers of stages and blocks; no slot holds anything any more.
+  void restart() {
+    stages_ = limits_.stages = static_cast<std::int32_t>(1 + random_() % 4);
+    limits_.kv_blocks = static_cast<std::int32_t>(20 + random_() % 20);
+    slots_.assign(static_cast<std::size_t>(limits_.kv_blocks) * 16, 0);
+    flying_.clear();
+    for (auto& [id, r] : live_) r.drawing = false;
+    for (const auto& p : scheduler_.restart(limits_.stages, limits_.kv_blocks, now_)) settle(p);
+    scheduler_.check_integrity();
+    ++restarts_;
   }
 
   bool step() {
@@ -325,6 +341,7 @@ class follower {
   sched::time now_{};
   std::uint64_t next_id_ = 0;
   std::uint64_t ended_ = 0;
+  int restarts_ = 0;
 };
 
 }  // namespace
@@ -370,6 +387,51 @@ BOOST_AUTO_TEST_CASE(copies_of_a_cached_prefix_do_not_stop_a_request) {
     s.check_integrity();
   }
   BOOST_TEST(s.count().completion_tokens == 66U);
+}
+
+// The same while the pipeline is lost every fifty operations: no request is lost or told twice, no token is
+// skipped, and every row finds the KV of those before it in the new pipeline's blocks.
+BOOST_AUTO_TEST_CASE(goes_on_with_another_pipeline) {
+  for (const auto& policy : sched::policy_names()) {
+    BOOST_TEST_CONTEXT(policy) {
+      auto l = small(3);
+      l.policy.name = policy;
+      l.policy.starvation = milliseconds{300};
+      l.kv_blocks = 30;
+      follower f{l, 11};
+      f.run(10'000, true);
+      BOOST_TEST(f.restarts() > 100);
+      BOOST_TEST(f.under_test().count().completion_tokens > 1000U);
+    }
+  }
+}
+
+// A smaller pool ends what it cannot hold, and nothing else.
+BOOST_AUTO_TEST_CASE(a_smaller_pipeline_cuts_what_it_cannot_hold) {
+  auto l = small();
+  l.kv_blocks = 20;
+  l.max_context = 300;
+  l.token_budget = 256;
+  sched::scheduler s{l};
+  s.add(ask(1, 20, 100), {});  // grows out of the new pool later
+  s.add(ask(2, 150, 20), {});  // is too large already, without a token
+  auto batch = s.schedule(milliseconds{1});
+  BOOST_REQUIRE(batch);
+  const auto lost = s.restart(2, 4, milliseconds{2});
+  BOOST_REQUIRE(lost.size() == 1U);
+  BOOST_TEST((lost[0].id == request_id{2}));
+  BOOST_TEST((lost[0].finished == sched::finish_reason::error));
+  std::optional<sched::progress> last;
+  for (int i = 3; !s.idle(); ++i) {
+    BOOST_REQUIRE_LT(i, 100);
+    batch = s.schedule(milliseconds{i});
+    BOOST_REQUIRE(batch);
+    for (const auto& p : s.complete(batch->step, draw(*batch), milliseconds{i})) last = p;
+    s.check_integrity();
+  }
+  BOOST_REQUIRE(last);
+  BOOST_TEST((last->finished == sched::finish_reason::length));
+  BOOST_TEST(last->completion_tokens == 64 - 20);
 }
 
 BOOST_AUTO_TEST_CASE(works_without_the_prefix_cache) {
