@@ -41,12 +41,12 @@ struct stage::step {
 };
 
 stage::stage(const architecture& arch, weight_source& source, const stage_options& options,
-             kernels::backend& on, const load_progress& progress)
+             kernels::backend& on, const load_progress& progress, const stage_weights* kept)
     : arch_{arch},
       options_{checked(arch, options)},
       backend_{on},
       load_stream_{on.make_stream()},
-      weights_{arch_, source, options_.range, options_.compute, on, *load_stream_, progress} {
+      weights_{arch_, source, options_.range, options_.compute, on, *load_stream_, progress, kept} {
   const std::int64_t rows = options_.max_rows;
   const std::int64_t widest_input =
       std::max({arch_.hidden_size, arch_.query_size(), arch_.intermediate_size});
@@ -156,7 +156,7 @@ void stage::forward(const kernels::step_layout& layout, kernels::kv_store& kv, k
 
 void stage::run_layer(std::int32_t layer, const step& s) {
   const auto local = layer - options_.range.first_layer;
-  const auto& w = weights_.layers[static_cast<std::size_t>(local)];
+  const auto& w = *weights_.layers[static_cast<std::size_t>(local)];
   const auto shape = attention_shape(layer);
   const auto residual = hidden(s.rows);
   const auto input_of = [&](const linear_weights& to) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "kernels/backend.hpp"
 #include "model/architecture.hpp"
@@ -36,10 +37,13 @@ using stage_tap = std::function<void(std::string_view what, std::int32_t layer, 
 ///     s.hidden(rows)
 class stage {
  public:
-  /// Loads the weights. `source` and `on` must outlive the stage.
+  /// Loads the weights but for those in `kept`. `source` and `on` must outlive the stage.
   /// Throws std::runtime_error (files), std::bad_alloc (memory), std::invalid_argument (options).
   stage(const architecture& arch, weight_source& source, const stage_options& options, kernels::backend& on,
-        const load_progress& progress = {});
+        const load_progress& progress = {}, const stage_weights* kept = nullptr);
+
+  /// The weights, for the stage that takes this one's place; nothing else may be asked of this one then.
+  stage_weights take_weights() { return std::move(weights_); }
 
   const architecture& arch() const { return arch_; }
   const stage_range& range() const { return options_.range; }

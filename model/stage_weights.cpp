@@ -1,6 +1,8 @@
 #include "model/stage_weights.hpp"
 
+#include <algorithm>
 #include <array>
+#include <set>
 #include <span>
 #include <string>
 
@@ -11,8 +13,9 @@ class stage_loader {
  public:
   stage_loader(stage_weights& to, const architecture& arch, weight_source& source, const stage_range& range,
                kernels::dtype compute, kernels::backend& on, kernels::stream& stream,
-               const load_progress& progress)
+               const load_progress& progress, const stage_weights* kept)
       : to_{to},
+        kept_{kept},
         arch_{arch},
         names_{names_of(arch.model_type)},
         source_{source},
@@ -22,9 +25,11 @@ class stage_loader {
         stream_{stream},
         progress_{progress},
         prefix_{resolve_prefix(source, arch.model_type)} {
+    const auto kept_names = names_of_kept();
     for (const auto& spec : tensors_of(arch_, range_, prefix_)) {
       check_tensor(source_, spec.name, spec.shape);
-      bytes_total_ += static_cast<std::size_t>(spec.elements()) * kernels::size_of(arch_.stored_type);
+      if (!kept_names.contains(spec.name))
+        bytes_total_ += static_cast<std::size_t>(spec.elements()) * kernels::size_of(arch_.stored_type);
     }
   }
 
@@ -32,7 +37,8 @@ class stage_loader {
     if (range_.embeds) load_embeddings();
     for (auto layer = range_.first_layer; layer < range_.last_layer; ++layer) {
       prefetch(layer + 1);
-      to_.layers.push_back(load_layer(layer));
+      auto kept = kept_layer(layer);
+      to_.layers.push_back(kept ? std::move(kept) : std::make_shared<layer_weights>(load_layer(layer)));
     }
     if (range_.heads) load_head();
     stream_.synchronize();
@@ -46,16 +52,46 @@ class stage_loader {
     std::int64_t rows;
   };
 
+  std::shared_ptr<const layer_weights> kept_layer(std::int32_t layer) const {
+    if (kept_ == nullptr || layer < kept_->range_.first_layer || layer >= kept_->range_.last_layer) return {};
+    return kept_->layers[static_cast<std::size_t>(layer - kept_->range_.first_layer)];
+  }
+  bool keeps_embedding() const { return kept_ != nullptr && kept_->token_embedding; }
+  bool keeps_head() const { return kept_ != nullptr && kept_->head; }
+
+  /// Tensors that need not be read again.
+  std::set<std::string> names_of_kept() const {
+    std::set<std::string> out;
+    const auto add = [&](const stage_range& range) {
+      for (const auto& spec : tensors_of(arch_, range, prefix_)) out.insert(spec.name);
+    };
+    for (auto layer = range_.first_layer; layer < range_.last_layer; ++layer)
+      if (kept_layer(layer)) add({layer, layer + 1, false, false});
+    if (keeps_embedding()) add({0, 0, true, false});
+    if (keeps_head() && !arch_.tied_head) out.insert(head_name());
+    if (keeps_head() && arch_.tied_head && !range_.embeds) out.insert(embedding_name());
+    return out;
+  }
+
+  // A head's matrix is never transposed, not even in GPT-2's files.
+  std::string head_name() const {
+    return arch_.tied_head ? embedding_name() : std::string(names_.head) + ".weight";
+  }
   std::string embedding_name() const { return prefix_ + std::string(names_.token_embedding) + ".weight"; }
 
   /// The disk works on the next layer while this one is packed.
   void prefetch(std::int32_t layer) {
-    if (layer >= range_.last_layer) return;
+    if (layer >= range_.last_layer || kept_layer(layer)) return;
     for (const auto& spec : tensors_of(arch_, {layer, layer + 1, false, false}, prefix_))
       source_.prefetch(spec.name);
   }
 
   void load_embeddings() {
+    if (keeps_embedding()) {
+      to_.token_embedding = kept_->token_embedding;
+      to_.position_embedding = kept_->position_embedding;
+      return;
+    }
     to_.token_embedding = table(embedding_name(), arch_.vocab_size);
     if (arch_.learned_positions)
       to_.position_embedding =
@@ -70,6 +106,7 @@ class stage_loader {
     const std::int64_t wide = arch_.intermediate_size;
 
     layer_weights out;
+    vectors_ = &out.vectors;
     out.input_norm = norm(name(names_.input_norm), hidden, arch_.norm, arch_.norm_bias);
     if (!names_.fused_qkv.empty()) {
       out.qkv = linear({part{name(names_.fused_qkv), query + 2 * kv}}, hidden, arch_.qkv_bias);
@@ -95,10 +132,14 @@ class stage_loader {
   }
 
   void load_head() {
+    vectors_ = &to_.final_vectors_;
     to_.final_norm =
         norm(prefix_ + std::string(names_.final_norm), arch_.hidden_size, arch_.norm, arch_.norm_bias);
-    // the head's matrix is never transposed, not even in GPT-2's files
-    const auto name = arch_.tied_head ? embedding_name() : std::string(names_.head) + ".weight";
+    if (keeps_head()) {
+      to_.head = kept_->head;
+      return;
+    }
+    const auto name = head_name();
     const std::array matrix{read_matrix(source_, name, arch_.vocab_size, arch_.hidden_size)};
     to_.head = on_.pack(matrix, compute_);
     source_.release(name);
@@ -146,7 +187,7 @@ class stage_loader {
   }
 
   kernels::tensor_view upload(const std::vector<float>& values) {
-    auto& buffer = to_.vectors_.emplace_back(on_.allocate(values.size() * sizeof(float)));
+    auto& buffer = vectors_->emplace_back(on_.allocate(values.size() * sizeof(float)));
     const auto view = buffer.view(kernels::dtype::f32, 1, static_cast<std::int64_t>(values.size()));
     on_.upload(view, values.data(), stream_);
     return view;
@@ -167,6 +208,8 @@ class stage_loader {
   }
 
   stage_weights& to_;
+  const stage_weights* kept_;
+  std::vector<kernels::buffer>* vectors_ = nullptr;  // where upload() puts what it makes
   const architecture& arch_;
   const tensor_names& names_;
   weight_source& source_;
@@ -182,16 +225,32 @@ class stage_loader {
 
 stage_weights::stage_weights(const architecture& arch, weight_source& source, const stage_range& range,
                              kernels::dtype compute, kernels::backend& on, kernels::stream& stream,
-                             const load_progress& progress) {
-  stage_loader(*this, arch, source, range, compute, on, stream, progress).run();
+                             const load_progress& progress, const stage_weights* kept)
+    : range_{range} {
+  stage_loader(*this, arch, source, range, compute, on, stream, progress, kept).run();
+}
+
+void stage_weights::keep_only(const stage_range& range) {
+  const auto first = std::clamp(range.first_layer, range_.first_layer, range_.last_layer);
+  const auto last = std::clamp(range.last_layer, first, range_.last_layer);
+  const auto begin = layers.begin();
+  layers = {begin + (first - range_.first_layer), begin + (last - range_.first_layer)};
+  range_.first_layer = first;
+  range_.last_layer = last;
+  if (!range.embeds) token_embedding = position_embedding = nullptr;
+  if (!range.heads) head = nullptr;
+  range_.embeds = range_.embeds && range.embeds;
+  range_.heads = range_.heads && range.heads;
 }
 
 std::size_t stage_weights::step_bytes() const {
   std::size_t n = 0;
-  for (const auto& buffer : vectors_) n += buffer.bytes();
-  for (const auto& layer : layers)
-    for (const auto* linear : {&layer.qkv, &layer.attention_output, &layer.up, &layer.down})
+  for (const auto& buffer : final_vectors_) n += buffer.bytes();
+  for (const auto& layer : layers) {
+    for (const auto& buffer : layer->vectors) n += buffer.bytes();
+    for (const auto* linear : {&layer->qkv, &layer->attention_output, &layer->up, &layer->down})
       n += linear->matrix->bytes();
+  }
   if (head) n += head->bytes();
   return n;
 }

@@ -29,26 +29,33 @@ struct layer_weights {
   kernels::norm_weights post_attention_norm;
   linear_weights up;  ///< gate over up when gated
   linear_weights down;
+  std::vector<kernels::buffer> vectors;  ///< norm gains and biases: what the views above look at
 };
 
 /// Told as weights arrive: bytes of the model files done and to do, by the type that config.json states.
 using load_progress = std::function<void(std::size_t bytes_done, std::size_t bytes_total)>;
 
-/// All weights of a stage on one device. Members not in the range are null.
+/// All weights of a stage on one device. Members not in the range are null. Another stage of the same model
+/// and compute type on the same device may share what both need.
 class stage_weights {
  public:
   /// Checks names, types and shapes of all its tensors before it reads the first byte of data; asks for no
   /// other tensor. The source must outlive the result: an embedding table may stay where it is. Throws
-  /// std::runtime_error with one line: file, tensor, found, expected.
+  /// std::runtime_error with one line: file, tensor, found, expected. What `kept` has of the same source is
+  /// shared and not loaded again.
   stage_weights(const architecture& arch, weight_source& source, const stage_range& range,
                 kernels::dtype compute, kernels::backend& on, kernels::stream& stream,
-                const load_progress& progress);
+                const load_progress& progress, const stage_weights* kept = nullptr);
 
-  std::unique_ptr<kernels::weight> token_embedding;
-  std::unique_ptr<kernels::weight> position_embedding;
-  std::vector<layer_weights> layers;
+  /// Lets go of all that `range` does not need.
+  void keep_only(const stage_range& range);
+  const stage_range& range() const { return range_; }
+
+  std::shared_ptr<const kernels::weight> token_embedding;
+  std::shared_ptr<const kernels::weight> position_embedding;
+  std::vector<std::shared_ptr<const layer_weights>> layers;
   kernels::norm_weights final_norm;
-  std::unique_ptr<kernels::weight> head;
+  std::shared_ptr<const kernels::weight> head;
 
   /// Bytes that stay in memory, embedding tables included.
   std::size_t bytes() const;
@@ -57,7 +64,8 @@ class stage_weights {
 
  private:
   friend class stage_loader;
-  std::vector<kernels::buffer> vectors_;  ///< norm gains and biases
+  stage_range range_;
+  std::vector<kernels::buffer> final_vectors_;  ///< of the final norm
 };
 
 }  // namespace fastserve::model

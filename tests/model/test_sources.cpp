@@ -97,6 +97,45 @@ BOOST_AUTO_TEST_CASE(a_stage_asks_only_for_its_own_tensors) {
   }
 }
 
+// Every range after every other: the new stage asks for what the old one did not have, and says so in bytes.
+BOOST_AUTO_TEST_CASE(a_stage_in_place_of_another_loads_what_is_missing) {
+  for (const bool tied : {false, true}) {
+    const auto arch = parse_architecture(config(tied), "config.json");
+    const auto cpu = kernels::make_cpu_backend(1);
+    std::vector<stage_range> ranges;
+    for (std::int32_t stages = 1; stages <= arch.layers; ++stages)
+      for (const auto& range : even_ranges(arch, stages)) ranges.push_back(range);
+    for (const auto& before : ranges)
+      for (const auto& after : ranges) {
+        random_source random(arch, dtype::bf16);
+        watched_source source(random);
+        stage old(arch, source, {before, dtype::bf16, 1, 1}, *cpu);
+        auto kept = old.take_weights();
+        kept.keep_only(after);
+        source.read.clear();
+        std::size_t told = 0;
+        const auto progress = [&told](std::size_t done, std::size_t total) {
+          told = total;
+          BOOST_REQUIRE_LE(done, total);
+        };
+        stage now(arch, source, {after, dtype::bf16, 1, 1}, *cpu, progress, &kept);
+
+        auto missing = names_of_range(arch, after);
+        for (const auto& name : names_of_range(arch, before))
+          if (name != "model.norm.weight") missing.erase(name);
+        // A table and a packed head of one tensor are two things.
+        if (tied && ((after.embeds && !before.embeds) || (after.heads && !before.heads)))
+          missing.insert("model.embed_tokens.weight");
+        BOOST_CHECK(source.read == missing);
+        BOOST_CHECK_EQUAL(told == 0, missing.empty());
+
+        const stage fresh(arch, source, {after, dtype::bf16, 1, 1}, *cpu);
+        BOOST_CHECK_EQUAL(now.weight_bytes(), fresh.weight_bytes());
+        BOOST_CHECK_EQUAL(now.step_weight_bytes(), fresh.step_weight_bytes());
+      }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_stage_touches_no_byte_of_other_layers) {
   // Layers large enough to hold whole pages; all pages of other stages' tensors are made unreadable, so that
   // a stray read ends the test by a signal.
