@@ -191,7 +191,7 @@ struct scheduler_stats {
   std::uint64_t prefix_hit_tokens = 0;
   std::int64_t kv_tokens = 0;
   std::int64_t kv_tokens_free = 0;
-  // What steps were found to cost a stage, see scheduler/step_fit.hpp.
+  // What steps were found to cost a stage, see scheduler/cost_model.hpp.
   double step_fixed_ns = 0;
   double step_row_ns = 0;
   double step_draw_ns = 0;

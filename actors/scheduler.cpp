@@ -160,7 +160,7 @@ micro_batch scheduler_state::message_of(const scheduler::micro_batch& batch) con
 
 scheduler_stats scheduler_state::stats() const {
   const auto c = scheduler_.count();
-  const auto costs = scheduler_.fitted().solve();
+  const auto costs = scheduler_.costs().solve();
   return {c.waiting,
           c.running,
           c.steps,

@@ -1,30 +1,55 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "scheduler/request.hpp"
 
 namespace fastserve::scheduler {
 
-/// How long a step takes: fixed + per_row * rows, fitted to the steps seen (least squares with exponential
-/// forgetting, so that it follows the machine). Before the first step: a guess that any step corrects.
+/// What a step has to do.
+struct step_size {
+  std::int64_t rows = 0;     ///< tokens computed
+  std::int64_t draws = 0;    ///< tokens drawn
+  std::int64_t context = 0;  ///< positions attended to, summed over the rows
+};
+
+/// What a step costs on one stage, in nanoseconds: fixed + row * rows + draw * draws + context * context.
+/// Drawing happens on the last stage alone.
+struct step_costs {
+  double fixed_ns = 0;
+  double row_ns = 0;
+  double draw_ns = 0;
+  double context_ns = 0;
+
+  /// The stage's work without drawing.
+  time compute(const step_size& size) const;
+  /// Drawing the step's tokens.
+  time draw(const step_size& size) const;
+  /// One decode row with no context to speak of: what sj-mlfq takes for its shortest quantum.
+  time decode_step() const;
+  /// Prefill of `tokens` behind `cached` positions, in chunks of at most `chunk` rows.
+  time prefill(std::int64_t tokens, std::int64_t cached, std::int64_t chunk) const;
+};
+
+/// Learns what steps cost: least squares with no cost below zero, the weight of a step halving every few
+/// thousand steps so that the fit follows the machine. Keeps sums alone: of constant size.
 class cost_model {
  public:
-  /// A step of `rows` rows took `spent`.
-  void observe(std::int32_t rows, time spent);
-
-  /// A step of `rows` rows.
-  time step(std::int32_t rows) const;
-  /// Prefill of `tokens` in chunks of at most `chunk` rows.
-  time prefill(std::int32_t tokens, std::int32_t chunk) const;
-
-  double fixed_ns() const { return fixed_ns_; }
-  double row_ns() const { return row_ns_; }
+  /// A step of this size kept a stage busy for `spent`.
+  void observe(const step_size& size, time spent);
+  /// The best costs so far, solved anew now and then. Before the first step: a guess that any step corrects.
+  const step_costs& costs() const { return costs_; }
+  /// The best costs of all steps seen; all zero before the first one.
+  step_costs solve() const;
+  std::uint64_t steps() const { return steps_; }
 
  private:
-  double weight_ = 0, rows_ = 0, rows2_ = 0, spent_ = 0, product_ = 0;
-  double fixed_ns_ = 1e6;
-  double row_ns_ = 1e5;
+  static constexpr std::size_t terms = 4;
+  std::array<std::array<double, terms>, terms> products_{};  // of terms with terms
+  std::array<double, terms> targets_{};                      // of terms with times
+  std::uint64_t steps_ = 0;
+  step_costs costs_{1e6, 1e5, 0, 0};
 };
 
 }  // namespace fastserve::scheduler

@@ -75,8 +75,8 @@ class srpt final : public ranked_policy<by_remaining> {
 
  private:
   void estimate(policy_item& item) const {
-    item.left = time{static_cast<std::int64_t>(costs_.row_ns() * item.prefill_tokens)} +
-                costs_.step(1) * item.remaining_tokens;
+    const auto& c = costs_.costs();
+    item.left = c.compute({item.prefill_tokens, 0, 0}) + c.decode_step() * item.remaining_tokens;
   }
   const cost_model& costs_;
 };
@@ -89,10 +89,16 @@ struct by_level {
 
 // Queue i has the quantum q * 2^i, q the time of one decode step. A request joins the first queue whose
 // quantum covers its prefill, so that a long prompt does not hold up short ones (section 4.1 of the paper);
-// it is demoted when its quantum is used up, and goes to the first queue after waiting for `starvation`.
+// it is demoted when its quantum is used up.
+//
+// A request that has waited for `starvation` is promoted to the first queue. When more requests come than can
+// be served, all wait that long, and promoting all would serve them in turn: the queues would mean nothing.
+// So those on their way from the first queue back to the one they starved in are one in sixteen of the slots
+// at most. That is enough for every request to end: the one that has waited longest is always next.
 class skip_join_mlfq final : public ranked_policy<by_level> {
  public:
-  skip_join_mlfq(time starvation, const cost_model& costs) : starvation_{starvation}, costs_{costs} {}
+  skip_join_mlfq(time starvation, const cost_model& costs, std::int32_t slots)
+      : starvation_{starvation}, costs_{costs}, most_promoted_{std::max(slots / 16, 1)} {}
   std::string_view name() const override { return "sj-mlfq"; }
 
   void unpop(policy_item& item) override {
@@ -119,6 +125,12 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
     item.level = std::min(item.level + 1, last_level);
     item.used = {};
     item.ticket = next_ticket_++;
+    if (item.level >= item.promoted_from) ended(item);
+  }
+  void ended(policy_item& item) override {
+    if (item.promoted_from < 0) return;
+    item.promoted_from = -1;
+    --promoted_;
   }
 
  private:
@@ -133,23 +145,26 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
   void wait(policy_item& item) {
     if (item.level > 0) waiting_.insert(&item);
   }
-  time quantum(std::int32_t level) const { return costs_.step(1) * (std::int64_t{1} << level); }
+  time quantum(std::int32_t level) const { return costs_.costs().decode_step() * (std::int64_t{1} << level); }
 
   void join(policy_item& item, time) override {
     if (item.ticket != 0) return;
     item.ticket = next_ticket_++;
-    const auto first = costs_.prefill(item.prefill_tokens, std::max(item.prefill_tokens, 1));
+    const auto first = costs_.costs().prefill(item.prefill_tokens, item.cached_tokens, item.prefill_tokens);
     while (item.level < last_level && quantum(item.level) < first) ++item.level;
   }
   void refresh(time now) override {
     // One before each that is popped is enough to have the most urgent one, and keeps a step's cost apart
     // from the number waiting.
-    if (waiting_.empty() || now - (*waiting_.begin())->waiting_since < starvation_) return;
+    if (promoted_ >= most_promoted_ || waiting_.empty()) return;
+    if (now - (*waiting_.begin())->waiting_since < starvation_) return;
     auto* item = *waiting_.begin();
     // Those in front by the user's priority would go first all the same.
     if ((*items_.begin())->priority > item->priority) return;
     waiting_.erase(waiting_.begin());
     items_.erase(item);
+    item->promoted_from = item->level;
+    ++promoted_;
     item->level = 0;
     item->used = {};
     item->ticket = next_ticket_++;
@@ -158,6 +173,8 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
 
   time starvation_;
   const cost_model& costs_;
+  std::int32_t most_promoted_;
+  std::int32_t promoted_ = 0;
   std::set<policy_item*, by_wait> waiting_;
 };
 
@@ -172,7 +189,7 @@ class hrrn final : public policy {
     if (item.ticket == 0) {
       item.ticket = next_ticket_++;
       const auto service =
-          static_cast<double>(costs_.prefill(item.total_tokens, std::max(item.total_tokens, 1)).count());
+          static_cast<double>(costs_.costs().prefill(item.total_tokens, 0, item.total_tokens).count());
       item.bucket =
           std::clamp(static_cast<std::int32_t>(8 * std::log2(std::max(service / 1e3, 1.0))), 0, classes - 1);
     }
@@ -230,11 +247,12 @@ class hrrn final : public policy {
 
 std::vector<std::string> policy_names() { return {"fcfs", "sj-mlfq", "hrrn", "srpt"}; }
 
-std::unique_ptr<policy> make_policy(const policy_options& options, const cost_model& costs) {
+std::unique_ptr<policy> make_policy(const policy_options& options, const cost_model& costs,
+                                    std::int32_t slots) {
   if (options.name == "fcfs") return std::make_unique<fcfs>();
   if (options.name == "srpt") return std::make_unique<srpt>(costs);
   if (options.name == "hrrn") return std::make_unique<hrrn>(costs);
-  if (options.name == "sj-mlfq") return std::make_unique<skip_join_mlfq>(options.starvation, costs);
+  if (options.name == "sj-mlfq") return std::make_unique<skip_join_mlfq>(options.starvation, costs, slots);
   std::string known;
   for (const auto& n : policy_names()) known += (known.empty() ? "" : ", ") + n;
   throw std::invalid_argument("unknown scheduling policy '" + options.name + "'; known: " + known);

@@ -16,14 +16,16 @@ struct policy_item {
   request_id id{};
   std::int32_t priority = 0;  ///< the user's; larger goes first
   time arrived{};
-  std::int32_t prefill_tokens = 0;    ///< still to be computed before the next token
+  std::int32_t prefill_tokens = 0;  ///< still to be computed before the next token
+  std::int32_t cached_tokens = 0;   ///< of the prompt, in front of those, that were in memory on its arrival
   std::int32_t remaining_tokens = 0;  ///< of the answer, at most; only an oracle may use the true number
   std::int32_t total_tokens = 0;      ///< prompt, for the service estimate
   bool started = false;               ///< has run
 
-  std::uint64_t ticket = 0;  ///< order of joining (its queue)
-  std::int32_t level = 0;    ///< queue
-  time used{};               ///< of the level's quantum
+  std::uint64_t ticket = 0;         ///< order of joining (its queue)
+  std::int32_t level = 0;           ///< queue
+  std::int32_t promoted_from = -1;  ///< the queue it starved in and has not come back to; -1: none
+  time used{};                      ///< of the level's quantum
   time waiting_since{};
   time left{};  ///< of processing, as estimated on joining
   std::int32_t bucket = 0;
@@ -49,6 +51,8 @@ class policy {
   virtual void remove(policy_item& item) = 0;
   /// A request, at the moment out, has run for `spent`.
   virtual void ran(policy_item& item, time spent) = 0;
+  /// A request, at the moment out, has ended.
+  virtual void ended(policy_item&) {}
   /// Whether `a` should have memory rather than `b` (neither needs to be in).
   virtual bool before(const policy_item& a, const policy_item& b, time now) const = 0;
   virtual std::size_t size() const = 0;
@@ -56,18 +60,21 @@ class policy {
 
 /// How policies are set.
 struct policy_options {
-  std::string name = "fcfs";                         ///< fcfs, sj-mlfq, hrrn or srpt
-  time starvation = std::chrono::milliseconds{300};  ///< sj-mlfq: a request that waits this long is promoted
+  std::string name = "fcfs";  ///< fcfs, sj-mlfq, hrrn or srpt
+  time starvation =
+      std::chrono::milliseconds{300};  ///< sj-mlfq: a request that waits this long may be promoted
 };
 
 /// Known names, in the order of the help.
 std::vector<std::string> policy_names();
 
 /// fcfs: first come, first served; earlier requests keep running.
-/// sj-mlfq: skip-join multi-level feedback queue (FastServe, arXiv 2305.05920, section 4.1).
+/// sj-mlfq: skip-join multi-level feedback queue (FastServe, arXiv 2305.05920, section 4.1). Of `slots`, the
+/// sequences that run at once, those promoted because they starved take at most one in sixteen.
 /// hrrn: highest response ratio next, not preemptive (Brinch Hansen, 1971).
 /// srpt: shortest remaining processing time; an oracle, it trusts remaining_tokens.
 /// `costs` must outlive the policy. Throws std::invalid_argument for an unknown name, listing those known.
-std::unique_ptr<policy> make_policy(const policy_options& options, const cost_model& costs);
+std::unique_ptr<policy> make_policy(const policy_options& options, const cost_model& costs,
+                                    std::int32_t slots);
 
 }  // namespace fastserve::scheduler

@@ -18,6 +18,11 @@ std::span<const std::int32_t> tokens_of_block(std::span<const std::int32_t> toke
   return tokens.subspan(block * block_tokens, block_tokens);
 }
 
+// Whole blocks that a match may take.
+std::size_t blocks_within(std::span<const std::int32_t> tokens, std::int32_t max_tokens) {
+  return std::min(tokens.size(), static_cast<std::size_t>(std::max(max_tokens, 0))) / block_tokens;
+}
+
 }  // namespace
 
 std::uint64_t prefix_cache::key_of(node_id parent, std::uint64_t salt, std::span<const std::int32_t> tokens) {
@@ -38,6 +43,20 @@ prefix_cache::node_id prefix_cache::find(node_id parent, std::uint64_t salt, std
   return 0;
 }
 
+prefix_cache::node_id prefix_cache::child(node_id parent, std::uint64_t salt,
+                                          std::span<const std::int32_t> tokens) const {
+  return find(parent, salt, key_of(parent, salt, tokens), tokens);
+}
+
+std::int32_t prefix_cache::peek(std::uint64_t salt, std::span<const std::int32_t> tokens,
+                                std::int32_t max_tokens) const {
+  const auto blocks = blocks_within(tokens, max_tokens);
+  std::size_t found = 0;
+  for (node_id at = 0; found < blocks; ++found)
+    if ((at = child(at, salt, tokens_of_block(tokens, found))) == 0) break;
+  return static_cast<std::int32_t>(found) * block_tokens;
+}
+
 void prefix_cache::use(node& n) {
   if (!n.unused) return;
   unused_.erase(n.place);
@@ -46,13 +65,11 @@ void prefix_cache::use(node& n) {
 
 std::int32_t prefix_cache::match(std::uint64_t salt, std::span<const std::int32_t> tokens,
                                  std::int32_t max_tokens, std::vector<std::int32_t>& out) {
-  const auto blocks =
-      std::min(tokens.size(), static_cast<std::size_t>(std::max(max_tokens, 0))) / block_tokens;
+  const auto blocks = blocks_within(tokens, max_tokens);
   node_id at = 0;
   std::size_t found = 0;
   for (; found < blocks; ++found) {
-    const auto content = tokens_of_block(tokens, found);
-    const auto next = find(at, salt, key_of(at, salt, content), content);
+    const auto next = child(at, salt, tokens_of_block(tokens, found));
     if (next == 0) break;
     auto& n = nodes_.at(next);
     use(n);

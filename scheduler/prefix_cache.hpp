@@ -27,6 +27,9 @@ class prefix_cache {
   std::int32_t match(std::uint64_t salt, std::span<const std::int32_t> tokens, std::int32_t max_tokens,
                      std::vector<std::int32_t>& out);
 
+  /// How many tokens match() would find now; nothing changes.
+  std::int32_t peek(std::uint64_t salt, std::span<const std::int32_t> tokens, std::int32_t max_tokens) const;
+
   /// Tells that blocks[i] holds tokens [16 i, 16 i + 16), for the first `computed` tokens rounded down to
   /// whole blocks. What is known already stays as it is (two requests may compute the same prefix at once).
   /// `known` is how many of the blocks were told before; returns the new number.
@@ -67,6 +70,7 @@ class prefix_cache {
     std::list<node_id>::iterator place;  // in unused_, when evictable
     bool unused = false;
   };
+  node_id child(node_id parent, std::uint64_t salt, std::span<const std::int32_t> tokens) const;
   node_id find(node_id parent, std::uint64_t salt, std::uint64_t key,
                std::span<const std::int32_t> tokens) const;
   static std::uint64_t key_of(node_id parent, std::uint64_t salt, std::span<const std::int32_t> tokens);

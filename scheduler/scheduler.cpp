@@ -65,7 +65,10 @@ struct scheduler::round {
 };
 
 scheduler::scheduler(const limits& within)
-    : limits_{within}, pool_{within.kv_blocks}, cache_{pool_}, policy_{make_policy(within.policy, costs_)} {
+    : limits_{within},
+      pool_{within.kv_blocks},
+      cache_{pool_},
+      policy_{make_policy(within.policy, costs_, within.max_batch * within.stages)} {
   assert(within.stages > 0 && within.max_batch > 0 && within.token_budget > 0);
 }
 
@@ -96,6 +99,8 @@ std::string scheduler::add(request what, time now) {
   s->item.priority = s->what.priority;
   s->item.arrived = now;
   s->item.total_tokens = s->prompt_tokens;
+  if (limits_.prefix_caching)
+    s->item.cached_tokens = cache_.peek(s->what.cache_salt, s->tokens, s->prompt_tokens - 1);
   enter(*s, now);
   sequences_.emplace(s->what.id, std::move(s));
   return {};
@@ -103,7 +108,7 @@ std::string scheduler::add(request what, time now) {
 
 // What the policy may know of a sequence; only while the policy does not hold it.
 void scheduler::describe(sequence& s) {
-  s.item.prefill_tokens = s.decodes() ? 0 : s.backlog();
+  s.item.prefill_tokens = s.decodes() ? 0 : s.backlog() - (s.blocks.empty() ? s.item.cached_tokens : 0);
   s.item.remaining_tokens = s.what.max_tokens - s.answered();
   s.item.started = s.admitted;
 }
@@ -326,8 +331,8 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
                            " is not the oldest in flight");
   const auto record = std::move(in_flight_.front());
   in_flight_.pop_front();
-  const auto spent = now - record.begun;
-  costs_.observe(record.rows, spent);
+  // A step passes through all stages: its share of one of them is what the policy's quanta are made of.
+  const auto spent = (now - record.begun) / limits_.stages;
   observe(record, now);
 
   std::vector<progress> out;
@@ -387,7 +392,7 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
 void scheduler::observe(const step& done, time now) {
   const bool stream = limits_.stages > 1;
   if (stream && !(done.full && done.begun <= last_completed_)) return;
-  fit_.observe(done.size, now - (stream || done.follows ? last_completed_ : done.begun));
+  costs_.observe(done.size, now - (stream || done.follows ? last_completed_ : done.begun));
 }
 
 std::optional<progress> scheduler::finish(request_id id, finish_reason as, time now) {
@@ -407,6 +412,7 @@ progress scheduler::retire(sequence& s, finish_reason why, time now) {
   s.times.finished = now;
   progress out{s.what.id, -1, why, s.times, s.prompt_tokens, s.answered()};
   leave(s);
+  policy_->ended(s.item);
   release_blocks(s);
   ++totals_.finished;
   sequences_.erase(s.what.id);
@@ -422,7 +428,7 @@ std::vector<progress> scheduler::restart(std::int32_t stages, std::int32_t kv_bl
   in_flight_.clear();
   resident_.clear();
   decoding_ = 0;
-  fit_ = {};  // of other stages
+  costs_ = {};  // of other stages
   busy_ = false;
 
   const auto pool_tokens = std::int64_t{kv_blocks} * block_tokens;
@@ -437,6 +443,7 @@ std::vector<progress> scheduler::restart(std::int32_t stages, std::int32_t kv_bl
     s->blocks.clear();
     s->dispatched = s->computed = s->in_flight = 0;
     s->told = 0;
+    s->item.cached_tokens = 0;
     s->drawing = s->counted = false;
     if (s->ending) {
       out.push_back(retire(*s, *s->ending, now));

@@ -14,7 +14,6 @@
 #include "scheduler/policy.hpp"
 #include "scheduler/prefix_cache.hpp"
 #include "scheduler/request.hpp"
-#include "scheduler/step_fit.hpp"
 
 namespace fastserve::scheduler {
 
@@ -116,9 +115,8 @@ class scheduler {
   bool idle() const;
   counters count() const;
   const limits& bounds() const { return limits_; }
+  /// What steps of this pipeline cost a stage (simulation.hpp takes it).
   const cost_model& costs() const { return costs_; }
-  /// What steps of this pipeline cost a stage, over all of its work (simulation.hpp takes it).
-  const step_fit& fitted() const { return fit_; }
 
   /// Tokens of a request so far: prompt, then answer. Empty for an unknown id.
   std::span<const std::int32_t> tokens(request_id id) const;
@@ -147,7 +145,6 @@ class scheduler {
 
   limits limits_;
   cost_model costs_;
-  step_fit fit_;
   block_pool pool_;
   prefix_cache cache_;
   std::unique_ptr<policy> policy_;

@@ -1,7 +1,6 @@
 #include "scheduler/simulation.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <deque>
 #include <stdexcept>
 #include <utility>
@@ -10,8 +9,6 @@
 namespace fastserve::scheduler {
 
 namespace {
-
-time nanoseconds_of(double ns) { return time{static_cast<std::int64_t>(std::llround(ns))}; }
 
 class run {
  public:
@@ -68,8 +65,8 @@ class run {
       if (e.samples) f.drawn.push_back({e.id, 1});
     }
     size.draws = static_cast<std::int64_t>(f.drawn.size());
-    const auto stage = cluster_.stage_time(size);
-    const auto draw = cluster_.draw_time(size);
+    const auto stage = cluster_.stage.compute(size);
+    const auto draw = cluster_.stage.draw(size);
     auto at = now;
     for (auto& free : free_at_) {
       at = std::max(at + cluster_.link, free) + stage;
@@ -103,15 +100,6 @@ class run {
 };
 
 }  // namespace
-
-time simulated_cluster::stage_time(const step_size& size) const {
-  return nanoseconds_of(stage.fixed_ns + stage.row_ns * static_cast<double>(size.rows) +
-                        stage.context_ns * static_cast<double>(size.context));
-}
-
-time simulated_cluster::draw_time(const step_size& size) const {
-  return nanoseconds_of(stage.draw_ns * static_cast<double>(size.draws));
-}
 
 simulation_result simulate(const limits& within, const simulated_cluster& cluster,
                            const std::function<std::optional<arrival>()>& next, simulation_sink& sink) {

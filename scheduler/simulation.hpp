@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "scheduler/cost_model.hpp"
 #include "scheduler/scheduler.hpp"
-#include "scheduler/step_fit.hpp"
 
 namespace fastserve::scheduler {
 
@@ -14,10 +14,6 @@ namespace fastserve::scheduler {
 struct simulated_cluster {
   step_costs stage;  ///< of each stage; draw_ns on the last one alone
   time link{};       ///< of each hop: scheduler to first stage, stage to stage, last stage to scheduler
-
-  /// Of one stage, drawing not included.
-  time stage_time(const step_size& size) const;
-  time draw_time(const step_size& size) const;
 };
 
 /// A request and when it comes.

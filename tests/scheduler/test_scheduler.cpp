@@ -434,6 +434,23 @@ BOOST_AUTO_TEST_CASE(a_smaller_pipeline_cuts_what_it_cannot_hold) {
   BOOST_TEST(last->completion_tokens == 64 - 20);
 }
 
+BOOST_AUTO_TEST_CASE(a_peek_finds_what_a_match_takes) {
+  sched::block_pool pool{8};
+  sched::prefix_cache cache{pool};
+  const auto prompt = ask(1, 50, 1).prompt;
+  std::vector<std::int32_t> blocks;
+  pool.allocate(4, blocks);
+  cache.insert(9, prompt, 50, blocks, 0);
+  for (const std::int32_t most : {0, 15, 16, 47, 48, 50}) {
+    std::vector<std::int32_t> found;
+    const auto peeked = cache.peek(9, prompt, most);
+    BOOST_TEST(peeked == most / 16 * 16);
+    BOOST_TEST(cache.match(9, prompt, most, found) == peeked);
+    for (const auto b : found) pool.release(b);
+  }
+  BOOST_TEST(cache.peek(8, prompt, 50) == 0);  // another tenant
+}
+
 BOOST_AUTO_TEST_CASE(works_without_the_prefix_cache) {
   auto l = small(2);
   l.prefix_caching = false;

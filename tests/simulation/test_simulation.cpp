@@ -233,9 +233,52 @@ BOOST_AUTO_TEST_CASE(starved_requests_are_promoted_in_order) {
   BOOST_TEST(first_ms < 39.5 + 50 + 60);  // the queue of short ones when it is promoted, and its prefill
 }
 
+// Twice what one slot in sixteen can serve comes for a while: nearly all starve, and few may be promoted for
+// it.
+BOOST_AUTO_TEST_CASE(queues_keep_their_meaning_when_all_starve) {
+  const auto normalized = [](const std::string& policy, milliseconds starvation) {
+    auto jobs = random_jobs(400, 10, 3);
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      jobs[i].prompt = 8;
+      jobs[i].output = 1 + static_cast<int>(i * 37 % 400);
+    }
+    auto l = limits_of(policy);
+    l.max_batch = 16;
+    l.policy.starvation = starvation;
+    recorder r;
+    run(l, plain_cluster(), jobs, r);
+    double sum = 0;
+    for (std::size_t i = 0; i < jobs.size(); ++i)
+      sum += (static_cast<double>(r.ends[i + 1].last.count()) / 1e6 - jobs[i].at_ms) / jobs[i].output;
+    return sum / static_cast<double>(jobs.size());
+  };
+  const auto never = normalized("sj-mlfq", seconds{1000});
+  const auto soon = normalized("sj-mlfq", milliseconds{30});
+  BOOST_TEST_MESSAGE("never " << never << ", soon " << soon << " ms a token");
+  BOOST_TEST(soon < 1.04 * never);
+  BOOST_TEST(soon < 0.9 * normalized("fcfs", milliseconds{30}));
+}
+
+// Long prompts arrive behind short ones; those whose prefix is in memory are short ones too.
+BOOST_AUTO_TEST_CASE(a_cached_prompt_joins_the_queue_of_what_is_left_of_it) {
+  sched::cost_model costs;
+  for (int i = 0; i < 8; ++i) costs.observe({1 + i, 1, 0}, nanoseconds{1'000'000 + (1 + i) * 100'000});
+  const auto policy = sched::make_policy({"sj-mlfq", milliseconds{300}}, costs, 16);
+  sched::policy_item cold, warm;
+  cold.id = request_id{1};
+  warm.id = request_id{2};
+  cold.prefill_tokens = 512;
+  warm.prefill_tokens = 16;
+  warm.cached_tokens = 496;
+  policy->push(cold, sched::time{});
+  policy->push(warm, sched::time{});
+  BOOST_TEST(cold.level > warm.level + 2);
+  BOOST_TEST(policy->pop(sched::time{}) == &warm);
+}
+
 BOOST_AUTO_TEST_CASE(the_fit_finds_the_costs_again) {
   const sched::step_costs truth{2e6, 3e4, 1.5e5, 20};
-  sched::step_fit fit;
+  sched::cost_model fit;
   std::mt19937 random{1};
   for (int i = 0; i < 500; ++i) {
     const sched::step_size size{1 + static_cast<int>(random() % 100), static_cast<int>(random() % 20),
@@ -254,12 +297,12 @@ BOOST_AUTO_TEST_CASE(the_fit_finds_the_costs_again) {
 }
 
 BOOST_AUTO_TEST_CASE(a_fit_of_equal_steps_still_predicts_them) {
-  sched::step_fit fit;
+  sched::cost_model fit;
   for (int i = 0; i < 10; ++i) fit.observe({4, 4, 100}, milliseconds{3});
   const auto c = fit.solve();
   BOOST_TEST(c.fixed_ns + 4 * c.row_ns + 4 * c.draw_ns + 100 * c.context_ns == 3e6,
              boost::test_tools::tolerance(1e-6));
-  BOOST_TEST(sched::step_fit{}.solve().fixed_ns == 0);
+  BOOST_TEST(sched::cost_model{}.solve().fixed_ns == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
