@@ -16,6 +16,7 @@ namespace {
 // Kinds of frames on the control channel.
 constexpr std::uint32_t closing = 1;   // "I want to stop"
 constexpr std::uint32_t finished = 2;  // "this is my last frame to you"
+constexpr std::uint32_t fenced = 3;    // "you were declared dead"
 
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
@@ -53,7 +54,8 @@ message_pump::message_pump(environment& env, pump_options options)
       sends_{env.size(), options.max_sends_per_peer},
       receives_{options.max_receives, options.max_frame_bytes},
       peer_closing_(static_cast<std::size_t>(env.size())),
-      peer_finished_(static_cast<std::size_t>(env.size())) {
+      peer_finished_(static_cast<std::size_t>(env.size())),
+      told_fenced_(static_cast<std::size_t>(env.size())) {
   if (auto wrong = options_.validate(); !wrong.empty()) throw std::runtime_error(wrong);
   check(MPI_Comm_dup(env.comm(), &frames_comm_), "MPI_Comm_dup");
   check(MPI_Comm_dup(env.comm(), &closing_comm_), "MPI_Comm_dup");
@@ -262,10 +264,10 @@ bool message_pump::take_queue() {
 void message_pump::submit(frame&& what) {
   const auto bytes = what.bytes().size();
   const auto header = what.header();
-  const bool fenced = dropped(what.peer());
+  const bool gone = dropped(what.peer());
   const bool stale = header.epoch != any_epoch && header.epoch < epoch();
-  if (fenced || stale || what.peer() == rank_) queued_bytes_ -= bytes;
-  if (fenced) {
+  if (gone || stale || what.peer() == rank_) queued_bytes_ -= bytes;
+  if (gone) {
     ++counters_.fenced;
     return;
   }
@@ -302,6 +304,7 @@ void message_pump::dispatch(frame&& what) {
   const auto header = what.header();
   if (dropped(what.peer())) {
     ++counters_.fenced;
+    tell_fenced(what.peer());
     return;
   }
   if (header.epoch != any_epoch && header.epoch < epoch()) {
@@ -335,6 +338,9 @@ void message_pump::on_control(const frame& what) {
     case finished:
       peer_finished_[peer] = true;
       break;
+    case fenced:
+      if (on_fenced_) on_fenced_(what.peer());
+      break;
     default:
       ++counters_.malformed;
   }
@@ -350,6 +356,15 @@ void message_pump::send_control(std::uint32_t kind) {
   }
 }
 
+void message_pump::tell_fenced(int peer) {
+  if (told_fenced_[static_cast<std::size_t>(peer)] || phase_ != phase::running) return;
+  told_fenced_[static_cast<std::size_t>(peer)] = true;
+  auto what = make_frame(channel::control, fenced, any_epoch, 0);
+  what.set_peer(peer);
+  queued_bytes_ += what.bytes().size();
+  sends_.submit(frames_comm_, std::move(what));
+}
+
 bool message_pump::advance_stop() {
   const auto all = [this](const std::vector<bool>& seen) {
     for (int peer = 0; peer < size_; ++peer)
@@ -360,6 +375,8 @@ bool message_pump::advance_stop() {
     const std::lock_guard lock{mutex_};
     if (!stop_wanted_) return false;
     phase_ = phase::announced;
+    for (int peer = 0; peer < size_; ++peer)  // what it was told may never arrive
+      if (dropped(peer)) sends_.drop(peer);
   } else if (clock::now() > stop_deadline_) {
     finish({false, missing()});
     return true;

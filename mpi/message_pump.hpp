@@ -88,6 +88,10 @@ class message_pump {
     on_failure_ = std::move(handler);
   }
 
+  /// Called on the MPI thread when peer `by`, having declared this rank dead, hears from it nevertheless:
+  /// this rank was only silent, and its part in the job is over. Before start().
+  void set_fence_handler(std::function<void(int by)> handler) { on_fenced_ = std::move(handler); }
+
   void start();
 
   /// A frame with room for `payload_bytes`. Throws std::runtime_error when that is over max_frame_bytes.
@@ -103,7 +107,8 @@ class message_pump {
   std::uint32_t epoch() const { return epoch_.load(std::memory_order_acquire); }
 
   /// Declares a peer dead: nothing is sent to it or taken from it any more, transfers under way are
-  /// abandoned. Any thread; complete when it returns.
+  /// abandoned. When a frame of it arrives all the same, it is told once that it is fenced. Any thread;
+  /// complete when it returns.
   void drop_peer(int peer);
   bool dropped(int peer) const;
 
@@ -145,6 +150,7 @@ class message_pump {
   void dispatch(frame&& what);
   void on_control(const frame& what);
   void send_control(std::uint32_t kind);
+  void tell_fenced(int peer);
   bool advance_stop();
   std::string missing() const;
   void fail(const std::string& why);
@@ -161,6 +167,7 @@ class message_pump {
   MPI_Comm survivors_ = MPI_COMM_NULL;
   std::vector<frame_handler> handlers_;
   std::function<void(const std::string&)> on_failure_;
+  std::function<void(int)> on_fenced_;
   std::atomic<std::uint32_t> epoch_{0};
   std::vector<std::atomic<bool>> dropped_;
   counters counters_;
@@ -188,6 +195,7 @@ class message_pump {
   phase phase_ = phase::running;
   std::vector<bool> peer_closing_;
   std::vector<bool> peer_finished_;
+  std::vector<bool> told_fenced_;
   MPI_Request barrier_ = MPI_REQUEST_NULL;
 
   bool started_ = false;

@@ -327,10 +327,15 @@ BOOST_AUTO_TEST_CASE(fences_a_peer_declared_dead) {
   mpi::message_pump pump{world()};
   countdown arrived;
   std::atomic<int> from_dead{0};
+  std::atomic<int> fenced_by{0};
   const int dead = world().size() - 1;
   pump.set_handler(channel::user, [&](mpi::frame&& what) {
     if (what.peer() == dead) ++from_dead;
     arrived.add();
+  });
+  pump.set_fence_handler([&](int by) {
+    BOOST_CHECK_NE(by, dead);
+    ++fenced_by;
   });
   pump.start();
   pump.run([] { world().barrier(); });
@@ -346,6 +351,9 @@ BOOST_AUTO_TEST_CASE(fences_a_peer_declared_dead) {
   pump.run([] { world().barrier(); });
   if (world().rank() == dead) {
     for (int r = 0; r < dead; ++r) pump.push(r, small(pump));
+    // Each tells it so, once.
+    for (int i = 0; i < 2000 && fenced_by < dead; ++i) std::this_thread::sleep_for(1ms);
+    BOOST_CHECK_EQUAL(fenced_by, dead);
     for (int r = 0; r < dead; ++r) pump.drop_peer(r);
   } else {
     for (int r = 0; r < dead; ++r) pump.push(r, small(pump, mpi::any_epoch, 5));
