@@ -54,18 +54,24 @@ class weight {
   dtype type_;
 };
 
+/// Bytes of one key or value of `head_dim` elements. i8 has an f32 scale for each: x is about scale * q,
+/// where scale = max |x| / 127 and q is rounded to nearest.
+constexpr std::size_t kv_vector_bytes(std::int32_t head_dim, dtype type) {
+  return static_cast<std::size_t>(head_dim) * size_of(type) + (type == dtype::i8 ? sizeof(float) : 0);
+}
+
 /// Shape of a KV store: the blocks of all layers of one stage.
 struct kv_shape {
   std::int32_t layers = 0;
   std::int32_t blocks = 0;
   std::int32_t kv_heads = 0;
   std::int32_t head_dim = 0;
-  dtype type = dtype::f32;
+  dtype type = dtype::f32;  ///< f32, f16, bf16 or i8
 
   /// Bytes of one block over all layers, keys and values.
   std::size_t block_bytes() const {
     return std::size_t{2} * static_cast<std::size_t>(layers) * static_cast<std::size_t>(kv_heads) *
-           static_cast<std::size_t>(head_dim) * kv_block_tokens * size_of(type);
+           kv_block_tokens * kv_vector_bytes(head_dim, type);
   }
 };
 

@@ -6,12 +6,18 @@
 
 namespace fastserve::kernels {
 
-/// Element types that tensors are stored in. Sums are always f32.
-enum class dtype : std::uint8_t { f32, f16, bf16, i32 };
+/// Element types that tensors are stored in. Sums are always f32. i8 is for keys and values alone, whose
+/// stores keep scales beside it.
+enum class dtype : std::uint8_t { f32, f16, bf16, i8, i32 };
 
 /// Bytes of one element.
 constexpr std::size_t size_of(dtype type) noexcept {
-  return type == dtype::f32 || type == dtype::i32 ? 4 : 2;
+  return type == dtype::f32 || type == dtype::i32 ? 4 : type == dtype::i8 ? 1 : 2;
+}
+
+/// Whether weights and activations may be of this type.
+constexpr bool is_float(dtype type) noexcept {
+  return type == dtype::f32 || type == dtype::f16 || type == dtype::bf16;
 }
 
 constexpr std::string_view name_of(dtype type) noexcept {
@@ -22,6 +28,8 @@ constexpr std::string_view name_of(dtype type) noexcept {
       return "f16";
     case dtype::bf16:
       return "bf16";
+    case dtype::i8:
+      return "int8";
     case dtype::i32:
       return "i32";
   }

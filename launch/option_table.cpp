@@ -86,12 +86,14 @@ option_spec text(const row& of, commands who, Field field) {
 }
 
 template <typename Field>
-option_spec element_type(const row& of, commands who, Field field) {
+option_spec element_type(const row& of, commands who, std::vector<kernels::dtype> types, Field field) {
   option_spec spec = begin(of, shape::value, std::move(who));
-  spec.set = [field](options& o, std::string_view value) {
-    const std::string name = parse_choice(value, {"auto", "f32", "bf16", "f16"});
+  spec.set = [field, types = std::move(types)](options& o, std::string_view value) {
+    std::vector<std::string_view> names{"auto"};
+    for (const auto type : types) names.push_back(kernels::name_of(type));
+    const std::string name = parse_choice(value, names);
     field(o).reset();
-    for (const auto type : {kernels::dtype::f32, kernels::dtype::bf16, kernels::dtype::f16})
+    for (const auto type : types)
       if (kernels::name_of(type) == name) field(o) = type;
   };
   spec.get = [field](const options& o) {
@@ -315,12 +317,15 @@ std::vector<option_spec> general_options() {
 }
 
 std::vector<option_spec> engine_rows() {
+  using kernels::dtype;
+  const std::vector<dtype> floats{dtype::f32, dtype::bf16, dtype::f16};
+  const std::vector<dtype> kv_types{dtype::f32, dtype::bf16, dtype::f16, dtype::i8};
   const commands runs{command::console, command::batch, command::bench, command::bench_serve};
   const commands planned{command::console, command::batch, command::bench, command::bench_serve,
                          command::simulate};
   std::vector<option_spec> rows;
   rows.push_back(element_type(
-      {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, runs,
+      {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, runs, floats,
       [](auto& o) -> auto& { return o.engine.dtype; }));
   rows.push_back(integer(
       {"engine", "threads", "N", "OpenMP threads of a rank",
@@ -330,8 +335,9 @@ std::vector<option_spec> engine_rows() {
       {"engine", "max_context", "TOKENS", "longest prompt and answer together", "0: the model's own limit"},
       planned, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));
   rows.push_back(element_type(
-      {"kv_cache", "kv_dtype", "TYPE", "of keys and values: auto, f32, bf16 or f16", "auto: as --dtype"},
-      runs, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
+      {"kv_cache", "kv_dtype", "TYPE", "of keys and values: auto, f32, bf16, f16 or int8",
+       "auto: as --dtype"},
+      runs, kv_types, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
   rows.push_back(integer(
       {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
        "0: what fits in free memory"},

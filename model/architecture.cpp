@@ -1,5 +1,6 @@
 #include "model/architecture.hpp"
 
+#include "kernels/backend.hpp"
 #include "model/tensor_names.hpp"
 
 namespace fastserve::model {
@@ -33,8 +34,7 @@ std::int64_t architecture::parameters() const {
 }
 
 std::size_t architecture::kv_token_bytes(kernels::dtype type) const {
-  return std::size_t{2} * static_cast<std::size_t>(kv_heads) * static_cast<std::size_t>(head_dim) *
-         kernels::size_of(type);
+  return std::size_t{2} * static_cast<std::size_t>(kv_heads) * kernels::kv_vector_bytes(head_dim, type);
 }
 
 }  // namespace fastserve::model

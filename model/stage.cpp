@@ -16,8 +16,9 @@ stage_options checked(const architecture& arch, const stage_options& o) {
     throw std::invalid_argument("stage: layers [" + std::to_string(r.first_layer) + ", " +
                                 std::to_string(r.last_layer) + "), expected a range in [0, " +
                                 std::to_string(arch.layers) + ")");
-  if (o.compute == dtype::i32)
-    throw std::invalid_argument("stage: compute type i32, expected f32, f16 or bf16");
+  if (!kernels::is_float(o.compute))
+    throw std::invalid_argument("stage: compute type " + std::string{kernels::name_of(o.compute)} +
+                                ", expected f32, f16 or bf16");
   if (o.max_rows < 1 || o.max_sampled < 0)
     throw std::invalid_argument("stage: room for " + std::to_string(o.max_rows) + " rows and " +
                                 std::to_string(o.max_sampled) + " sampled, expected at least 1 and 0");

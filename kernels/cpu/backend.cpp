@@ -47,7 +47,8 @@ void cpu_backend::copy(tensor_view to, tensor_view from, stream&) {
 
 std::unique_ptr<weight> cpu_backend::table(const host_matrix& rows) {
   if (rows.transposed) throw std::invalid_argument("table: rows must be stored one after another");
-  if (rows.type == dtype::i32) throw std::invalid_argument("table: i32 is no weight type");
+  if (!is_float(rows.type))
+    throw std::invalid_argument("table: " + std::string{name_of(rows.type)} + " is no weight type");
   return std::make_unique<row_table>(rows);
 }
 

@@ -21,8 +21,8 @@ std::unique_ptr<kv_store> cpu_backend::make_kv_store(const kv_shape& shape) {
       shape.type == dtype::i32) {
     throw std::invalid_argument("KV store of an impossible shape");
   }
-  std::size_t bytes = size_of(shape.type) * 2 * kv_block_tokens;
-  for (const auto factor : {shape.layers, shape.blocks, shape.kv_heads, shape.head_dim}) {
+  std::size_t bytes = kv_vector_bytes(shape.head_dim, shape.type) * 2 * kv_block_tokens;
+  for (const auto factor : {shape.layers, shape.blocks, shape.kv_heads}) {
     if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(factor), &bytes)) throw std::bad_alloc{};
   }
   return std::make_unique<host_kv_store>(shape);

@@ -6,7 +6,8 @@
 namespace fastserve::kernels::cpu {
 
 /// [layer][block][kv head][keys, values]: one block of one layer is one piece of memory. Keys lie
-/// [head_dim][16 tokens], values [16 tokens][head_dim].
+/// [head_dim][16 tokens], values [16 tokens][head_dim]; behind either, where the type is i8, lie the scales
+/// of the 16 tokens.
 class host_kv_store final : public kv_store {
  public:
   explicit host_kv_store(const kv_shape& shape)
@@ -14,9 +15,7 @@ class host_kv_store final : public kv_store {
         memory_{allocate_memory(shape.block_bytes() * static_cast<std::size_t>(shape.blocks))} {}
 
   /// Keys (or values) of one KV head in one block.
-  std::size_t half_bytes() const {
-    return static_cast<std::size_t>(shape().head_dim) * kv_block_tokens * size_of(shape().type);
-  }
+  std::size_t half_bytes() const { return kv_vector_bytes(shape().head_dim, shape().type) * kv_block_tokens; }
   /// One block of one layer.
   std::size_t layer_block_bytes() const {
     return 2 * half_bytes() * static_cast<std::size_t>(shape().kv_heads);

@@ -118,8 +118,9 @@ std::unique_ptr<packed_weight> pack_weight(std::span<const host_matrix> stacked,
                                   std::to_string(m.cols) + " does not stack on one with " +
                                   std::to_string(stacked[0].cols) + " columns");
     }
-    if (m.type == dtype::i32 || compute == dtype::i32)
-      throw std::invalid_argument("pack: i32 is no weight type");
+    if (!is_float(m.type) || !is_float(compute))
+      throw std::invalid_argument("pack: " + std::string{name_of(is_float(m.type) ? compute : m.type)} +
+                                  " is no weight type");
     rows += m.rows;
   }
   auto packed = std::make_unique<packed_weight>(rows, stacked[0].cols, compute, table);

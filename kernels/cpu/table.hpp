@@ -12,6 +12,10 @@ namespace fastserve::kernels::cpu {
 enum element : std::uint8_t { element_f32 = 0, element_f16 = 1, element_bf16 = 2 };
 inline constexpr int elements = 3;
 
+/// Keys and values may also be i8, with a scale for each token.
+inline constexpr int element_i8 = 3;
+inline constexpr int kv_elements = 4;
+
 /// Activation rows are packed by tiles of rows in lines of this many units, so that the rows of one tile lie
 /// side by side: [block of 256 units][tile][lines of the block][rows of the tile][16]. A unit is one f32, or
 /// two bf16 where bf16 is multiplied as such.
@@ -76,8 +80,8 @@ struct attention_job {
   int first_position = 0;  ///< of the first row
   int window = 0;
   float scale = 1.0F;
-  const char* keys = nullptr;    ///< this layer's and KV head's keys in block 0: [head_dim][16]
-  const char* values = nullptr;  ///< likewise, [16][head_dim]
+  const char* keys = nullptr;  ///< this layer's and KV head's keys in block 0: [head_dim][16], i8: + [16] f32
+  const char* values = nullptr;  ///< likewise, [16][head_dim], i8: + [16] f32
   std::int64_t block_bytes = 0;  ///< from one block to the next
   const std::int32_t* blocks = nullptr;
   int token_first = 0;  ///< a multiple of chunk_tokens
@@ -117,10 +121,10 @@ struct kernel_table {
   void (*rotate_half)(float* head, const float* cosine, const float* sine, int pairs);
   void (*rotate_interleaved)(float* head, const float* cosine, const float* sine, int pairs);
   /// One token of one KV head into slot `slot` of a block.
-  void (*store_kv[elements])(void* keys, void* values, const float* key, const float* value, int slot,
-                             int head_dim);
+  void (*store_kv[kv_elements])(void* keys, void* values, const float* key, const float* value, int slot,
+                                int head_dim);
 
-  void (*attention[elements])(const attention_job& job);  ///< by KV type; starts from empty states
+  void (*attention[kv_elements])(const attention_job& job);  ///< by KV type; starts from empty states
   void (*clear_states)(float* states, int count, int head_dim);
   void (*merge_states)(float* into, const float* from, int count, int head_dim);
   void (*finish_state[elements])(void* out, const float* state, int head_dim);  ///< by output type

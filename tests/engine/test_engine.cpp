@@ -122,13 +122,13 @@ act::submit ask(std::uint64_t id, std::vector<std::int32_t> prompt, std::int32_t
 // The model in one piece, one sequence at a time, without actors: what every other way must equal.
 class solo {
  public:
-  explicit solo(const fs::path& folder)
+  explicit solo(const fs::path& folder, kern::dtype kv_type = kern::dtype::f32)
       : arch_{mod::read_architecture(folder / "config.json")},
         source_{folder},
         backend_{kern::make_cpu_backend(1)},
         stream_{backend_->make_stream()},
         stage_{arch_, source_, {{0, arch_.layers, true, true}, kern::dtype::f32, 512, 1}, *backend_},
-        kv_{backend_->make_kv_store(stage_.kv_shape(64, kern::dtype::f32))} {}
+        kv_{backend_->make_kv_store(stage_.kv_shape(64, kv_type))} {}
 
   const mod::architecture& arch() const { return arch_; }
 
@@ -233,6 +233,38 @@ BOOST_AUTO_TEST_CASE(every_answer_equals_its_solo_run) {
     BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
     BOOST_TEST(s.finished == requests.size());
   });
+}
+
+// The same for every type of keys and values.
+BOOST_AUTO_TEST_CASE(answers_equal_their_solo_runs_in_every_kv_type) {
+  for (const auto type : {kern::dtype::f16, kern::dtype::bf16, kern::dtype::i8}) {
+    auto settings = for_model(tiny);
+    settings.scheduler.token_budget = 24;
+    settings.scheduler.max_batch = 8;
+    settings.kv_cache.kv_dtype = type;
+    settings.kv_cache.kv_tokens = 640;  // requests preempt each other
+    settings.scheduler.policy = "sj-mlfq";
+    with_engine(settings, [&](engine& e) {
+      std::mt19937 random{12};
+      std::vector<act::submit> requests;
+      for (std::uint64_t id = 1; id <= 100; ++id) {
+        std::vector<std::int32_t> prompt(1 + random() % 90);
+        for (auto& t : prompt) t = static_cast<std::int32_t>(random() % 90);
+        auto r = ask(id, std::move(prompt), static_cast<std::int32_t>(1 + random() % 20));
+        r.stop.ignore_eos = true;
+        r.sampling.seed = random();
+        r.sampling.temperature = 1.0F;
+        requests.push_back(std::move(r));
+      }
+      collector answers;
+      const auto front_end = e.spawn_front_end(answers);
+      for (const auto& r : requests) fastserve::mpi::anon_send(front_end, r);
+      const auto got = answers.wait(requests.size());
+      solo alone{tiny, type};
+      for (const auto& r : requests)
+        BOOST_TEST(got.at(r.request).ids == alone.run(r), boost::test_tools::per_element());
+    });
+  }
 }
 
 BOOST_AUTO_TEST_CASE(refuses_what_cannot_run_and_goes_on) {

@@ -32,10 +32,21 @@ struct options {
 
 /// Blocks in an order of their own; whatever no token was written to is NaN.
 void poison(bench_top& top, kv_store& kv) {
-  const auto bytes = kv.shape().block_bytes();
-  const std::vector<float> values(bytes / size_of(kv.shape().type), std::numeric_limits<float>::quiet_NaN());
-  const auto nan = bytes_of(values, kv.shape().type);
+  const std::vector<std::byte> nan(kv.shape().block_bytes(), std::byte{0xff});  // one in every type
   for (std::int32_t b = 0; b < kv.shape().blocks; ++b) top.ops->write_block(kv, b, nan.data(), top.on());
+}
+
+double slack_of(dtype type) {
+  switch (type) {
+    case dtype::f32:
+      return 2e-5;
+    case dtype::f16:
+      return 2e-4;
+    case dtype::bf16:
+      return 2e-3;
+    default:
+      return 1e-2;
+  }
 }
 
 /// Tokens [0, before) in one step and [before, before + rows) in the next, against the reference.
@@ -141,7 +152,7 @@ void check_attention(const std::string& isa, const shape_case& s, const std::vec
             const auto expected = reference::attend(&m.at(position, std::int64_t{h} * s.head_dim), keys,
                                                     values, position, s.window, shape.scale);
             // A rotated key that falls to the other side of a rounding border moves scores a little.
-            const double slack = with.type == dtype::f32 ? 2e-5 : with.type == dtype::f16 ? 2e-4 : 2e-3;
+            const double slack = slack_of(with.type);
             for (std::int32_t d = 0; d < s.head_dim; ++d) {
               const double value = found.at(row + r, std::int64_t{h} * s.head_dim + d);
               const auto want = double{expected[static_cast<std::size_t>(d)]};
@@ -179,7 +190,7 @@ BOOST_DATA_TEST_CASE(every_position_of_the_first_blocks, every_isa(), isa) {
 }
 
 BOOST_DATA_TEST_CASE(store_types, every_isa(), isa) {
-  for (const auto type : float_types) {
+  for (const auto type : kv_types) {
     for (const std::int32_t dim : {16, 20, 64, 80}) {
       options with;
       with.type = type;
@@ -189,8 +200,88 @@ BOOST_DATA_TEST_CASE(store_types, every_isa(), isa) {
 }
 
 BOOST_DATA_TEST_CASE(windows, every_isa(), isa) {
-  for (const std::int32_t window : {1, 2, 15, 16, 17, 33, 64, 65, 100}) {
-    check_attention(isa, {4, 2, 16, window}, {{0, 150}, {130, 1}, {64, 1}, {63, 2}, {0, 1}, {79, 40}}, {});
+  for (const auto type : {dtype::f32, dtype::i8}) {
+    options with;
+    with.type = type;
+    for (const std::int32_t window : {1, 2, 15, 16, 17, 33, 64, 65, 100}) {
+      check_attention(isa, {4, 2, 16, window}, {{0, 150}, {130, 1}, {64, 1}, {63, 2}, {0, 1}, {79, 40}},
+                      with);
+    }
+  }
+}
+
+namespace {
+
+/// One token of one head through a store of bytes: what its key and value became, and their scales.
+struct stored_token {
+  std::vector<float> key, value;
+  float key_scale = 0, value_scale = 0;
+};
+
+stored_token through_i8(const std::string& isa, const std::vector<float>& key,
+                        const std::vector<float>& value, std::int32_t slot) {
+  bench_top top{isa};
+  const auto dim = static_cast<std::int32_t>(key.size());
+  const attention_shape shape{1, 1, dim, 1.0F, 0};
+  auto kv = top.ops->make_kv_store({1, 1, 1, dim, dtype::i8});
+  matrix qkv{1, 3 * dim};
+  std::copy(key.begin(), key.end(), qkv.values.begin() + dim);
+  std::copy(value.begin(), value.end(), qkv.values.begin() + 2 * dim);
+  auto device = top.put(qkv);
+  step_layout layout;
+  layout.positions = {slot};
+  layout.sequences = {{0, 1, slot, {0}}};
+  const auto plan = top.ops->plan_step(layout, {}, shape, top.on());
+  top.ops->rotate_and_store(device.view, nullptr, nullptr, *kv, 0, shape, *plan, top.on());
+  std::vector<std::int8_t> block(kv->shape().block_bytes());
+  top.ops->read_block(block.data(), *kv, 0, top.on());
+  const auto half = block.size() / 2;
+  const auto at = static_cast<std::size_t>(slot);
+  const auto width = static_cast<std::size_t>(dim);
+  stored_token out;
+  std::memcpy(&out.key_scale, &block[16 * width + 4 * at], 4);
+  std::memcpy(&out.value_scale, &block[half + 16 * width + 4 * at], 4);
+  for (std::size_t d = 0; d < width; ++d) {
+    out.key.push_back(static_cast<float>(block[16 * d + at]) * out.key_scale);
+    out.value.push_back(static_cast<float>(block[half + at * width + d]) * out.value_scale);
+  }
+  return out;
+}
+
+}  // namespace
+
+/// Every element within half a step of 254 from end to end, the largest within a rounding of itself.
+BOOST_DATA_TEST_CASE(i8_is_as_near_as_its_step, every_isa(), isa) {
+  for (const std::size_t dim : {1U, 8U, 20U, 64U, 128U}) {
+    for (const float magnitude : {1e-20F, 1.0F, 1e20F}) {
+      const auto key = random_values(dim, 7, magnitude);
+      const auto value = random_values(dim, 8, magnitude);
+      const auto found = through_i8(isa, key, value, static_cast<std::int32_t>(dim % 16));
+      const auto near = [](const std::vector<float>& got, const std::vector<float>& want, float scale) {
+        float largest = 0;
+        for (std::size_t i = 0; i < want.size(); ++i) {
+          BOOST_TEST(std::abs(got[i] - want[i]) <= 0.5001F * scale);
+          largest = std::max(largest, std::abs(want[i]));
+        }
+        BOOST_TEST(std::abs(scale - largest / 127) <= 1e-6F * scale);
+      };
+      near(found.key, key, found.key_scale);
+      near(found.value, value, found.value_scale);
+    }
+  }
+  const auto zeros = through_i8(isa, {0, 0, 0}, {0, 1e-35F, 0}, 3);
+  BOOST_TEST(zeros.key == std::vector<float>(3, 0.0F));
+  BOOST_TEST(zeros.value == std::vector<float>(3, 0.0F));
+}
+
+/// Damage is seen, not rounded away.
+BOOST_DATA_TEST_CASE(i8_keeps_what_is_no_number, every_isa(), isa) {
+  for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                            -std::numeric_limits<float>::infinity()}) {
+    std::vector<float> key = random_values(20, 1);
+    key[17] = wrong;
+    BOOST_TEST(std::isnan(through_i8(isa, key, random_values(20, 2), 5).key_scale));
+    BOOST_TEST(std::isnan(through_i8(isa, random_values(20, 2), key, 5).value_scale));
   }
 }
 
@@ -198,6 +289,9 @@ BOOST_DATA_TEST_CASE(long_contexts_in_segments, every_isa(), isa) {
   for (const int threads : {1, 8}) {
     options with;
     with.threads = threads;
+    with.type = dtype::i8;
+    check_attention(isa, {4, 2, 16, 0}, {{2100, 1}, {1020, 9}}, with);
+    with.type = dtype::f32;
     check_attention(isa, {4, 2, 16, 0}, {{2100, 1}}, with);
     check_attention(isa, {4, 2, 16, 0}, {{1023, 1}, {1024, 1}, {1020, 9}}, with);
     check_attention(isa, {2, 1, 16, 700}, {{2500, 1}, {1700, 5}}, with);
@@ -255,13 +349,13 @@ BOOST_DATA_TEST_CASE(large_scores, every_isa(), isa) {
 
 BOOST_AUTO_TEST_CASE(blocks_move) {
   bench_top top{""};
-  for (const auto type : float_types) {
+  for (const auto type : kv_types) {
     auto kv = top.ops->make_kv_store({3, 4, 2, 20, type});
     const auto bytes = kv->shape().block_bytes();
-    BOOST_REQUIRE_EQUAL(bytes, 2U * 3 * 2 * 20 * 16 * size_of(type));
+    BOOST_REQUIRE_EQUAL(bytes, 2U * 3 * 2 * 16 * (20 * size_of(type) + (type == dtype::i8 ? 4 : 0)));
     std::vector<std::vector<std::byte>> written;
     for (std::int32_t b = 0; b < 4; ++b) {
-      written.push_back(bytes_of(random_values(bytes / size_of(type), static_cast<unsigned>(b)), type));
+      written.push_back(bytes_of(random_values(bytes / 4, static_cast<unsigned>(b)), dtype::f32));
       top.ops->write_block(*kv, b, written.back().data(), top.on());
     }
     top.ops->copy_block(*kv, 1, 3, top.on());

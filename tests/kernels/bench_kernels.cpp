@@ -1,6 +1,6 @@
 // Speeds of the ops at the shapes of a 1.1 B Llama (hidden 2048, feed-forward 5632, 32 query and 4 KV heads),
 // as fractions of what this machine reads and multiplies at best, measured beside each figure.
-//   bench_kernels [threads] [f32|f16|bf16 ...] [products|rows|attention ...] [best] [cpu]
+//   bench_kernels [threads] [f32|f16|bf16|int8 ...] [products|rows|attention ...] [best] [cpu]
 // For machines that are not quiet: `best` reports the quickest call in place of the median, and `cpu` counts
 // the processor time of the calling thread (of use with one thread only).
 
@@ -156,17 +156,23 @@ void bench_attention(dtype type, int threads) {
     std::int32_t sequences;
     std::int32_t before;
     std::int32_t rows;
+    std::int32_t kv_heads = ::kv_heads;
   };
-  const batch batches[] = {{"decode at 512", 1, 512, 1},     {"decode at 8192", 1, 8192, 1},
-                           {"decode at 32768", 1, 32768, 1}, {"decode at 1024", 32, 1024, 1},
-                           {"prefill 512", 1, 0, 512},       {"prefill 512 at 8192", 1, 8192, 512}};
+  const batch batches[] = {{"decode at 512", 1, 512, 1},
+                           {"decode at 8192", 1, 8192, 1},
+                           {"decode at 32768", 1, 32768, 1},
+                           {"decode at 1024", 32, 1024, 1},
+                           {"decode at 32768, MHA", 1, 32768, 1, heads},
+                           {"prefill 512", 1, 0, 512},
+                           {"prefill 512 at 8192", 1, 8192, 512}};
   rope_table rope{rope_kind::half, std::vector<float>(head_dim / 2, 0.5F), 1.0F};
-  const attention_shape shape{heads, kv_heads, head_dim, 0.125F, 0};
   for (const auto& c : batches) {
+    const std::int32_t kv_heads = c.kv_heads;
+    const attention_shape shape{heads, kv_heads, head_dim, 0.125F, 0};
     const std::int32_t tokens = c.before + c.rows;
     const std::int32_t blocks = (tokens + 15) / 16;
     // Layers in turn, as in a pass.
-    const double token_bytes = 2.0 * kv_heads * head_dim * static_cast<double>(size_of(type));
+    const double token_bytes = 2.0 * kv_heads * static_cast<double>(kv_vector_bytes(head_dim, type));
     const double bytes = c.sequences * tokens * token_bytes;
     const auto layers = static_cast<std::int32_t>(std::clamp(2e8 / bytes, 2.0, 64.0));
     const auto kv = b.ops->make_kv_store({layers, blocks * c.sequences, kv_heads, head_dim, type});
@@ -208,22 +214,22 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (const int count = std::atoi(argv[i]); count > 0) threads = count;
-    for (const auto type : {dtype::f32, dtype::f16, dtype::bf16}) {
+    for (const auto type : {dtype::f32, dtype::f16, dtype::bf16, dtype::i8}) {
       if (name_of(type) == word) types.push_back(type);
     }
     if (word == "products" || word == "rows" || word == "attention") parts.push_back(word);
     take_best = take_best || word == "best";
     count_cpu = count_cpu || word == "cpu";
   }
-  if (types.empty()) types = {dtype::f32, dtype::bf16};
+  if (types.empty()) types = {dtype::f32, dtype::bf16, dtype::i8};
   const auto wanted = [&](const char* part) {
     return parts.empty() || std::find(parts.begin(), parts.end(), part) != parts.end();
   };
   for (const auto type : types) {
     std::printf("== %s, %s\n", std::string{name_of(type)}.c_str(),
                 make_cpu_backend(threads)->info().name.c_str());
-    if (wanted("products")) bench_products(type, threads);
-    if (wanted("rows")) bench_rows(type, threads);
+    if (is_float(type) && wanted("products")) bench_products(type, threads);
+    if (is_float(type) && wanted("rows")) bench_rows(type, threads);
     if (wanted("attention")) bench_attention(type, threads);
   }
   return 0;

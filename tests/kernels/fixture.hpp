@@ -45,6 +45,7 @@ inline std::vector<float> rounded(const std::vector<float>& values, dtype type) 
   return out;
 }
 inline matrix rounded(matrix m, dtype type) {
+  if (type == dtype::i8) return reference::rounded_to_i8(m);
   m.values = rounded(m.values, type);
   return m;
 }
@@ -115,5 +116,6 @@ inline double rounding(dtype type) {
 }
 
 inline constexpr dtype float_types[] = {dtype::f32, dtype::f16, dtype::bf16};
+inline constexpr dtype kv_types[] = {dtype::f32, dtype::f16, dtype::bf16, dtype::i8};
 
 }  // namespace fastserve::kernels

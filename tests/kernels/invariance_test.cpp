@@ -21,13 +21,13 @@ constexpr std::int32_t blocks = 400;
 /// Two decoder layers of odd widths over the backend's ops.
 class mini_model {
  public:
-  mini_model(const std::string& isa, int threads, dtype compute, std::int32_t window)
+  mini_model(const std::string& isa, int threads, dtype compute, dtype kv_type, std::int32_t window)
       : top_{isa, threads},
         compute_{compute},
         shape_{heads, kv_heads, head_dim, 0.25F, window},
         words_{bytes_of(random_values(std::size_t{vocabulary} * hidden, 1), dtype::f32)},
         tokens_{top_.ops->table({words_.data(), dtype::f32, vocabulary, hidden, false})},
-        kv_{top_.ops->make_kv_store({2, blocks, kv_heads, head_dim, compute})},
+        kv_{top_.ops->make_kv_store({2, blocks, kv_heads, head_dim, kv_type})},
         gain_{top_.put(random_values(hidden, 2))} {
     for (unsigned layer = 0; layer < 2; ++layer) {
       weights_.push_back(pack((heads + 2 * kv_heads) * head_dim, hidden, 10 * layer + 3));
@@ -181,11 +181,12 @@ BOOST_DATA_TEST_CASE(a_row_of_a_product_is_the_same_in_any_batch, every_isa(), i
 BOOST_DATA_TEST_CASE(sequences_are_the_same_in_any_batch_chunking_and_team, every_isa(), isa) {
   const std::vector<std::int32_t> lengths = {1, 17, 130, 64, 200, 33, 5, 96};
   const std::int32_t windows[] = {0, 40};
-  for (const auto compute : float_types) {
+  for (const auto kv_type : kv_types) {
+    const auto compute = is_float(kv_type) ? kv_type : dtype::f32;
     for (const auto window : windows) {
       // Each alone, its whole prompt in one chunk.
       auto solo = sequences(lengths, 1);
-      mini_model one{isa, 1, compute, window};
+      mini_model one{isa, 1, compute, kv_type, window};
       for (std::size_t i = 0; i < solo.size(); ++i) {
         std::vector<std::int32_t> counts(solo.size());
         counts[i] = lengths[i];
@@ -193,7 +194,7 @@ BOOST_DATA_TEST_CASE(sequences_are_the_same_in_any_batch_chunking_and_team, ever
       }
       // Token by token, side by side.
       auto decoded = sequences(lengths, 2);
-      mini_model two{isa, 2, compute, window};
+      mini_model two{isa, 2, compute, kv_type, window};
       while (std::any_of(decoded.begin(), decoded.end(), unfinished)) {
         std::vector<std::int32_t> counts;
         for (const auto& p : decoded) counts.push_back(unfinished(p) ? 1 : 0);
@@ -203,7 +204,7 @@ BOOST_DATA_TEST_CASE(sequences_are_the_same_in_any_batch_chunking_and_team, ever
       // Chunks of random length, mixed at random.
       std::mt19937 engine{9};
       for (const int threads : {1, 2, 3}) {
-        mini_model model{isa, threads, compute, window};
+        mini_model model{isa, threads, compute, kv_type, window};
         auto mixed = sequences(lengths, 3 + static_cast<unsigned>(threads));
         while (std::any_of(mixed.begin(), mixed.end(), unfinished)) {
           std::vector<std::int32_t> counts;
@@ -227,7 +228,7 @@ BOOST_DATA_TEST_CASE(long_contexts_are_the_same_whoever_computes_their_segments,
   for (const auto window : {0, 1100}) {
     std::vector<std::vector<progress>> results;
     for (const int threads : {1, 2, 16}) {
-      mini_model model{isa, threads, dtype::f32, window};
+      mini_model model{isa, threads, dtype::f32, dtype::i8, window};
       auto run = sequences(lengths, static_cast<unsigned>(threads));
       // The more threads, the smaller the chunks; the last tokens one by one.
       while (std::any_of(run.begin(), run.end(), unfinished)) {

@@ -85,6 +85,19 @@ void rotate(float* head, const rope_table& rope, std::int32_t position) {
   }
 }
 
+matrix rounded_to_i8(const matrix& m) {
+  matrix out{m.rows, m.cols};
+  for (std::int64_t r = 0; r < m.rows; ++r) {
+    float largest = 0;
+    for (std::int64_t c = 0; c < m.cols; ++c) largest = std::max(largest, std::abs(m.at(r, c)));
+    if (largest == 0) continue;
+    const float scale = largest / 127.0F;
+    for (std::int64_t c = 0; c < m.cols; ++c)
+      out.at(r, c) = std::nearbyint(m.at(r, c) * (127.0F / largest)) * scale;
+  }
+  return out;
+}
+
 std::vector<float> attend(const float* query, const matrix& keys, const matrix& values, std::int32_t position,
                           std::int32_t window, float scale) {
   const std::int32_t first = window > 0 ? std::max(position + 1 - window, 0) : 0;

@@ -31,6 +31,9 @@ matrix layer_norm(const matrix& in, const std::vector<float>& gain, const std::v
                   float epsilon);
 double activate(double x, activation f);
 
+/// Each row by its largest magnitude to whole multiples of a 127th of it.
+matrix rounded_to_i8(const matrix& m);
+
 /// One head in place.
 void rotate(float* head, const rope_table& rope, std::int32_t position);
 

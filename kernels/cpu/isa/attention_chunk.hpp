@@ -59,10 +59,36 @@ FASTSERVE_INLINE void score_blocks(float* scores, const float* query, const E* c
       for (int v = 0; v < vectors; ++v) acc[r][v] = fma(q, key[v], acc[r][v]);
     }
   }
+  if constexpr (scaled<E>) {
+    for (int b = 0; b < B; ++b) {
+      const float* scales = scales_of<E>(keys[b], head_dim);
+      for (int v = 0; v < block_vectors; ++v) {
+        const f32v scale = load(scales + v * lanes);
+        FASTSERVE_UNROLL(8)
+        for (int r = 0; r < R; ++r) acc[r][b * block_vectors + v] = acc[r][b * block_vectors + v] * scale;
+      }
+    }
+  }
   FASTSERVE_UNROLL(8)
   for (int r = 0; r < R; ++r) {
     FASTSERVE_UNROLL(8)
     for (int v = 0; v < vectors; ++v) store(scores + r * chunk_tokens + v * lanes, acc[r][v]);
+  }
+}
+
+/// Moves the scales of values into the weights of their tokens, blocks [first_block, last_block) of a chunk.
+template <class E, int R>
+FASTSERVE_INLINE void scale_weights(float* weights, const E* const* values, int head_dim, int first_block,
+                                    int last_block) {
+  for (int b = first_block; b < last_block; ++b) {
+    const float* scales = scales_of<E>(values[b], head_dim);
+    for (int v = 0; v < block_vectors; ++v) {
+      const f32v scale = load(scales + v * lanes);
+      for (int r = 0; r < R; ++r) {
+        float* at = weights + r * chunk_tokens + b * block_tokens + v * lanes;
+        store(at, load(at) * scale);
+      }
+    }
   }
 }
 
@@ -206,6 +232,7 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
     float& denominator = states[r * stride + width + 1];
     denominator = denominator * factor[r] + total[r];
   }
+  if constexpr (scaled<E>) scale_weights<E, R>(scores, values, job.head_dim, first_block, last_block);
   constexpr int value_vectors = R <= query_rows / 2 ? 4 : 2;  // of head_dim handled at once
   for (int d = 0; d < job.head_dim;) {
     const int left = job.head_dim - d;

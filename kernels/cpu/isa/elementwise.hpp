@@ -103,5 +103,35 @@ void store_kv(void* keys, void* values, const float* key, const float* value, in
   }
 }
 
+/// Rounds a vector to i8 by its largest magnitude and returns the scale. What is not finite makes the scale
+/// NaN, so that it is seen in every answer that reads it.
+FASTSERVE_INLINE float round_to_i8(i8* to, std::int64_t stride, const float* from, int head_dim) {
+  f32v largest = zero();
+  f32v wrong = zero();
+  for (int d = 0; d < head_dim; d += lanes) {
+    const f32v x = load_n(from + d, head_dim - d < lanes ? head_dim - d : lanes);
+    largest = max(largest, max(x, zero() - x));
+    wrong = wrong + (x - x);
+  }
+  const float magnitude = maximum(largest);
+  const bool tiny = !(magnitude > 1e-30F);  // 127 / magnitude must be a number
+  const f32v factor = set1(tiny ? 0.0F : 127.0F / magnitude);
+  for (int d = 0; d < head_dim; d += lanes) {
+    const int n = head_dim - d < lanes ? head_dim - d : lanes;
+    float whole[lanes];
+    // NaN falls to the bound: max and min give their second argument then.
+    store(whole, min(max(nearest(load_n(from + d, n) * factor), set1(-127.0F)), set1(127.0F)));
+    for (int i = 0; i < n; ++i) to[(d + i) * stride] = static_cast<i8>(static_cast<int>(whole[i]));
+  }
+  return (tiny ? 0.0F : magnitude / 127.0F) + sum(wrong);
+}
+
+void store_kv_i8(void* keys, void* values, const float* key, const float* value, int slot, int head_dim) {
+  auto* key_column = static_cast<i8*>(keys) + slot;
+  auto* value_row = static_cast<i8*>(values) + static_cast<std::int64_t>(slot) * head_dim;
+  scales_of<i8>(keys, head_dim)[slot] = round_to_i8(key_column, block_tokens, key, head_dim);
+  scales_of<i8>(values, head_dim)[slot] = round_to_i8(value_row, 1, value, head_dim);
+}
+
 }  // namespace
 }  // namespace fastserve::kernels::cpu::FASTSERVE_ISA

@@ -73,6 +73,9 @@ template <class E>
 FASTSERVE_INLINE f32v load(const E* p) {
   return widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), E{});
 }
+FASTSERVE_INLINE f32v load(const i8* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
 template <class E>
 FASTSERVE_INLINE f32v load_n(const E* p, int n) {
   E all[lanes] = {};

@@ -64,6 +64,12 @@ template <class E>
 FASTSERVE_INLINE f32v load_n(const E* p, int n) {
   return widen(_mm256_maskz_loadu_epi16(first(n), p), E{});
 }
+FASTSERVE_INLINE f32v load(const i8* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+FASTSERVE_INLINE f32v load_n(const i8* p, int n) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first(n), p)));
+}
 template <class E>
 FASTSERVE_INLINE void store(E* p, f32v x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(x, E{}));
