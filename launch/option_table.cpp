@@ -480,6 +480,9 @@ std::vector<option_spec> load_rows() {
       {"load", "scale", "X", "times every length of the trace"}, who, 0.0F, 1000.0F, true,
       [](auto& o) -> auto& { return o.load.scale; }));
   rows.push_back(load_seed(who));
+  rows.push_back(integer(
+      {"load", "seeds", "N", "make each run with so many seeds and take the mean"}, who, 1, 1000,
+      [](auto& o) -> auto& { return o.load.seeds; }));
   rows.push_back(compared(who));
   rows.push_back(real(
       {"load", "slo_ms", "MS", "bound of the mean latency an output token: the rate that crosses it is told",
@@ -499,7 +502,10 @@ std::vector<option_spec> simulate_rows() {
   const commands who{command::simulate};
   std::vector<option_spec> rows;
   rows.push_back(integer(
-      {"simulate", "stages", "N", "of the pipeline"}, who, 1, 65536,
+      {"simulate", "replicas", "N", "pipelines; a request goes to the least busy one"}, who, 1, 65536,
+      [](auto& o) -> auto& { return o.simulate.replicas; }));
+  rows.push_back(integer(
+      {"simulate", "stages", "N", "of each pipeline"}, who, 1, 65536,
       [](auto& o) -> auto& { return o.simulate.stages; }));
   const auto cost = [&](std::string_view key, std::string_view doc, auto field) {
     rows.push_back(real({"simulate", key, "US", doc}, who, 0.0F, 1e9F, false, field));

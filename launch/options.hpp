@@ -74,6 +74,7 @@ struct load_options {
   std::int32_t decode_tokens = 128;
   float scale = 1;  ///< of all lengths
   std::uint64_t seed = 1;
+  std::int32_t seeds = 1;            ///< each run is made with so many seeds, from `seed` on
   std::vector<std::string> compare;  ///< policies; empty = scheduler.policy alone
   float slo_ms = 0;                  ///< bound of the mean normalized latency; 0 = none
   std::string goodput;               ///< bounds of a good request, as parse_goal reads them
@@ -83,6 +84,7 @@ struct load_options {
 
 /// The cluster that simulate makes up.
 struct simulate_options {
+  std::int32_t replicas = 1;
   std::int32_t stages = 1;
   float fixed_us = 20000;  ///< of a step, on each stage
   float row_us = 100;      ///< of a token computed

@@ -61,6 +61,7 @@ plan plan_of(const options& settings) {
           : std::int64_t{l.max_batch} * l.stages * scheduler::blocks_for(l.max_context);
   l.kv_blocks = static_cast<std::int32_t>(std::min<std::int64_t>(blocks, 1 << 28));
   out.cluster.stage = {s.fixed_us * 1e3, s.row_us * 1e3, s.draw_us * 1e3, s.context_us * 1e3};
+  out.cluster.replicas = s.replicas;
   out.cluster.link = scheduler::time{static_cast<std::int64_t>(s.link_us * 1e3)};
   return out;
 }
@@ -132,6 +133,7 @@ int run_simulate(const options& settings) {
     if (!settings.simulate.calibrate.empty()) calibrate(settings.simulate.calibrate, p);
     const auto& c = p.cluster.stage;
     nlohmann::ordered_json facts{{"backend", "simulation"},
+                                 {"replicas", p.cluster.replicas},
                                  {"stages", p.limits.stages},
                                  {"step_costs",
                                   {{"fixed_us", c.fixed_ns / 1e3},

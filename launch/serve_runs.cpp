@@ -1,6 +1,7 @@
 #include "launch/serve_runs.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -17,6 +18,32 @@ void write_file(const std::string& path, const std::string& text) {
   out << text;
   if (!out.flush()) throw std::runtime_error(path + ": cannot be written");
 }
+
+// What the runs of one policy at one rate have in common: the mean over their seeds.
+class means {
+ public:
+  void add(const serve_report& r) {
+    ++runs_;
+    normalized_ms_ += r.normalized_ms.mean;
+    ttft_ms_ += r.ttft_ms.mean;
+    p99_ttft_ms_ += r.ttft_ms.p99;
+    request_throughput_ += r.request_throughput;
+    output_throughput_ += r.output_throughput;
+  }
+  double normalized_ms() const { return normalized_ms_ / runs_; }
+  double request_throughput() const { return request_throughput_ / runs_; }
+  std::string line(const std::string& policy, double rate) const {
+    std::array<char, 160> room{};
+    std::snprintf(room.data(), room.size(), "%-8s %10.3g %12.2f %14.1f %14.1f %12.1f\n", policy.c_str(), rate,
+                  normalized_ms(), ttft_ms_ / runs_, p99_ttft_ms_ / runs_, output_throughput_ / runs_);
+    return room.data();
+  }
+
+ private:
+  double runs_ = 0;
+  double normalized_ms_ = 0, ttft_ms_ = 0, p99_ttft_ms_ = 0;
+  double request_throughput_ = 0, output_throughput_ = 0;
+};
 
 }  // namespace
 
@@ -58,35 +85,47 @@ void serve_all(const options& settings, std::int32_t max_context, nlohmann::orde
   auto rates = load.rates;
   std::sort(rates.begin(), rates.end());
   if (in_time) rates.resize(1);
-  auto items = load_of(load, max_context);
 
   facts["num_prompts"] = load.requests;
   facts["trace"] = load.trace;
   facts["scale"] = load.scale;
   facts["arrivals"] = load.arrivals;
+  facts["seeds"] = load.seeds;
   facts["max_concurrency"] = nullptr;
   facts["max_batch"] = settings.scheduler.max_batch;
   facts["token_budget"] = settings.scheduler.token_budget;
   auto& runs = facts["runs"] = nlohmann::ordered_json::array();
   std::vector<plot_series> curves;
+  std::string summary;
   for (const auto& policy : policies) {
     curves.push_back({policy, {}});
     for (const double rate : rates) {
-      if (!in_time) set_arrivals(items, {rate, load.arrivals == "gamma" ? load.cv : 1.0, load.seed});
-      const auto report = once(policy, items);
-      nlohmann::ordered_json run{{"policy", policy}, {"request_rate", in_time ? 0.0 : rate}};
-      run.update(report.json());
-      runs.push_back(std::move(run));
-      curves.back().points.emplace_back(in_time ? report.request_throughput : rate,
-                                        report.normalized_ms.mean);
-      if (load.json) continue;
-      if (in_time)
-        std::printf("== %s, arrivals of the trace\n%s\n", policy.c_str(), report.text().c_str());
-      else
-        std::printf("== %s, %g requests/s\n%s\n", policy.c_str(), rate, report.text().c_str());
-      std::fflush(stdout);
+      means of;
+      for (auto seed = load.seed; seed < load.seed + static_cast<std::uint64_t>(load.seeds); ++seed) {
+        auto own = load;
+        own.seed = seed;
+        auto items = load_of(own, max_context);
+        if (!in_time) set_arrivals(items, {rate, load.arrivals == "gamma" ? load.cv : 1.0, seed});
+        const auto report = once(policy, items);
+        nlohmann::ordered_json run{
+            {"policy", policy}, {"request_rate", in_time ? 0.0 : rate}, {"seed", seed}};
+        run.update(report.json());
+        runs.push_back(std::move(run));
+        of.add(report);
+        if (load.json || load.seeds > 1) continue;
+        if (in_time)
+          std::printf("== %s, arrivals of the trace\n%s\n", policy.c_str(), report.text().c_str());
+        else
+          std::printf("== %s, %g requests/s\n%s\n", policy.c_str(), rate, report.text().c_str());
+        std::fflush(stdout);
+      }
+      curves.back().points.emplace_back(in_time ? of.request_throughput() : rate, of.normalized_ms());
+      summary += of.line(policy, in_time ? of.request_throughput() : rate);
     }
   }
+  if (!load.json && runs.size() > 1)
+    std::printf("%-8s %10s %12s %14s %14s %12s\n%s", "policy", "requests/s", "ms/token", "TTFT mean ms",
+                "TTFT P99 ms", "tokens/s", summary.c_str());
   if (load.slo_ms > 0) {
     auto& crossings = facts["slo_crossing_rate"] = nlohmann::ordered_json::object();
     for (const auto& c : curves) {

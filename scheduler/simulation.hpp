@@ -10,10 +10,11 @@
 
 namespace fastserve::scheduler {
 
-/// A pipeline that costs time and nothing else. All stages are alike.
+/// Pipelines that cost time and nothing else. All stages are alike.
 struct simulated_cluster {
-  step_costs stage;  ///< of each stage; draw_ns on the last one alone
-  time link{};       ///< of each hop: scheduler to first stage, stage to stage, last stage to scheduler
+  std::int32_t replicas = 1;  ///< pipelines; a request goes to the one with the fewest unfinished ones
+  step_costs stage;           ///< of each stage; draw_ns on the last one alone
+  time link{};  ///< of each hop: scheduler to first stage, stage to stage, last stage to scheduler
 };
 
 /// A request and when it comes.
@@ -37,10 +38,10 @@ struct simulation_result {
   double busy = 0;  ///< part of the time in which a stage computed, mean over the stages
 };
 
-/// Runs the scheduler object, unchanged, against the cluster: events alone, as fast as the scheduler decides.
-/// `next` gives the requests in order of arrival, then nothing; one is asked for at a time, so a long trace
-/// needs no memory. Ids must differ. Answers go on to max_tokens. Deterministic.
-/// Throws std::logic_error if the scheduler loses a request or stands still.
+/// Runs the scheduler object, unchanged, one a replica, against the cluster: events alone, as fast as the
+/// scheduler decides. `next` gives the requests in order of arrival, then nothing; one is asked for at a
+/// time, so a long trace needs no memory. Ids must differ. Answers go on to max_tokens. Deterministic. Throws
+/// std::logic_error if the scheduler loses a request or stands still.
 simulation_result simulate(const limits& within, const simulated_cluster& cluster,
                            const std::function<std::optional<arrival>()>& next, simulation_sink& sink);
 

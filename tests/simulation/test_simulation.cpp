@@ -75,7 +75,7 @@ sched::simulation_result run(const sched::limits& l, const sched::simulated_clus
 }
 
 // 1 ms a step, 0.1 ms a row; powers of ten keep sums exact.
-sched::simulated_cluster plain_cluster() { return {{1e6, 1e5, 0, 0}, sched::time{}}; }
+sched::simulated_cluster plain_cluster() { return {1, {1e6, 1e5, 0, 0}, sched::time{}}; }
 
 std::vector<job> random_jobs(int count, double mean_gap_ms, unsigned seed) {
   std::mt19937 random{seed};
@@ -108,7 +108,7 @@ BOOST_AUTO_TEST_CASE(a_lone_request_takes_what_the_costs_say) {
 
 BOOST_AUTO_TEST_CASE(every_term_of_the_costs_counts) {
   recorder r;
-  sched::simulated_cluster c{{1000, 10, 7, 3}, nanoseconds{50}};
+  sched::simulated_cluster c{1, {1000, 10, 7, 3}, nanoseconds{50}};
   run(limits_of("fcfs", 2), c, {{0, 4, 1}}, r);
   // Four rows attend to 1 + 2 + 3 + 4 positions; three hops of 50; one draw, on the last stage.
   BOOST_TEST(r.ends[1].first.count() == 2 * (1000 + 4 * 10 + 10 * 3) + 7 + 3 * 50);
@@ -119,7 +119,7 @@ BOOST_AUTO_TEST_CASE(a_pipeline_overlaps_steps) {
   recorder r;
   // Four requests that decode at once: each stage holds one of them.
   const auto result =
-      run(l, {{1e6, 0, 0, 0}, sched::time{}}, {{0, 1, 1000}, {0, 1, 1000}, {0, 1, 1000}, {0, 1, 1000}}, r);
+      run(l, {1, {1e6, 0, 0, 0}, sched::time{}}, {{0, 1, 1000}, {0, 1, 1000}, {0, 1, 1000}, {0, 1, 1000}}, r);
   // A token takes four stages of 1 ms whether or not others are in flight.
   BOOST_TEST(result.end.count() / 1e6 == 4000, boost::test_tools::tolerance(0.01));
   BOOST_TEST(result.busy > 0.95);
@@ -274,6 +274,33 @@ BOOST_AUTO_TEST_CASE(a_cached_prompt_joins_the_queue_of_what_is_left_of_it) {
   policy->push(warm, sched::time{});
   BOOST_TEST(cold.level > warm.level + 2);
   BOOST_TEST(policy->pop(sched::time{}) == &warm);
+}
+
+BOOST_AUTO_TEST_CASE(replicas_share_the_requests) {
+  // Four at once, each as long as alone; the fifth joins the replica that is free first.
+  auto c = plain_cluster();
+  c.replicas = 4;
+  auto l = limits_of("fcfs");
+  l.max_batch = 1;
+  recorder r;
+  const auto result = run(l, c, {{0, 10, 10}, {0, 10, 10}, {0, 10, 5}, {0, 10, 10}, {9, 10, 1}}, r);
+  for (const std::uint64_t id : {1, 2, 4}) BOOST_TEST(r.ends[id].last.count() == 2'000'000 + 9 * 1'100'000);
+  BOOST_TEST(r.ends[3].last.count() == 2'000'000 + 4 * 1'100'000);
+  BOOST_TEST(r.ends[5].last.count() == 9'000'000 + 2'000'000);
+  BOOST_TEST(result.totals.finished == 5U);
+  BOOST_TEST(result.totals.kv_blocks == 4 * l.kv_blocks);
+}
+
+BOOST_AUTO_TEST_CASE(many_replicas_carry_as_many_times_the_load) {
+  auto c = plain_cluster();
+  c.replicas = 50;
+  recorder r;
+  const auto jobs = random_jobs(5000, 12.0 / 50, 5);
+  const auto result = run(limits_of("sj-mlfq", 2), c, jobs, r);
+  BOOST_TEST(r.order.size() == jobs.size());
+  BOOST_TEST(result.totals.finished == jobs.size());
+  BOOST_TEST(result.busy <= 1.0);
+  BOOST_TEST(result.busy > 0.2);
 }
 
 BOOST_AUTO_TEST_CASE(the_fit_finds_the_costs_again) {
