@@ -132,6 +132,13 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
     item.promoted_from = -1;
     --promoted_;
   }
+  time until_promotion(const policy_item& item, time now) const override {
+    if (item.level == 0 || promoted_ >= most_promoted_) return time::max();
+    return std::max(starvation_ - (now - item.waiting_since), time{});
+  }
+  time service_before(const policy_item& item) const override {  // 1 + 2 + 4 + ... quanta
+    return item.level == 0 ? time{} : quantum(item.level) - quantum(0);
+  }
 
  private:
   struct by_wait {

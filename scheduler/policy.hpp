@@ -56,6 +56,13 @@ class policy {
   /// Whether `a` should have memory rather than `b` (neither needs to be in).
   virtual bool before(const policy_item& a, const policy_item& b, time now) const = 0;
   virtual std::size_t size() const = 0;
+
+  // What the time of a request's next step is estimated from (swap_choice.hpp).
+
+  /// Until the policy puts the request in front by itself, if it ever does.
+  virtual time until_promotion(const policy_item&, time) const { return time::max(); }
+  /// Service that a request has a right to before it gets to the queue where this one is.
+  virtual time service_before(const policy_item&) const { return {}; }
 };
 
 /// How policies are set.

@@ -4,6 +4,8 @@
 #include <cassert>
 #include <stdexcept>
 
+#include "scheduler/sequence.hpp"
+
 namespace fastserve::scheduler {
 
 namespace {
@@ -15,30 +17,6 @@ constexpr std::int32_t least_chunk_rows = 64;
 std::int32_t divide_up(std::int64_t a, std::int64_t b) { return static_cast<std::int32_t>((a + b - 1) / b); }
 
 }  // namespace
-
-struct scheduler::sequence {
-  request what;
-  policy_item item;
-  std::vector<std::int32_t> tokens;  // prompt, then answer
-  std::int32_t prompt_tokens = 0;
-  std::int32_t dispatched = 0;  // rows whose KV is there or under way; dispatched <= tokens.size()
-  std::int32_t computed = 0;    // rows whose step is complete
-  std::size_t told = 0;         // blocks that the prefix cache knows
-  std::int32_t in_flight = 0;   // micro-batches that hold rows of this sequence
-  bool drawing = false;         // one of them draws the next token: nothing to compute until it is back
-  bool queued = false;          // in the policy's hands
-  bool admitted = false;
-  bool counted = false;                 // in decoding_
-  std::size_t place = 0;                // in resident_, while it has blocks
-  std::optional<finish_reason> ending;  // asked to end while in flight
-  std::vector<std::int32_t> blocks;     // at least blocks_for(dispatched)
-  request_times times;
-
-  std::int32_t backlog() const { return static_cast<std::int32_t>(tokens.size()) - dispatched; }
-  bool ready() const { return !drawing && !ending && backlog() > 0; }
-  bool decodes() const { return backlog() == 1 && dispatched > 0 && dispatched >= prompt_tokens; }
-  std::int32_t answered() const { return static_cast<std::int32_t>(tokens.size()) - prompt_tokens; }
-};
 
 struct scheduler::step {
   step_id id{};
@@ -68,6 +46,8 @@ scheduler::scheduler(const limits& within)
     : limits_{within},
       pool_{within.kv_blocks},
       cache_{pool_},
+      swap_{within.swap.memory_slots, within.swap.disk_slots},
+      tickets_(static_cast<std::size_t>(within.kv_blocks), 0),
       policy_{make_policy(within.policy, costs_, within.max_batch * within.stages)} {
   assert(within.stages > 0 && within.max_batch > 0 && within.token_budget > 0);
 }
@@ -139,6 +119,7 @@ void scheduler::release_blocks(sequence& s) {
   s.blocks.clear();
   s.dispatched = s.computed = 0;
   s.told = 0;
+  s.ticket = 0;
   count_decoding(s);
 }
 
@@ -157,6 +138,7 @@ void scheduler::count_decoding(sequence& s) {
 void scheduler::preempt(sequence& s) {
   const bool queued = s.queued;
   leave(s);
+  if (worth_saving(s)) save(s);
   release_blocks(s);
   describe(s);
   ++totals_.preemptions;
@@ -169,9 +151,8 @@ void scheduler::preempt(sequence& s) {
 // it.
 bool scheduler::may_start(const sequence& s) const {
   if (resident_.empty() || !s.blocks.empty()) return true;
-  const auto free = pool_.free_blocks() + cache_.evictable_blocks();
-  return free >= blocks_for(static_cast<std::int64_t>(s.tokens.size()) + 1) +
-                     static_cast<std::int32_t>(resident_.size() / 8);
+  return free_blocks() >= blocks_for(static_cast<std::int64_t>(s.tokens.size()) + 1) +
+                              static_cast<std::int32_t>(resident_.size() / 8);
 }
 
 bool scheduler::make_room(sequence& s, std::int32_t blocks, time now) {
@@ -194,29 +175,40 @@ bool scheduler::make_room(sequence& s, std::int32_t blocks, time now) {
   return true;
 }
 
+// The longest prefix that is cached.
+void scheduler::recall(sequence& s) {
+  if (!limits_.prefix_caching) return;
+  const auto most = static_cast<std::int32_t>(s.tokens.size()) - 1;
+  s.dispatched = s.computed = cache_.match(s.what.cache_salt, s.tokens, most, s.blocks);
+  s.told = s.blocks.size();
+  for (const auto b : s.blocks) s.ticket = std::max(s.ticket, ticket_of(b));
+  if (!s.blocks.empty()) settle(s);
+}
+
+// Blocks for the first `tokens` rows, from what is free; and in them what was saved.
+void scheduler::take(sequence& s, std::int32_t tokens) {
+  const auto had = s.blocks.size();
+  pool_.allocate(blocks_for(tokens) - static_cast<std::int32_t>(had), s.blocks);
+  if (had == 0) settle(s);
+  for (auto i = had; i < s.blocks.size(); ++i) swap_.overwritten(s.blocks[i]);
+  if (s.saved > 0) bring_back(s);
+  for (auto i = had; i < s.blocks.size(); ++i) s.ticket = std::max(s.ticket, ticket_of(s.blocks[i]));
+}
+
 // Puts up to `rows` rows of the sequence into the micro-batch, with KV blocks for them.
 bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
   const bool begins = s.blocks.empty();
   if (begins) {
     if (!may_start(s)) return false;
-    if (limits_.prefix_caching) {
-      const auto most = static_cast<std::int32_t>(s.tokens.size()) - 1;
-      s.dispatched = s.computed = cache_.match(s.what.cache_salt, s.tokens, most, s.blocks);
-      s.told = s.blocks.size();
-      if (!s.blocks.empty()) settle(s);
-    }
+    recall(s);
   }
   rows = std::min(rows, s.backlog());
-  const auto wanted = blocks_for(s.dispatched + rows) - static_cast<std::int32_t>(s.blocks.size());
-  if (wanted > 0) {
-    const bool was_resident = !s.blocks.empty();
-    if (!make_room(s, wanted, now)) {
-      if (begins) release_blocks(s);  // the cached prefix
-      return false;
-    }
-    pool_.allocate(wanted, s.blocks);
-    if (!was_resident) settle(s);
+  const auto wanted = blocks_for(s.there() + rows) - static_cast<std::int32_t>(s.blocks.size());
+  if (wanted > 0 && !make_room(s, wanted, now)) {
+    if (begins) release_blocks(s);  // the cached prefix
+    return false;
   }
+  if (wanted > 0 || s.saved > 0) take(s, s.there() + rows);
   if (!s.admitted) {
     s.admitted = true;
     s.times.admitted = now;
@@ -233,6 +225,7 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
   r.record.size.draws += samples ? 1 : 0;
   r.record.size.context += std::int64_t{rows} * s.dispatched + std::int64_t{rows} * (rows + 1) / 2;
   r.out.rows += rows;
+  r.out.ticket = std::max(r.out.ticket, s.ticket);
   s.dispatched += rows;
   count_decoding(s);
   s.in_flight += 1;
@@ -285,6 +278,7 @@ void scheduler::choose(round& r, time now) {
 }
 
 std::optional<micro_batch> scheduler::schedule(time now) {
+  assert(moves_.empty());
   if (static_cast<std::int32_t>(in_flight_.size()) >= limits_.stages || policy_->size() == 0)
     return std::nullopt;
   round r;
@@ -313,6 +307,10 @@ std::optional<micro_batch> scheduler::schedule(time now) {
     describe(*s);
     policy_->unpop(s->item);
     s->queued = true;
+  }
+  if (limits_.swap.any()) {
+    bring_back_next(now);
+    keep_reserve(now);
   }
   if (r.out.entries.empty()) return std::nullopt;
   r.out.step = r.record.id = step_id{next_step_++};
@@ -414,17 +412,24 @@ progress scheduler::retire(sequence& s, finish_reason why, time now) {
   leave(s);
   policy_->ended(s.item);
   release_blocks(s);
+  forget_saved(s);
   ++totals_.finished;
   sequences_.erase(s.what.id);
   return out;
 }
 
-std::vector<progress> scheduler::restart(std::int32_t stages, std::int32_t kv_blocks, time now) {
+std::vector<progress> scheduler::restart(std::int32_t stages, std::int32_t kv_blocks, time now,
+                                         const swap_limits& swap) {
   assert(stages > 0 && kv_blocks > 0);
   limits_.stages = stages;
   limits_.kv_blocks = kv_blocks;
   pool_ = block_pool{kv_blocks};
   cache_.clear();
+  limits_.swap = swap;
+  swap_ = swap_pool{swap.memory_slots, swap.disk_slots};
+  tickets_.assign(static_cast<std::size_t>(kv_blocks), 0);
+  moves_.clear();
+  saved_ = 0;
   in_flight_.clear();
   resident_.clear();
   decoding_ = 0;
@@ -441,8 +446,10 @@ std::vector<progress> scheduler::restart(std::int32_t stages, std::int32_t kv_bl
     const bool queued = s->queued;
     leave(*s);
     s->blocks.clear();
-    s->dispatched = s->computed = s->in_flight = 0;
+    s->slots.clear();
+    s->dispatched = s->computed = s->saved = s->in_flight = 0;
     s->told = 0;
+    s->ticket = 0;
     s->item.cached_tokens = 0;
     s->drawing = s->counted = false;
     if (s->ending) {
@@ -472,7 +479,9 @@ counters scheduler::count() const {
   c.waiting = sequences_.size() - resident_.size();
   c.in_flight_steps = in_flight_.size();
   c.kv_blocks = pool_.capacity();
-  c.kv_blocks_free = pool_.free_blocks() + cache_.evictable_blocks();
+  c.kv_blocks_free = free_blocks();
+  c.swap_slots = swap_.capacity();
+  c.swap_slots_free = swap_.free_slots();
   return c;
 }
 
@@ -485,6 +494,7 @@ std::span<const std::int32_t> scheduler::tokens(request_id id) const {
 void scheduler::check_integrity() const {
   pool_.check_integrity();
   cache_.check_integrity();
+  check_swap();
   std::vector<std::int32_t> holders(static_cast<std::size_t>(pool_.capacity()), 0);
   std::size_t queued = 0;
   std::size_t resident = 0;

@@ -14,6 +14,8 @@
 #include "scheduler/policy.hpp"
 #include "scheduler/prefix_cache.hpp"
 #include "scheduler/request.hpp"
+#include "scheduler/swap_choice.hpp"
+#include "scheduler/swap_pool.hpp"
 
 namespace fastserve::scheduler {
 
@@ -27,6 +29,7 @@ struct limits {
   std::size_t max_waiting = 1'000'000;
   bool prefix_caching = true;  ///< keep full blocks for requests that begin alike
   policy_options policy;
+  swap_limits swap;  ///< where the KV of preempted requests may go
 };
 
 /// One sequence's share of a micro-batch: rows first_position .. first_position + tokens of the sequence.
@@ -41,6 +44,8 @@ struct batch_entry {
 struct micro_batch {
   step_id step{};
   std::int32_t rows = 0;
+  std::uint64_t ticket =
+      0;  ///< moves up to this one must be done before the step touches its blocks; 0 = none
   std::vector<batch_entry> entries;
 };
 
@@ -72,6 +77,10 @@ struct counters {
   std::uint64_t finished = 0;
   std::uint64_t preemptions = 0;        ///< times that a running request gave up its KV memory
   std::uint64_t prefix_hit_tokens = 0;  ///< not computed because they were cached
+  std::uint64_t blocks_out = 0;         ///< copied out of the KV store
+  std::uint64_t blocks_in = 0;          ///< copied back
+  std::int32_t swap_slots = 0;
+  std::int32_t swap_slots_free = 0;
 };
 
 /// Iteration-level scheduling (Orca, OSDI '22, section 3) of many requests over a pipeline: every call of
@@ -81,8 +90,14 @@ struct counters {
 /// through the stages.
 ///
 /// KV blocks are taken as the sequence grows. When they run out, cached prefixes go first; then requests that
-/// the policy puts behind the one in need give up theirs and are computed again later (what of them is still
-/// cached is not). A request that could never fit is refused by add(), so there is always one that can go on.
+/// the policy puts behind the one in need give up theirs. What such a request had is copied out, if there is
+/// room and that is cheaper than to compute it again (swap_choice.hpp), else dropped; what of it is still
+/// cached when its turn comes is neither copied back nor computed. A request that could never fit is refused
+/// by add(), so there is always one that can go on.
+///
+/// Copies have their own order, beside the steps: move_order's ticket names them and micro_batch::ticket
+/// those that a step waits for. Only blocks that no step in flight touches are moved, so moves need not wait
+/// for steps.
 ///
 /// A plain object: not thread-safe, no clock.
 class scheduler {
@@ -97,6 +112,10 @@ class scheduler {
   /// The next micro-batch, or nothing when the pipeline is full or no sequence is ready.
   std::optional<micro_batch> schedule(time now);
 
+  /// The moves that the last schedule() asks for, whether or not it gave a micro-batch. To be taken after
+  /// each.
+  std::optional<move_order> take_moves();
+
   /// Takes the tokens of a finished step, oldest step first. One progress per entry of `drawn` that is still
   /// wanted and one per request cancelled meanwhile.
   std::vector<progress> complete(step_id step, std::span<const drawn_token> drawn, time now);
@@ -107,10 +126,11 @@ class scheduler {
 
   /// The pipeline is gone, with its KV blocks and all steps in flight; another one of `stages` and
   /// `kv_blocks` takes its place. What is not finished is queued again with the tokens that it has, and
-  /// computed again from the first. The result: requests that were asked to end while in flight, and those
-  /// for which the new pool is too small (length if they have tokens, else error). Answers are cut to what
-  /// the new pool leaves.
-  std::vector<progress> restart(std::int32_t stages, std::int32_t kv_blocks, time now);
+  /// computed again from the first; `swap` is the room beside the new pool. The result: requests that were
+  /// asked to end while in flight, and those for which the new pool is too small (length if they have tokens,
+  /// else error). Answers are cut to what the new pool leaves.
+  std::vector<progress> restart(std::int32_t stages, std::int32_t kv_blocks, time now,
+                                const swap_limits& swap = {});
 
   bool idle() const;
   counters count() const;
@@ -133,6 +153,8 @@ class scheduler {
   bool place(sequence& s, std::int32_t rows, round& r, time now);
   bool make_room(sequence& s, std::int32_t blocks, time now);
   bool may_start(const sequence& s) const;
+  void recall(sequence& s);
+  void take(sequence& s, std::int32_t tokens);
   void preempt(sequence& s);
   void release_blocks(sequence& s);
   void enter(sequence& s, time now);
@@ -143,10 +165,28 @@ class scheduler {
   void observe(const step& done, time now);
   progress retire(sequence& s, finish_reason why, time now);
 
+  // scheduler_swap.cpp
+  std::int32_t free_blocks() const { return pool_.free_blocks() + cache_.evictable_blocks(); }
+  std::uint64_t ticket_of(std::int32_t block) const { return tickets_[static_cast<std::size_t>(block)]; }
+  std::int32_t reserve() const;
+  bool worth_saving(const sequence& s) const;
+  void move(const block_move& what);
+  void save(sequence& s);
+  void bring_back(sequence& s);
+  void forget_saved(sequence& s);
+  void bring_back_next(time now);
+  void keep_reserve(time now);
+  void check_swap() const;
+
   limits limits_;
   cost_model costs_;
   block_pool pool_;
   prefix_cache cache_;
+  swap_pool swap_;
+  std::vector<std::uint64_t> tickets_;  // [block], of the last move that touched it
+  std::vector<block_move> moves_;       // of the next ticket
+  std::uint64_t next_ticket_ = 1;
+  std::size_t saved_ = 0;  // sequences with something in the swap pool
   std::unique_ptr<policy> policy_;
   std::unordered_map<request_id, std::unique_ptr<sequence>> sequences_;
   std::vector<sequence*> resident_;  // those that hold blocks

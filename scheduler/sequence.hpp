@@ -1,0 +1,41 @@
+#pragma once
+
+// What scheduler.cpp and scheduler_swap.cpp share; for them alone.
+
+#include <optional>
+#include <vector>
+
+#include "scheduler/scheduler.hpp"
+
+namespace fastserve::scheduler {
+
+struct scheduler::sequence {
+  request what;
+  policy_item item;
+  std::vector<std::int32_t> tokens;  // prompt, then answer
+  std::int32_t prompt_tokens = 0;
+  std::int32_t dispatched = 0;  // rows whose KV is there or under way; dispatched <= tokens.size()
+  std::int32_t computed = 0;    // rows whose step is complete
+  std::size_t told = 0;         // blocks that the prefix cache knows
+  std::int32_t in_flight = 0;   // micro-batches that hold rows of this sequence
+  bool drawing = false;         // one of them draws the next token: nothing to compute until it is back
+  bool queued = false;          // in the policy's hands
+  bool admitted = false;
+  bool counted = false;                 // in decoding_
+  std::size_t place = 0;                // in resident_, while it has blocks
+  std::optional<finish_reason> ending;  // asked to end while in flight
+  std::vector<std::int32_t> blocks;     // at least blocks_for(dispatched)
+  std::uint64_t ticket = 0;             // of the last move that touched one of the blocks
+  std::vector<std::int32_t> slots;      // of the swap pool: what the first `saved` rows' blocks held
+  std::int32_t saved = 0;               // rows; only while there are no blocks
+  request_times times;
+
+  // Rows that need no computing: what is saved comes back with the first step.
+  std::int32_t there() const { return std::max(dispatched, saved); }
+  std::int32_t backlog() const { return static_cast<std::int32_t>(tokens.size()) - there(); }
+  bool ready() const { return !drawing && !ending && backlog() > 0; }
+  bool decodes() const { return backlog() == 1 && dispatched > 0 && dispatched >= prompt_tokens; }
+  std::int32_t answered() const { return static_cast<std::int32_t>(tokens.size()) - prompt_tokens; }
+};
+
+}  // namespace fastserve::scheduler

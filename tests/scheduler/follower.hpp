@@ -1,0 +1,297 @@
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <deque>
+#include <map>
+#include <random>
+#include <set>
+
+#include "scheduler/scheduler.hpp"
+
+namespace sched = fastserve::scheduler;
+using sched::request_id;
+using std::chrono::milliseconds;
+
+inline sched::limits small(std::int32_t stages = 1) {
+  sched::limits l;
+  l.stages = stages;
+  l.max_batch = 8;
+  l.token_budget = 64;
+  l.kv_blocks = 64;
+  l.max_context = 256;
+  return l;
+}
+
+inline sched::request ask(std::uint64_t id, std::size_t prompt, std::int32_t max_tokens) {
+  sched::request r;
+  r.id = request_id{id};
+  for (std::size_t i = 0; i < prompt; ++i) r.prompt.push_back(static_cast<std::int32_t>(id * 1000 + i));
+  r.max_tokens = max_tokens;
+  return r;
+}
+
+// Draws a token for every sequence of a batch that wants one.
+inline std::vector<sched::drawn_token> draw(const sched::micro_batch& b, std::int32_t token = 5) {
+  std::vector<sched::drawn_token> out;
+  for (const auto& e : b.entries)
+    if (e.samples) out.push_back({e.id, token});
+  return out;
+}
+
+/// The memory of a pipeline's stages: every slot of every block remembers which text, from its first token
+/// on, it was computed for. A row may only be computed when all rows before it are in the blocks it was
+/// given. Each stage does its steps in order and its moves in order, but the two beside each other, as early
+/// or as late as chance has it: a step waits for the moves of its ticket alone, and for the stage before.
+class stage_memories {
+ public:
+  struct work {
+    std::size_t first = 0;
+    std::vector<std::uint64_t> text;  // [rows of the sequence so far, those of this step last]
+    std::vector<std::int32_t> blocks;
+  };
+  struct step {
+    std::uint64_t ticket = 0;
+    std::vector<work> parts;
+  };
+
+  explicit stage_memories(const sched::limits& l) { reset(l); }
+  void reset(const sched::limits& l) {
+    stages_.assign(static_cast<std::size_t>(l.stages), {});
+    for (auto& s : stages_) {
+      s.kv.assign(static_cast<std::size_t>(l.kv_blocks) * 16, 0);
+      s.swap.assign(static_cast<std::size_t>(l.swap.memory_slots + l.swap.disk_slots) * 16, 0);
+    }
+    steps_.clear();
+    orders_.clear();
+    completed_ = 0;
+  }
+
+  void add(sched::move_order order) {
+    BOOST_REQUIRE(orders_.empty() || order.ticket > orders_.back().ticket);
+    orders_.push_back(std::move(order));
+  }
+  void add(step s) { steps_.push_back(std::move(s)); }
+
+  /// Something happens somewhere.
+  void progress(std::mt19937& random) {
+    const auto i = random() % stages_.size();
+    if (random() % 2 == 0)
+      move_once(stages_[i]);
+    else
+      run_once(i);
+  }
+  /// The oldest step comes out of the last stage.
+  void complete() {
+    for (std::size_t i = 0; i < stages_.size(); ++i)
+      while (stages_[i].steps <= completed_) BOOST_REQUIRE(run_once(i));
+    ++completed_;
+  }
+
+ private:
+  struct stage {
+    std::vector<std::uint64_t> kv, swap;  // [block][16], [slot][16]
+    std::size_t steps = 0, orders = 0;    // done
+  };
+
+  bool move_once(stage& at) {
+    if (at.orders == orders_.size()) return false;
+    for (const auto& m : orders_[at.orders].moves) {
+      auto* block = &at.kv.at(static_cast<std::size_t>(m.block) * 16);
+      auto& others = m.kind == sched::move_kind::copy ? at.kv : at.swap;
+      auto* other = &others.at(static_cast<std::size_t>(m.other) * 16);
+      if (m.kind == sched::move_kind::out)
+        std::copy_n(block, 16, other);
+      else
+        std::copy_n(other, 16, block);
+    }
+    ++at.orders;
+    return true;
+  }
+
+  bool run_once(std::size_t i) {
+    auto& at = stages_[i];
+    if (at.steps == steps_.size() || (i > 0 && stages_[i - 1].steps == at.steps)) return false;
+    const auto& s = steps_[at.steps++];
+    while (at.orders < orders_.size() && orders_[at.orders].ticket <= s.ticket) move_once(at);
+    for (const auto& w : s.parts)
+      for (std::size_t p = 0; p < w.text.size(); ++p) {
+        auto& slot = at.kv.at(static_cast<std::size_t>(w.blocks[p / 16]) * 16 + p % 16);
+        if (p < w.first)
+          BOOST_REQUIRE_EQUAL(slot, w.text[p]);
+        else
+          slot = w.text[p];
+      }
+    return true;
+  }
+
+  std::vector<stage> stages_;
+  std::vector<step> steps_;
+  std::vector<sched::move_order> orders_;
+  std::size_t completed_ = 0;
+};
+
+/// Drives a scheduler at random and holds it to its promises.
+class follower {
+ public:
+  follower(const sched::limits& l, unsigned seed)
+      : scheduler_{l}, stages_{l.stages}, limits_{l}, random_{seed}, memories_{l} {}
+
+  /// With `restarts` the pipeline is lost now and then, and another one takes over.
+  void run(int operations, bool restarts = false) {
+    for (int i = 0; i < operations; ++i) {
+      now_ += milliseconds{1 + random_() % 20};
+      const auto dice = random_() % 100;
+      if (restarts && random_() % 50 == 0)
+        restart();
+      else if (dice < 10 && live_.size() < 40)
+        add();
+      else if (dice < 12 && !live_.empty())
+        cancel();
+      else if (dice < 60)
+        step();
+      else
+        complete();
+      for (auto n = random_() % 4; n > 0; --n) memories_.progress(random_);
+      if (i % 20 == 0) scheduler_.check_integrity();
+    }
+    while (!scheduler_.idle()) {
+      now_ += milliseconds{1};
+      if (!step()) complete();
+    }
+    scheduler_.check_integrity();
+    BOOST_TEST(ended_ == next_id_);
+    BOOST_TEST(live_.empty());
+    const auto c = scheduler_.count();
+    BOOST_TEST(c.kv_blocks_free == limits_.kv_blocks);
+    BOOST_TEST(c.swap_slots_free == c.swap_slots);
+  }
+  const sched::scheduler& under_test() const { return scheduler_; }
+  int restarts() const { return restarts_; }
+
+ private:
+  struct request {
+    std::vector<std::int32_t> tokens;
+    std::size_t prompt = 0;
+    std::int32_t due = 0;
+    bool cancelled = false;
+    bool drawing = false;
+    std::uint64_t salt = 0;
+  };
+  struct flight {
+    sched::step_id step;
+    std::vector<sched::drawn_token> drawn;
+  };
+
+  void add() {
+    sched::request r;
+    r.id = request_id{++next_id_};
+    // Few beginnings, so that prefixes are shared.
+    std::mt19937 text{static_cast<unsigned>(random_() % 4)};
+    const auto common = random_() % 100;
+    for (std::size_t i = 0; i < common; ++i) r.prompt.push_back(static_cast<std::int32_t>(text() % 50));
+    for (std::size_t i = random_() % 40; i < 41; ++i)
+      r.prompt.push_back(static_cast<std::int32_t>(random_() % 50));
+    r.max_tokens = static_cast<std::int32_t>(1 + random_() % 60);
+    r.priority = static_cast<std::int32_t>(random_() % 2);
+    r.cache_salt = random_() % 2;
+    live_.emplace(r.id, request{r.prompt, r.prompt.size(), r.max_tokens, false, false, r.cache_salt});
+    BOOST_REQUIRE(scheduler_.add(r, now_).empty());
+  }
+
+  void cancel() {
+    const auto it = std::next(live_.begin(), static_cast<long>(random_() % live_.size()));
+    it->second.cancelled = true;
+    if (auto p = scheduler_.finish(it->first, sched::finish_reason::cancelled, now_)) settle(*p);
+  }
+
+  // Other numbers of stages and blocks; no slot holds anything any more.
+  void restart() {
+    stages_ = limits_.stages = static_cast<std::int32_t>(1 + random_() % 4);
+    limits_.kv_blocks = static_cast<std::int32_t>(20 + random_() % 20);
+    if (limits_.swap.any()) limits_.swap.memory_slots = static_cast<std::int32_t>(random_() % 40);
+    memories_.reset(limits_);
+    flying_.clear();
+    for (auto& [id, r] : live_) r.drawing = false;
+    for (const auto& p : scheduler_.restart(limits_.stages, limits_.kv_blocks, now_, limits_.swap)) settle(p);
+    scheduler_.check_integrity();
+    ++restarts_;
+  }
+
+  bool step() {
+    const auto b = scheduler_.schedule(now_);
+    stage_memories::step work;
+    if (b) work = check(*b);
+    if (auto order = scheduler_.take_moves()) memories_.add(std::move(*order));
+    if (b) memories_.add(std::move(work));
+    return b.has_value();
+  }
+
+  stage_memories::step check(const sched::micro_batch& b) {
+    BOOST_REQUIRE_LE(b.rows, limits_.token_budget);
+    BOOST_REQUIRE_LE(b.entries.size(), static_cast<std::size_t>(limits_.max_batch));
+    stage_memories::step out{b.ticket, {}};
+    flight f{b.step, {}};
+    std::set<request_id> once;
+    std::int32_t rows = 0;
+    for (const auto& e : b.entries) {
+      BOOST_REQUIRE(once.insert(e.id).second);
+      auto& r = live_.at(e.id);
+      BOOST_REQUIRE(!r.drawing);
+      const auto first = static_cast<std::size_t>(e.first_position);
+      const auto last = first + e.tokens.size();
+      BOOST_REQUIRE_LE(last, r.tokens.size());
+      BOOST_REQUIRE(std::equal(e.tokens.begin(), e.tokens.end(), r.tokens.begin() + e.first_position));
+      BOOST_REQUIRE_EQUAL(e.samples, last == r.tokens.size());
+      BOOST_REQUIRE_GE(static_cast<std::int32_t>(e.blocks.size()),
+                       sched::blocks_for(static_cast<std::int64_t>(last)));
+      stage_memories::work w{first, {}, {e.blocks.begin(), e.blocks.end()}};
+      auto text = r.salt;
+      for (std::size_t p = 0; p < last; ++p) {
+        text = text * 1'000'003 + static_cast<std::uint64_t>(r.tokens[p]) + 1;
+        w.text.push_back(text);
+      }
+      out.parts.push_back(std::move(w));
+      rows += static_cast<std::int32_t>(e.tokens.size());
+      if (e.samples) {
+        r.drawing = true;
+        f.drawn.push_back({e.id, static_cast<std::int32_t>(random_() % 50)});
+      }
+    }
+    BOOST_REQUIRE_EQUAL(rows, b.rows);
+    flying_.push_back(std::move(f));
+    BOOST_REQUIRE_LE(static_cast<std::int32_t>(flying_.size()), stages_);
+    return out;
+  }
+
+  void complete() {
+    if (flying_.empty()) return;
+    memories_.complete();
+    const auto f = std::move(flying_.front());
+    flying_.pop_front();
+    for (const auto& d : f.drawn) live_.at(d.id).drawing = false;
+    for (const auto& p : scheduler_.complete(f.step, f.drawn, now_)) settle(p);
+  }
+
+  void settle(const sched::progress& p) {
+    auto& r = live_.at(p.id);
+    if (p.token >= 0) r.tokens.push_back(p.token);
+    if (!p.finished) return;
+    const auto answered = static_cast<std::int32_t>(r.tokens.size() - r.prompt);
+    BOOST_REQUIRE_EQUAL(answered, p.completion_tokens);
+    if (!r.cancelled) BOOST_REQUIRE_EQUAL(answered, r.due);
+    live_.erase(p.id);
+    ++ended_;
+  }
+
+  sched::scheduler scheduler_;
+  std::int32_t stages_;
+  sched::limits limits_;
+  std::mt19937 random_;
+  stage_memories memories_;
+  std::map<request_id, request> live_;
+  std::deque<flight> flying_;
+  sched::time now_{};
+  std::uint64_t next_id_ = 0;
+  std::uint64_t ended_ = 0;
+  int restarts_ = 0;
+};
