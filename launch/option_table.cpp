@@ -476,6 +476,9 @@ std::vector<option_spec> load_rows() {
   rows.push_back(integer(
       {"load", "decode_tokens", "N", "length of each answer, without a trace"}, who, 1, 1 << 24,
       [](auto& o) -> auto& { return o.load.decode_tokens; }));
+  rows.push_back(integer(
+      {"load", "longest_prompt", "N", "leave requests of the trace with longer prompts out", "0: none"}, who,
+      0, 1 << 24, [](auto& o) -> auto& { return o.load.longest_prompt; }));
   rows.push_back(real(
       {"load", "scale", "X", "times every length of the trace"}, who, 0.0F, 1000.0F, true,
       [](auto& o) -> auto& { return o.load.scale; }));

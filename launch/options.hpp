@@ -72,7 +72,8 @@ struct load_options {
   std::int32_t requests = 100;       ///< in each run
   std::int32_t prompt_tokens = 512;
   std::int32_t decode_tokens = 128;
-  float scale = 1;  ///< of all lengths
+  std::int32_t longest_prompt = 0;  ///< of the trace; requests with longer ones are left out. 0 = any
+  float scale = 1;                  ///< of all lengths
   std::uint64_t seed = 1;
   std::int32_t seeds = 1;            ///< each run is made with so many seeds, from `seed` on
   std::vector<std::string> compare;  ///< policies; empty = scheduler.policy alone

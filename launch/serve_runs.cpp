@@ -53,6 +53,12 @@ std::vector<workload_item> load_of(const load_options& load, std::int32_t max_co
     from.items.push_back({0, load.prompt_tokens, load.decode_tokens, {}});
   else
     from = read_trace_file(load.trace);
+  if (load.longest_prompt > 0) {
+    std::erase_if(from.items, [&](const auto& item) { return item.prompt_tokens > load.longest_prompt; });
+    if (from.items.empty())
+      throw std::runtime_error("--longest-prompt " + std::to_string(load.longest_prompt) +
+                               ": all prompts of the load are longer");
+  }
   const bool in_time = load.arrivals == "trace";
   if (in_time && !from.timed)
     throw std::runtime_error("--arrivals trace: " +
