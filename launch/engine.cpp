@@ -106,7 +106,7 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   wishes.token_budget = settings_.scheduler.token_budget;
   wishes.kv_tokens = settings_.kv_cache.kv_tokens;
   wishes.max_context = settings_.engine.max_context;
-  wishes.policy = {settings_.scheduler.policy, std::chrono::milliseconds{settings_.scheduler.starvation_ms}};
+  wishes.policy = {chosen_policy(settings_), std::chrono::milliseconds{settings_.scheduler.starvation_ms}};
   wishes.prefix_caching = settings_.scheduler.prefix_caching;
   layout_ = actors::bring_up(sys, host_->context(), host_->nodes(), host_->executors(), wishes, first_epoch);
   if (!layout_.error.empty()) return layout_.error;

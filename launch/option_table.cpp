@@ -203,16 +203,18 @@ option_spec id_prompts() {
   return spec;
 }
 
-std::string parse_policy(std::string_view value) {
-  const auto names = scheduler::policy_names();
+std::string parse_policy(std::string_view value, bool or_auto = false) {
+  auto names = scheduler::policy_names();
+  if (or_auto) names.insert(names.begin(), "auto");
   return parse_choice(value, {names.begin(), names.end()});
 }
 
 option_spec policy_name(commands who) {
-  option_spec spec =
-      begin({"scheduler", "policy", "NAME", "who runs next: fcfs, sj-mlfq, hrrn or srpt (knows max_tokens)"},
-            shape::value, std::move(who));
-  spec.set = [](options& o, std::string_view value) { o.scheduler.policy = parse_policy(value); };
+  option_spec spec = begin(
+      {"scheduler", "policy", "NAME",
+       "who runs next: auto (fcfs for batch, else sj-mlfq), fcfs, sj-mlfq, hrrn, srpt (knows max_tokens)"},
+      shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) { o.scheduler.policy = parse_policy(value, true); };
   spec.get = [](const options& o) { return std::vector<std::string>{o.scheduler.policy}; };
   return spec;
 }

@@ -75,4 +75,9 @@ std::string options::validate() const {
   return {};
 }
 
+std::string chosen_policy(const options& settings) {
+  if (settings.scheduler.policy != "auto") return settings.scheduler.policy;
+  return settings.what == command::batch ? "fcfs" : "sj-mlfq";
+}
+
 }  // namespace fastserve::launch

@@ -33,7 +33,7 @@ struct kv_cache_options {
 struct scheduler_options {
   std::int32_t max_batch = 64;       ///< sequences in a micro-batch
   std::int32_t token_budget = 256;   ///< tokens in a micro-batch; a longer prompt is prefilled in chunks
-  std::string policy = "fcfs";       ///< who runs next, see scheduler/policy.hpp
+  std::string policy = "auto";       ///< who runs next, see chosen_policy
   std::int32_t starvation_ms = 300;  ///< sj-mlfq: who waits this long is promoted
   bool prefix_caching = true;
 };
@@ -118,5 +118,10 @@ struct options {
   /// Empty when usable, else one line that says what is wrong and what to do.
   std::string validate() const;
 };
+
+/// The scheduling policy by its name in scheduler/policy.hpp: that of the options, and for "auto" sj-mlfq
+/// where someone waits for answers, fcfs for a batch, where only the end counts and preemption is work for
+/// nothing.
+std::string chosen_policy(const options& settings);
 
 }  // namespace fastserve::launch

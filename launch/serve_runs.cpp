@@ -86,7 +86,7 @@ void serve_all(const options& settings, std::int32_t max_context, nlohmann::orde
                const serve_once& once, const std::function<void(nlohmann::ordered_json&)>& finish) {
   const auto& load = settings.load;
   const auto policies =
-      load.compare.empty() ? std::vector<std::string>{settings.scheduler.policy} : load.compare;
+      load.compare.empty() ? std::vector<std::string>{chosen_policy(settings)} : load.compare;
   const bool in_time = load.arrivals == "trace";
   auto rates = load.rates;
   std::sort(rates.begin(), rates.end());
