@@ -145,9 +145,9 @@ void batch_job::submit(const input_line& line, std::uint64_t number, batch_reque
     const auto* tokens = engine_.tokenizer();
     const auto* text = std::get_if<std::string>(&what.what);
     if (tokens == nullptr && text != nullptr && !text->empty())
-      throw std::runtime_error("prompt: the model folder has no tokenizer: give it as a list of token ids");
+      throw std::runtime_error("prompt: the model has no tokenizer: give it as a list of token ids");
     if (tokens == nullptr && !what.stopping.stop.empty())
-      throw std::runtime_error("stop: needs a tokenizer, and the model folder has none");
+      throw std::runtime_error("stop: needs a tokenizer, and the model has none");
     auto own = settings_;
     own.sampling = what.sampling;
     own.stopping = std::move(what.stopping);

@@ -10,6 +10,7 @@
 
 #include "launch/batch_crc.hpp"
 #include "launch/option_table.hpp"
+#include "model/gguf_source.hpp"
 
 namespace fastserve::launch {
 
@@ -19,19 +20,29 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t sampled_bytes = std::size_t{64} << 10;
 
-// Names, sizes, first and last bytes of what a model is made of: tells models apart without reading all of
-// one.
-std::string fingerprint(const fs::path& folder) {
+// The files that a model is made of, by name.
+std::map<std::string, fs::path> files_of(const fs::path& model) {
   static constexpr std::string_view kinds[] = {".json", ".safetensors", ".model", ".txt", ".bpe"};
   std::map<std::string, fs::path> files;
+  if (model::is_gguf(model)) {
+    for (const auto& part : model::open_gguf(model))
+      files.emplace(part->path().filename().string(), part->path());
+    return files;
+  }
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator{folder, error})
+  for (const auto& entry : fs::directory_iterator{model, error})
     if (std::find(std::begin(kinds), std::end(kinds), entry.path().extension().string()) != std::end(kinds) &&
         entry.is_regular_file())
       files.emplace(entry.path().filename().string(), entry.path());
-  if (error) throw std::runtime_error(folder.string() + ": no such model folder");
+  if (error) throw std::runtime_error(model.string() + ": no such model");
+  return files;
+}
+
+// Names, sizes, first and last bytes of what a model is made of: tells models apart without reading all of
+// one.
+std::string fingerprint(const fs::path& model) {
   std::uint32_t crc = 0;
-  for (const auto& [name, path] : files) {
+  for (const auto& [name, path] : files_of(model)) {
     const batch_file file{path, O_RDONLY};
     const auto size = file.size();
     crc = crc32c(name + ' ' + std::to_string(size) + '\n', crc);

@@ -129,7 +129,7 @@ void apply_positional(const bound_command& of, const positional& argument, optio
   const std::string& value = argument.option->results().front();
   for (const bound_option& b : of.bound) {
     if (b.spec->key != argument.key) continue;
-    const std::string what = argument.key == "model" ? "model folder" : std::string{argument.key} + " file";
+    const std::string what = argument.key == "model" ? "model" : std::string{argument.key} + " file";
     if (b.option->count() > 0)
       throw usage_error{"the " + what + " is named twice: " + in_quotes(value) + " and " +
                             in_quotes(b.option->results().back()),

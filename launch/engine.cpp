@@ -11,7 +11,6 @@
 #include "kernels/cpu/topology.hpp"
 #include "model/model_folder.hpp"
 #include "model/random_source.hpp"
-#include "model/safetensors_source.hpp"
 
 namespace fastserve::launch {
 
@@ -50,16 +49,14 @@ bool makes_weights_up(const options& settings) {
          (settings.what == command::bench || settings.what == command::bench_serve);
 }
 
-fs::path config_path(const options& settings) {
-  if (makes_weights_up(settings)) return settings.bench.random_weights;
-  const fs::path folder{settings.model};
-  if (!fs::is_directory(folder)) throw std::runtime_error(folder.string() + ": no such model folder");
-  return folder / "config.json";
+model::architecture architecture_of(const options& settings) {
+  return makes_weights_up(settings) ? model::read_architecture(settings.bench.random_weights)
+                                    : model::read_model(settings.model);
 }
 
 actors::rank_context make_context(const options& settings, mpi::environment& env, int threads) {
   actors::rank_context context;
-  context.architecture = model::read_architecture(config_path(settings));
+  context.architecture = architecture_of(settings);
   const auto& arch = context.architecture;
   context.compute_type = settings.engine.dtype.value_or(arch.stored_type);
   context.kv_type = settings.kv_cache.kv_dtype.value_or(context.compute_type);
@@ -71,9 +68,7 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   if (makes_weights_up(settings))
     context.open_weights = [arch] { return std::make_unique<model::random_source>(arch, arch.stored_type); };
   else
-    context.open_weights = [folder = fs::path{settings.model}] {
-      return std::make_unique<model::safetensors_source>(folder);
-    };
+    context.open_weights = [path = fs::path{settings.model}] { return model::open_weights(path); };
   return context;
 }
 
@@ -85,8 +80,7 @@ engine::engine(mpi::environment& env, const options& settings) : settings_{setti
   std::string error;
   try {
     context = make_context(settings, env, threads);
-    if (env.leader() && !model::tokenizer_files(settings.model).empty())
-      tokenizer_ = model::load_tokenizer(settings.model);
+    if (env.leader()) tokenizer_ = model::open_tokenizer(settings.model);
   } catch (const std::exception& e) {
     error = e.what();
   }

@@ -153,7 +153,8 @@ constexpr std::string_view simulate_examples =
 
 constexpr std::string_view inspect_intro =
     "Usage: fastserve inspect DIR\n\n"
-    "Tells what a model folder holds: architecture, sizes, tokenizer, bytes of weights, keys and values.\n";
+    "Tells what a model folder or a GGUF file holds: architecture, sizes, tokenizer, bytes of weights, keys "
+    "and values.\n";
 
 }  // namespace
 
@@ -170,7 +171,7 @@ std::string_view summary_of(command which) {
     case command::simulate:
       return "serve a load on a simulated cluster";
     case command::inspect:
-      return "tell what a model folder holds";
+      return "tell what a model folder or a GGUF file holds";
     case command::version:
       return "list versions, libraries and instruction sets";
   }

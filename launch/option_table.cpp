@@ -304,7 +304,7 @@ std::vector<option_spec> general_options() {
                       command::simulate};
   std::vector<option_spec> rows;
   rows.push_back(text(
-      {"", "model", "DIR", "folder with config.json, the weights and a tokenizer"}, all,
+      {"", "model", "DIR", "folder with config.json, weights and tokenizer, or a GGUF file"}, all,
       [](auto& o) -> auto& { return o.model; }));
   rows.push_back(text(
       {"", "config", "FILE.yaml", "read settings from here; flags win over it"}, runs,

@@ -46,10 +46,10 @@ std::string options::validate() const {
       break;
     case command::console:
     case command::inspect:
-      if (model.empty()) return "no model folder given: name one with --model DIR";
+      if (model.empty()) return "no model given: name a folder or a GGUF file with --model";
       break;
     case command::batch:
-      if (model.empty()) return "no model folder given: name one with --model DIR";
+      if (model.empty()) return "no model given: name a folder or a GGUF file with --model";
       if (batch.input.empty() || batch.output.empty())
         return "a batch needs two files: fastserve batch IN.jsonl OUT.jsonl --model DIR";
       break;

@@ -23,7 +23,7 @@ actors::submit make_request(std::uint64_t id, const prompt& what, const options&
   if (const auto* text = std::get_if<std::string>(&what)) {
     if (!text->empty()) {
       if (tokens == nullptr)
-        throw std::runtime_error("the model folder has no tokenizer: give the prompt as --prompt-ids 1,2,3");
+        throw std::runtime_error("the model has no tokenizer: give the prompt as --prompt-ids 1,2,3");
       out.prompt = tokens->encode(*text, true);
     }
   } else {
@@ -35,7 +35,7 @@ actors::submit make_request(std::uint64_t id, const prompt& what, const options&
       throw std::runtime_error("token id " + std::to_string(t) + " is outside the vocabulary of " +
                                std::to_string(arch.vocab_size));
   if (!out.stop.stop.empty() && tokens == nullptr)
-    throw std::runtime_error("--stop needs a tokenizer, and the model folder has none");
+    throw std::runtime_error("--stop needs a tokenizer, and the model has none");
   return out;
 }
 

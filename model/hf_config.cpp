@@ -11,18 +11,11 @@
 #include "model/model_family.hpp"
 #include "model/rope.hpp"
 #include "model/rope_config.hpp"
+#include "model/size_limits.hpp"
 #include "model/text.hpp"
 
 namespace fastserve::model {
 namespace {
-
-// Larger numbers are mistakes or malice; sizes made of these fit 64 bits.
-constexpr std::int32_t most_layers = 4096;
-constexpr std::int32_t most_hidden = 1 << 20;
-constexpr std::int32_t most_intermediate = 1 << 22;
-constexpr std::int32_t most_heads = 1 << 13;
-constexpr std::int32_t most_head_dim = 1 << 13;
-constexpr std::int32_t most_vocab = 1 << 24;
 
 constexpr std::array<std::pair<std::string_view, kernels::activation>, 7> activations{{
     {"silu", kernels::activation::silu},

@@ -5,6 +5,9 @@
 #include <set>
 #include <stdexcept>
 
+#include "model/gguf_source.hpp"
+#include "model/gguf_tokenizer.hpp"
+#include "model/safetensors_source.hpp"
 #include "model/tensor_names.hpp"
 
 namespace fastserve::model {
@@ -15,10 +18,11 @@ bool has_file(const std::filesystem::path& folder, const char* name) {
   return std::filesystem::is_regular_file(folder / name, ec);
 }
 
-std::filesystem::path checked_folder(std::filesystem::path folder) {
+std::filesystem::path checked_folder(const std::filesystem::path& folder) {
   std::error_code ec;
   if (!std::filesystem::is_directory(folder, ec))
-    throw std::runtime_error(folder.string() + ": no such folder, expected a model folder with config.json");
+    throw std::runtime_error(folder.string() +
+                             ": no such model, expected a folder with config.json or a GGUF file");
   return folder;
 }
 
@@ -82,18 +86,32 @@ void describe_architecture(model_description& d, const architecture& a) {
 
 }  // namespace
 
-std::string tokenizer_files(const std::filesystem::path& folder) {
-  if (has_file(folder, "tokenizer.json")) return "tokenizer.json";
-  if (has_file(folder, "tokenizer.model")) return "tokenizer.model";
-  if (has_file(folder, "vocab.json") && has_file(folder, "merges.txt")) return "vocab.json + merges.txt";
-  if (has_file(folder, "vocab.txt")) return "vocab.txt";
+architecture read_model(const std::filesystem::path& model) {
+  if (is_gguf(model)) return gguf_architecture(open_gguf(model));
+  return read_architecture(checked_folder(model) / "config.json");
+}
+
+std::unique_ptr<stored_weights> open_weights(const std::filesystem::path& model) {
+  if (is_gguf(model)) return std::make_unique<gguf_source>(model);
+  return std::make_unique<safetensors_source>(checked_folder(model));
+}
+
+std::unique_ptr<tokenizer> open_tokenizer(const std::filesystem::path& model) {
+  if (is_gguf(model)) return gguf_tokenizer(gguf_file(model));
+  return tokenizer_files(model).empty() ? nullptr : load_tokenizer(model);
+}
+
+std::string tokenizer_files(const std::filesystem::path& model) {
+  if (is_gguf(model)) return gguf_file(model).metadata().has("tokenizer.ggml.tokens") ? "GGUF metadata" : "";
+  if (has_file(model, "tokenizer.json")) return "tokenizer.json";
+  if (has_file(model, "tokenizer.model")) return "tokenizer.model";
+  if (has_file(model, "vocab.json") && has_file(model, "merges.txt")) return "vocab.json + merges.txt";
+  if (has_file(model, "vocab.txt")) return "vocab.txt";
   return {};
 }
 
-model_folder::model_folder(std::filesystem::path folder)
-    : path_{checked_folder(std::move(folder))},
-      arch_{read_architecture(path_ / "config.json")},
-      weights_{std::make_unique<safetensors_source>(path_)} {}
+model_folder::model_folder(std::filesystem::path model)
+    : path_{std::move(model)}, arch_{read_model(path_)}, weights_{open_weights(path_)} {}
 
 model_description model_folder::describe() {
   const auto prefix = resolve_prefix(*weights_, arch_.model_type);
@@ -107,15 +125,14 @@ model_description model_folder::describe() {
   describe_architecture(d, arch_);
   std::map<std::string, model_description::dtype_share> shares;
   sizes stored;
-  for (const auto& entry : weights_->all_entries()) {
-    const auto bytes = entry.end - entry.begin;
-    auto& share = shares[std::string(entry.dtype)];
-    share.dtype = entry.dtype;
+  for (const auto& tensor : weights_->all_tensors()) {
+    auto& share = shares[tensor.type];
+    share.dtype = tensor.type;
     ++share.tensors;
-    share.bytes += bytes;
-    d.weight_file_bytes += bytes;
-    stored[entry.name] = bytes;
-    if (!used.contains(entry.name)) d.unused.push_back(entry.name);
+    share.bytes += tensor.bytes;
+    d.weight_file_bytes += tensor.bytes;
+    stored[tensor.name] += tensor.bytes;
+    if (!used.contains(tensor.name)) d.unused.push_back(tensor.name);
   }
   for (auto& [name, share] : shares) d.dtypes.push_back(std::move(share));
   d.files = static_cast<std::int32_t>(weights_->files().size());
@@ -127,7 +144,9 @@ model_description model_folder::describe() {
     d.stage_bytes.emplace_back(n, largest);
   }
   d.tokenizer = tokenizer_files(path_);
-  d.chat_template = has_file(path_, "chat_template.jinja") || has_file(path_, "chat_template.json");
+  d.chat_template = is_gguf(path_)
+                        ? gguf_file(path_).metadata().has("tokenizer.chat_template")
+                        : has_file(path_, "chat_template.jinja") || has_file(path_, "chat_template.json");
   return d;
 }
 

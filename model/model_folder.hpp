@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "model/architecture.hpp"
-#include "model/safetensors_source.hpp"
+#include "model/stored_weights.hpp"
+#include "model/tokenizer/tokenizer.hpp"
 
 namespace fastserve::model {
 
@@ -56,16 +57,16 @@ struct model_description {
   std::vector<std::pair<std::int32_t, std::size_t>> stage_bytes;
 };
 
-/// A Hugging Face model folder as it is: config.json and weights.
+/// A model as it is on disk: a Hugging Face folder with config.json and weights, or a GGUF file.
 class model_folder {
  public:
-  /// Reads config.json and finds the weights. Throws std::runtime_error with one line.
-  explicit model_folder(std::filesystem::path folder);
+  /// Reads what the model is and finds the weights. Throws std::runtime_error with one line.
+  explicit model_folder(std::filesystem::path model);
 
   const std::filesystem::path& path() const { return path_; }
   const architecture& arch() const { return arch_; }
   /// To be used by one thread; must outlive the stages made from it.
-  safetensors_source& weights() { return *weights_; }
+  stored_weights& weights() { return *weights_; }
 
   /// Reads all headers and checks that every tensor of the model is there with its shape.
   /// Throws std::runtime_error as weight_source does.
@@ -74,11 +75,21 @@ class model_folder {
  private:
   std::filesystem::path path_;
   architecture arch_;
-  std::unique_ptr<safetensors_source> weights_;
+  std::unique_ptr<stored_weights> weights_;
 };
 
-/// The tokenizer's file names in a folder ("tokenizer.json", "tokenizer.model", "vocab.json + merges.txt",
-/// "vocab.txt"), empty when there are none.
-std::string tokenizer_files(const std::filesystem::path& folder);
+/// What a model is, of a folder or a GGUF file. Throws std::runtime_error with one line.
+architecture read_model(const std::filesystem::path& model);
+
+/// The weights of a folder or a GGUF file. Throws std::runtime_error with one line.
+std::unique_ptr<stored_weights> open_weights(const std::filesystem::path& model);
+
+/// The tokenizer of a folder or a GGUF file; null when there is none. Throws std::runtime_error for one that
+/// is malformed.
+std::unique_ptr<tokenizer> open_tokenizer(const std::filesystem::path& model);
+
+/// What holds the tokenizer: "tokenizer.json", "tokenizer.model", "vocab.json + merges.txt", "vocab.txt",
+/// "GGUF metadata"; empty when there is none.
+std::string tokenizer_files(const std::filesystem::path& model);
 
 }  // namespace fastserve::model

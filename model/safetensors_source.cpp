@@ -160,7 +160,7 @@ host_tensor safetensors_source::describe(std::string_view name) {
   if (!entry->type)
     throw std::runtime_error(file->path().string() + ": tensor " + in_quotes(name) + ": dtype is " +
                              std::string(entry->dtype) + ", expected F32, F16 or BF16");
-  return {nullptr, *entry->type, entry->shape};
+  return {nullptr, *entry->type, entry->shape, {}};
 }
 
 host_tensor safetensors_source::tensor(std::string_view name) {
@@ -189,6 +189,13 @@ void safetensors_source::release(std::string_view name) {
     realigned_.erase(it);
   const auto [file, entry] = find(name);
   file->mapping().dont_need(file->bytes(*entry));
+}
+
+std::vector<stored_tensor> safetensors_source::all_tensors() {
+  std::vector<stored_tensor> out;
+  for (const auto& entry : all_entries())
+    out.push_back({entry.name, std::string(entry.dtype), entry.end - entry.begin});
+  return out;
 }
 
 std::vector<safetensors_entry> safetensors_source::all_entries() {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "model/safetensors.hpp"
-#include "model/weight_source.hpp"
+#include "model/stored_weights.hpp"
 
 namespace fastserve::model {
 
@@ -21,7 +21,7 @@ std::unordered_map<std::string, std::string> parse_shard_index(std::string_view 
 /// The weights of a Hugging Face folder: model.safetensors, or shards by model.safetensors.index.json. All
 /// shards must exist; a shard is mapped and its header checked when a tensor of it is first asked for, so
 /// that a rank reads only what its layers need.
-class safetensors_source : public weight_source {
+class safetensors_source : public stored_weights {
  public:
   /// Throws std::runtime_error naming the folder, or the missing shard.
   explicit safetensors_source(std::filesystem::path folder);
@@ -34,7 +34,8 @@ class safetensors_source : public weight_source {
   void release(std::string_view name) override;
 
   /// Files of the model, in order of their names.
-  const std::vector<std::filesystem::path>& files() const { return files_; }
+  const std::vector<std::filesystem::path>& files() const override { return files_; }
+  std::vector<stored_tensor> all_tensors() override;
   /// Every tensor of every file: maps and checks all headers, reads no data.
   std::vector<safetensors_entry> all_entries();
 

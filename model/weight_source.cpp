@@ -13,12 +13,16 @@ std::size_t host_tensor::bytes() const {
   return n;
 }
 
+kernels::quantized_tensor weight_source::quantized(std::string_view name) {
+  throw std::runtime_error(where(name) + ": tensor " + in_quotes(name) + " is not quantized");
+}
+
 void check_tensor(weight_source& from, std::string_view name, const std::vector<std::int64_t>& shape) {
   const auto tensor = from.describe(name);
   if (tensor.shape != shape)
     throw std::runtime_error(from.where(name) + ": tensor " + in_quotes(name) + ": shape is " +
-                             shape_text(tensor.shape) + ", expected " + shape_text(shape) +
-                             " by config.json");
+                             shape_text(tensor.shape) + ", expected " + shape_text(shape) + " by " +
+                             std::string(from.described_by()));
 }
 
 host_tensor read_tensor(weight_source& from, std::string_view name, const std::vector<std::int64_t>& shape) {

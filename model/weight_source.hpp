@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kernels/backend.hpp"
+#include "kernels/quantized.hpp"
 
 namespace fastserve::model {
 
@@ -14,6 +16,8 @@ struct host_tensor {
   const void* data = nullptr;  ///< aligned to its element
   kernels::dtype type = kernels::dtype::f32;
   std::vector<std::int64_t> shape;
+  /// How a matrix of grouped integers is stored; tensor() gives those as numbers, quantized() as they are.
+  std::optional<kernels::quantized_format> quantized = {};
   std::size_t bytes() const;
 };
 
@@ -32,8 +36,12 @@ class weight_source {
   virtual host_tensor tensor(std::string_view name) = 0;
   /// The same without its data (data == nullptr): reads headers only.
   virtual host_tensor describe(std::string_view name) = 0;
+  /// A matrix that describe() calls quantized, unpacked. Throws std::runtime_error as tensor() does.
+  virtual kernels::quantized_tensor quantized(std::string_view name);
   /// The file that holds, or should hold, the tensor: for errors.
   virtual std::string where(std::string_view name) const = 0;
+  /// What says how large tensors should be: for errors.
+  virtual std::string_view described_by() const { return "config.json"; }
   /// The tensor will be read soon. Unknown names are ignored.
   virtual void prefetch(std::string_view name) = 0;
   /// One user of the tensor has done with it.

@@ -28,6 +28,10 @@ std::unique_ptr<tokenizer> load_from(const std::filesystem::path& file, const to
 
 }  // namespace
 
+std::unique_ptr<tokenizer> load_tokenizer(const gguf_vocabulary& from, const std::string& file) {
+  return load_from(file, tokenizer_config{}, [&] { return read_gguf_vocabulary(from); });
+}
+
 std::unique_ptr<tokenizer> load_tokenizer(const std::filesystem::path& model_dir) {
   const auto there = [&](const char* name) { return std::filesystem::is_regular_file(model_dir / name); };
   const tokenizer_config config = read_tokenizer_config(model_dir);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "model/tokenizer/bpe_model.hpp"
+#include "model/tokenizer/gguf_vocabulary.hpp"
 #include "model/tokenizer/pipeline_tokenizer.hpp"
 #include "model/tokenizer/tokenizer_config.hpp"
 
@@ -29,6 +30,9 @@ tokenizer_parts read_tiktoken(std::string_view content, const tokenizer_config& 
 
 /// SentencePiece's serialized model.
 tokenizer_parts read_sentencepiece(const std::string& content, const tokenizer_config& config);
+
+/// The keys of a GGUF file.
+tokenizer_parts read_gguf_vocabulary(const gguf_vocabulary& from);
 
 /// Adds the configuration's tokens, and marks those it calls special.
 void add_configured_tokens(tokenizer_parts& parts, const tokenizer_config& config);

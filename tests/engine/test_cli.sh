@@ -75,7 +75,7 @@ refuse() {
   [ -s "$work/out" ] && fail "a refusal wrote to stdout"
   [ "$(grep -cF -- "$text" "$work/err")" -eq 1 ] || fail "'$text' was said more than once"
 }
-refuse 1 "no such model folder" console --model "$work/nothing" --prompt x
+refuse 1 "no such model" console --model "$work/nothing" --prompt x
 refuse 2 "--modle" console --modle "$demo"
 refuse 2 "temperature" console --model "$demo" --temperature -1 --prompt x
 refuse 1 "--kv-tokens 16 is too few" console --model "$demo" --kv-tokens 16 --prompt x

@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(a_folder_may_stand_alone) {
   BOOST_TEST(run({"inspect", "console"}).settings.model == "console");
   BOOST_TEST((run({"inspect", "console"}).settings.what == command::inspect));
   BOOST_TEST(run({"console", "DIR", "--temperature", "0"}).settings.model == "DIR");
-  check_refused({"console", "DIR", "--model", "x"}, "the model folder is named twice: 'DIR' and 'x'",
+  check_refused({"console", "DIR", "--model", "x"}, "the model is named twice: 'DIR' and 'x'",
                 "fastserve console --help");
 }
 
@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(a_batch_has_two_files) {
   BOOST_TEST(got.settings.batch.grace_s == 5);
   BOOST_TEST(got.settings.batch.overwrite);
   check_refused({"batch", "in", "--model", "m"}, "a batch needs two files", "fastserve batch --help");
-  check_refused({"batch", "in", "out"}, "no model folder given", "fastserve batch --help");
+  check_refused({"batch", "in", "out"}, "no model given", "fastserve batch --help");
   check_refused({"batch", "a", "b", "c", "--model", "m"}, "unexpected argument 'c'\n",
                 "fastserve batch --help");
   check_refused({"batch", "a", "b", "--model", "m", "--output", "c"},
@@ -108,7 +108,7 @@ BOOST_AUTO_TEST_CASE(refusals_are_one_line_and_a_hint) {
   check_refused({"consle"}, "unknown command 'consle' (did you mean 'console'?)\n", "fastserve --help");
   check_refused({"--model", "x"}, "unknown option '--model'; options follow the command\n",
                 "fastserve --help");
-  check_refused({"console"}, "no model folder given", "fastserve console --help");
+  check_refused({"console"}, "no model given", "fastserve console --help");
   check_refused({"console", "--temprature", "1"},
                 "unknown option '--temprature' (did you mean '--temperature'?)\n",
                 "fastserve console --help");

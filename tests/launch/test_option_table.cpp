@@ -171,7 +171,7 @@ BOOST_AUTO_TEST_CASE(validate_finds_values_set_from_code) {
   BOOST_TEST(settings.validate().starts_with("max_batch: expected an integer from 1"));
   settings.scheduler.max_batch = 1;
   settings.model.clear();
-  BOOST_TEST(settings.validate() == "no model folder given: name one with --model DIR");
+  BOOST_TEST(settings.validate() == "no model given: name a folder or a GGUF file with --model");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

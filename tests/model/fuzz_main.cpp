@@ -5,12 +5,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace fastserve::model::test;
   if (size == 0) return 0;
   const std::span rest(data + 1, size - 1);
-  switch (data[0] % 3) {
+  switch (data[0] % 5) {
     case 0:
       fuzz_safetensors(rest);
       break;
     case 1:
       fuzz_shard_index(rest);
+      break;
+    case 2:
+      fuzz_gguf(rest);
+      break;
+    case 3:
+      fuzz_gguf_model(rest);
       break;
     default:
       fuzz_config(rest);

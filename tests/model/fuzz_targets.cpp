@@ -2,13 +2,18 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
 #include <stdexcept>
 #include <string>
 
+#include "../support/temporary_folder.hpp"
 #include "model/architecture.hpp"
+#include "model/gguf.hpp"
+#include "model/model_folder.hpp"
 #include "model/safetensors.hpp"
 #include "model/safetensors_source.hpp"
+#include "model/text.hpp"
 
 namespace fastserve::model::test {
 namespace {
@@ -29,6 +34,22 @@ bool accepted(F&& parse) {
     demand(!text.empty() && text.size() < 2000, "an error is one short line");
     for (const char c : text) demand(c >= ' ' && c <= '~', "an error is plain text");
     return false;
+  }
+}
+
+void check_bounds(const architecture& a) {
+  demand(a.layers >= 1 && a.layers <= 4096 && a.hidden_size >= 1 && a.vocab_size >= 1, "sizes are bounded");
+  demand(a.heads >= 1 && a.kv_heads >= 1 && a.heads % a.kv_heads == 0 && a.head_dim >= 1, "heads fit");
+  demand(a.window.size() == static_cast<std::size_t>(a.layers), "a window a layer");
+  demand(a.max_positions >= 1, "positions");
+  demand(a.parameters() > 0, "parameters fit 64 bits");
+  for (const auto id : a.eos_ids) demand(id >= 0 && id < a.vocab_size, "ids are in the vocabulary");
+  demand(a.bos_id < a.vocab_size, "ids are in the vocabulary");
+  if (!a.learned_positions) {
+    demand(a.rope.inverse_frequency.size() == static_cast<std::size_t>(a.head_dim) / 2, "a frequency a pair");
+    for (const auto f : a.rope.inverse_frequency)
+      demand(std::isfinite(f) && f >= 0.0F, "frequencies are finite");
+    demand(std::isfinite(a.rope.magnitude) && a.rope.magnitude > 0.0F, "the magnitude is finite");
   }
 }
 
@@ -62,23 +83,65 @@ bool fuzz_shard_index(std::span<const std::uint8_t> bytes) {
   });
 }
 
+bool fuzz_gguf(std::span<const std::uint8_t> bytes) {
+  return accepted([&] {
+    const auto header = parse_gguf_header(std::as_bytes(bytes), "fuzz");
+    std::size_t covered = 0;
+    for (const auto& t : header.tensors) {
+      demand(t.begin >= 24 && t.begin < t.end && t.end <= bytes.size(), "tensors lie inside the file");
+      covered += t.end - t.begin;
+      std::size_t elements = 1;
+      for (const auto dim : t.shape) elements *= static_cast<std::size_t>(dim);
+      demand(elements / t.type->elements * t.type->bytes == t.end - t.begin,
+             "a tensor's bytes are its shape's");
+    }
+    demand(covered <= bytes.size(), "tensors do not overlap");
+    for (const auto& v : header.metadata.values()) {
+      try {
+        header.metadata.texts(v.key);
+      } catch (const std::runtime_error&) {
+      }
+      try {
+        header.metadata.number(v.key, -1e300, 1e300);
+      } catch (const std::runtime_error&) {
+      }
+    }
+  });
+}
+
+bool fuzz_gguf_model(std::span<const std::uint8_t> bytes) {
+  static const temporary_folder folder;
+  const auto file = folder.path() / "fuzz.gguf";
+  std::ofstream(file, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  return accepted([&] {
+    model_folder model(file);
+    const auto& a = model.arch();
+    check_bounds(a);
+    if (a.layers < 100) model.describe();
+    for (const auto& t : model.weights().all_tensors())
+      if (model.weights().has(t.name)) {
+        const auto tensor = model.weights().tensor(t.name);
+        demand(tensor.data != nullptr && reinterpret_cast<std::uintptr_t>(tensor.data) % 4 == 0,
+               "data is aligned");
+        model.weights().release(t.name);
+      }
+    std::unique_ptr<tokenizer> tokens;
+    try {
+      tokens = open_tokenizer(file);
+    } catch (const std::runtime_error& e) {
+      throw std::runtime_error(in_quotes(e.what(), 1000));  // names of tokens are UTF-8
+    }
+    if (tokens)
+      demand(tokens->decode(tokens->encode("Once upon a time, 12 \xC3\xA9!", true), true).size() < 1000,
+             "text");
+  });
+}
+
 bool fuzz_config(std::span<const std::uint8_t> bytes) {
   return accepted([&] {
     const auto a = parse_architecture(text_of(bytes), "fuzz");
-    demand(a.layers >= 1 && a.layers <= 4096 && a.hidden_size >= 1 && a.vocab_size >= 1, "sizes are bounded");
-    demand(a.heads >= 1 && a.kv_heads >= 1 && a.heads % a.kv_heads == 0 && a.head_dim >= 1, "heads fit");
-    demand(a.window.size() == static_cast<std::size_t>(a.layers), "a window a layer");
-    demand(a.max_positions >= 1, "positions");
-    demand(a.parameters() > 0, "parameters fit 64 bits");
-    for (const auto id : a.eos_ids) demand(id >= 0 && id < a.vocab_size, "ids are in the vocabulary");
-    demand(a.bos_id < a.vocab_size, "ids are in the vocabulary");
-    if (!a.learned_positions) {
-      demand(a.rope.inverse_frequency.size() == static_cast<std::size_t>(a.head_dim) / 2,
-             "a frequency a pair");
-      for (const auto f : a.rope.inverse_frequency)
-        demand(std::isfinite(f) && f >= 0.0F, "frequencies are finite");
-      demand(std::isfinite(a.rope.magnitude) && a.rope.magnitude > 0.0F, "the magnitude is finite");
-    }
+    check_bounds(a);
   });
 }
 

@@ -12,5 +12,8 @@ namespace fastserve::model::test {
 bool fuzz_safetensors(std::span<const std::uint8_t> bytes);
 bool fuzz_shard_index(std::span<const std::uint8_t> bytes);
 bool fuzz_config(std::span<const std::uint8_t> bytes);
+bool fuzz_gguf(std::span<const std::uint8_t> bytes);
+/// By way of a file in the temporary folder: the architecture, every tensor, the tokenizer.
+bool fuzz_gguf_model(std::span<const std::uint8_t> bytes);
 
 }  // namespace fastserve::model::test

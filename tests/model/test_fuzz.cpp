@@ -9,6 +9,8 @@
 #include <random>
 
 #include "fuzz_targets.hpp"
+#include "gguf_of.hpp"
+#include "golden.hpp"
 #include "model/tensor_names.hpp"
 #include "safetensors_writer.hpp"
 
@@ -168,6 +170,48 @@ BOOST_AUTO_TEST_CASE(shard_indices) {
 
 BOOST_AUTO_TEST_CASE(configs) { hunt(golden_files("config.json"), fuzz_config, 30000, std::size_t{1} << 20); }
 
+BOOST_AUTO_TEST_CASE(gguf_headers) {
+  gguf_writer w;
+  w.text("general.architecture", "llama");
+  w.number("n", 5U);
+  w.number("x", 1.5F);
+  w.flag("f", true);
+  w.texts("t", {"a", "bc"});
+  w.numbers<std::int32_t>("i", gguf_type::i32, {1, 2, 3});
+  w.f32_tensor("a", {2, 4}, std::vector<float>(8));
+  w.tensor("b", {2, 32}, 8, std::string(68, 'x'));
+  hunt({to_bytes(w.bytes())}, fuzz_gguf, 60000, w.header().size());
+}
+
+BOOST_AUTO_TEST_CASE(gguf_models) {
+  std::vector<bytes> seeds;
+  std::size_t header = 0;
+  for (const auto& g : all_goldens()) {
+    if (g.name != "llama" && g.name != "gpt2" && g.name != "qwen3") continue;
+    model_folder model(g.folder);
+    auto w = gguf_of(model);
+    std::vector<std::string> tokens{"<unk>", "<s>", "</s>"};
+    std::vector<std::int32_t> types{2, 3, 3};
+    for (int i = 0; i < 256; ++i) {
+      char name[8];
+      std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(i));
+      tokens.emplace_back(name);
+      types.push_back(6);
+    }
+    for (const auto* piece : {"\xE2\x96\x81", "a", "e", "t", "\xE2\x96\x81t", "\xE2\x96\x81te"}) {
+      tokens.emplace_back(piece);
+      types.push_back(1);
+    }
+    w.text("tokenizer.ggml.model", "llama");
+    w.texts("tokenizer.ggml.tokens", tokens);
+    w.numbers<float>("tokenizer.ggml.scores", gguf_type::f32, std::vector<float>(tokens.size(), -1.0F));
+    w.numbers<std::int32_t>("tokenizer.ggml.token_type", gguf_type::i32, types);
+    header = std::max(header, w.header().size());
+    seeds.push_back(to_bytes(w.bytes()));
+  }
+  hunt(seeds, fuzz_gguf_model, 6000, header);
+}
+
 BOOST_AUTO_TEST_CASE(noise) {
   std::mt19937 random(2);
   for (int i = 0; i < 5000; ++i) {
@@ -176,6 +220,7 @@ BOOST_AUTO_TEST_CASE(noise) {
     BOOST_CHECK(!fuzz_safetensors(b));
     BOOST_CHECK(!fuzz_shard_index(b));
     BOOST_CHECK(!fuzz_config(b));
+    BOOST_CHECK(!fuzz_gguf(b));
   }
 }
 

@@ -235,7 +235,7 @@ BOOST_AUTO_TEST_CASE(missing_and_misshapen_tensors) {
 
 BOOST_AUTO_TEST_CASE(folders_without_a_model) {
   const temporary_folder folder;
-  expect_error([&] { model_folder model(folder.path() / "none"); }, {"none: no such folder"});
+  expect_error([&] { model_folder model(folder.path() / "none"); }, {"none: no such model"});
   expect_error([&] { model_folder model(folder.path()); }, {"config.json: no such file"});
   folder.write("config.json", config());
   folder.write("pytorch_model.bin", "x");
