@@ -65,15 +65,17 @@ constexpr std::int64_t preemptive_share = 8;
 // Blocks of the pool: what the tightest stage can hold, and what was wished for; without a wish, no more than
 // all sequences of a full pipeline can use.
 std::int32_t choose_blocks(const std::vector<stage_ready>& ready, std::int64_t wished_tokens,
-                           const scheduler::limits& limits) {
+                           const scheduler::limits& limits, std::uint64_t swap_bytes) {
   const bool preemptive = limits.policy.name == "sj-mlfq" || limits.policy.name == "srpt";
   auto blocks = std::int64_t{limits.max_batch} * limits.stages * scheduler::blocks_for(limits.max_context) *
                 (preemptive ? preemptive_share : 1);
   if (wished_tokens > 0) blocks = (wished_tokens + scheduler::block_tokens - 1) / scheduler::block_tokens;
   for (const auto& r : ready)
-    if (r.kv_block_bytes > 0)
-      blocks = std::min(blocks, static_cast<std::int64_t>(usable_memory * static_cast<double>(r.free_bytes) /
-                                                          static_cast<double>(r.kv_block_bytes)));
+    if (r.kv_block_bytes > 0) {
+      const auto room = usable_memory * static_cast<double>(r.free_bytes) - static_cast<double>(swap_bytes);
+      blocks = std::min(
+          blocks, static_cast<std::int64_t>(std::max(room, 0.0) / static_cast<double>(r.kv_block_bytes)));
+    }
   return static_cast<std::int32_t>(std::min<std::int64_t>(blocks, std::numeric_limits<std::int32_t>::max()));
 }
 
@@ -133,21 +135,28 @@ engine_layout bring_up(caf::actor_system& sys, const rank_context& leader,
     if (out.error.empty()) out.error = r.error;
   if (!out.error.empty()) return out;
 
-  limits.kv_blocks = choose_blocks(ready, wishes.kv_tokens, limits);
+  limits.swap = choose_slots(ready, wishes.swap);
+  limits.kv_blocks = choose_blocks(ready, wishes.kv_tokens, limits, wishes.swap.memory_bytes);
   if (limits.kv_blocks < least_kv_blocks) {
-    out.error = wishes.kv_tokens > 0 && scheduler::blocks_for(wishes.kv_tokens) < least_kv_blocks
-                    ? "--kv-tokens " + std::to_string(wishes.kv_tokens) +
-                          " is too few: a prompt and its answer need " +
-                          std::to_string(least_kv_blocks * scheduler::block_tokens) + " at least"
-                    : "no memory is left for a KV cache; start more ranks on more nodes";
+    out.error =
+        wishes.kv_tokens > 0 && scheduler::blocks_for(wishes.kv_tokens) < least_kv_blocks
+            ? "--kv-tokens " + std::to_string(wishes.kv_tokens) +
+                  " is too few: a prompt and its answer need " +
+                  std::to_string(least_kv_blocks * scheduler::block_tokens) + " at least"
+        : wishes.swap.memory_bytes > 0
+            ? "no memory is left for a KV cache; lower --swap-space, or start more ranks on more nodes"
+            : "no memory is left for a KV cache; start more ranks on more nodes";
     return out;
   }
   std::vector<kv_ready> stores;
-  out.error = ask_all(sys, self, nodes, std::vector<kv_allotment>(ranks, {epoch, limits.kv_blocks}),
+  out.error = ask_all(sys, self, nodes,
+                      std::vector<kv_allotment>(
+                          ranks, {epoch, limits.kv_blocks, limits.swap.memory_slots, limits.swap.disk_slots}),
                       caf::infinite, stores);
   for (const auto& s : stores)
     if (out.error.empty()) out.error = s.error;
   if (!out.error.empty()) return out;
+  set_move_times(limits.swap, stores);
 
   for (std::size_t i = 0; i < ranks; ++i)
     out.rows[i] = {profiles[i],           places[i].first_layer, places[i].last_layer, places[i].next_rank,

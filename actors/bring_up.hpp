@@ -6,6 +6,7 @@
 
 #include "actors/protocol.hpp"
 #include "actors/rank_context.hpp"
+#include "actors/swap_room.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace fastserve::actors {
@@ -18,6 +19,7 @@ struct engine_wishes {
   std::int32_t max_context = 0;
   scheduler::policy_options policy;
   bool prefix_caching = true;
+  swap_wishes swap;
 };
 
 /// One line of the start-up table.

@@ -4,11 +4,12 @@
 
 #include "actors/protocol.hpp"
 #include "actors/rank_context.hpp"
+#include "actors/swap_store.hpp"
 
 namespace fastserve::actors {
 
 /// Owns the KV storage of the rank's layers: makes it to the size that the leader allots, hands it to the
-/// executor, copies blocks. Which block is whose is the scheduler's business.
+/// executor, moves blocks beside the executor's steps. Which block is whose is the scheduler's business.
 class cache_manager_state {
  public:
   static constexpr const char* name = "cache manager";
@@ -18,7 +19,9 @@ class cache_manager_state {
 
  private:
   kv_ready make_store(const kv_allotment& allotment);
-  void copy(const copy_blocks& order);
+  void measure(kv_ready& ready, const kv_allotment& allotment);
+  void move(const move_blocks& order);
+  void move(const block_move& what);
 
   mpi::base_of<cache_actor>* self_;
   rank_context& context_;
@@ -26,6 +29,8 @@ class cache_manager_state {
   kv_need need_;
   caf::strong_actor_ptr executor_;
   std::shared_ptr<kernels::kv_store> store_;
+  std::unique_ptr<swap_store> swap_;
+  std::vector<std::byte> block_;  // on its way to or from disk
 };
 
 }  // namespace fastserve::actors

@@ -82,27 +82,37 @@ struct stop_rank {
 
 // -- to a cache manager -------------------------------------------------------
 
-/// How many blocks to hold for the stage's layers. The same number on every stage.
+/// How many blocks to hold for the stage's layers, and room for how many outside of the store. The same
+/// numbers on every stage.
 struct kv_allotment {
   std::uint32_t epoch = 0;
   std::int32_t blocks = 0;
+  std::int32_t memory_slots = 0;
+  std::int32_t disk_slots = 0;
 };
 
 struct kv_ready {
   std::int32_t rank = 0;
   std::uint64_t bytes = 0;
+  std::int64_t memory_block_ns = 0;  ///< of copying one block to or from its slot, measured
+  std::int64_t disk_block_ns = 0;
   std::string error;  ///< why there is none; empty otherwise
 };
 
-/// One block to be copied over all layers, between two steps.
-struct block_copy {
-  std::int32_t to = 0;
-  std::int32_t from = 0;
+/// One block over all layers: 0 = from block `other`, 1 = to slot `other`, 2 = from slot `other`
+/// (scheduler::move_kind).
+struct block_move {
+  std::uint8_t kind = 0;
+  std::int32_t block = 0;
+  std::int32_t other = 0;
 };
 
-struct copy_blocks {
+/// Moves in their order. Steps that need them wait for the ticket; they need not wait for steps, since no
+/// step in flight touches the blocks.
+struct move_blocks {
   std::uint32_t epoch = 0;
-  std::vector<block_copy> copies;
+  std::uint64_t ticket = 0;
+  std::vector<block_move> moves;
 };
 
 // -- to a shard executor ------------------------------------------------------
@@ -129,6 +139,7 @@ struct micro_batch {
   std::uint64_t step = 0;
   std::int64_t cause_ns =
       0;  ///< when the result that this step follows was drawn (last stage's clock); 0 = none
+  std::uint64_t ticket = 0;  ///< moves up to this one must be done first; 0 = none
   std::vector<sequence_work> sequences;
 };
 
@@ -143,6 +154,7 @@ struct executor_stats {
   std::uint64_t rows = 0;
   std::int64_t compute_ns = 0;  ///< in kernels and sampling
   std::int64_t receive_ns = 0;  ///< waiting for the previous stage's activations
+  std::int64_t move_ns = 0;     ///< waiting for blocks to be moved
   std::int64_t median_turnaround_ns =
       0;  ///< from last stage's token to this stage's next start; 0 = not seen
 };
@@ -191,6 +203,10 @@ struct scheduler_stats {
   std::uint64_t prefix_hit_tokens = 0;
   std::int64_t kv_tokens = 0;
   std::int64_t kv_tokens_free = 0;
+  std::uint64_t blocks_out = 0;  ///< KV blocks copied out of the store, and back
+  std::uint64_t blocks_in = 0;
+  std::int64_t swap_tokens = 0;
+  std::int64_t swap_tokens_free = 0;
   // What steps were found to cost a stage, see scheduler/cost_model.hpp.
   double step_fixed_ns = 0;
   double step_row_ns = 0;
@@ -242,23 +258,25 @@ FASTSERVE_INSPECT(stage_assignment, x.epoch, x.first_layer, x.last_layer, x.prev
 FASTSERVE_INSPECT(stage_ready, x.rank, x.weight_bytes, x.step_bytes, x.free_bytes, x.kv_block_bytes,
                   x.load_ns, x.error)
 FASTSERVE_INSPECT(stop_rank, x.exit_code)
-FASTSERVE_INSPECT(kv_allotment, x.epoch, x.blocks)
-FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.error)
-FASTSERVE_INSPECT(block_copy, x.to, x.from)
-FASTSERVE_INSPECT(copy_blocks, x.epoch, x.copies)
+FASTSERVE_INSPECT(kv_allotment, x.epoch, x.blocks, x.memory_slots, x.disk_slots)
+FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.memory_block_ns, x.disk_block_ns, x.error)
+FASTSERVE_INSPECT(block_move, x.kind, x.block, x.other)
+FASTSERVE_INSPECT(move_blocks, x.epoch, x.ticket, x.moves)
 FASTSERVE_INSPECT(draw_order, x.how, x.prompt, x.answer)
 FASTSERVE_INSPECT(sequence_work, x.request, x.first_position, x.tokens, x.blocks, x.draw)
-FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.sequences)
+FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.ticket, x.sequences)
 FASTSERVE_INSPECT(executor_stats_request, x.epoch)
-FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.receive_ns, x.median_turnaround_ns)
+FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.receive_ns, x.move_ns,
+                  x.median_turnaround_ns)
 FASTSERVE_INSPECT(submit, x.request, x.prompt, x.sampling, x.stop)
 FASTSERVE_INSPECT(cancel, x.request)
 FASTSERVE_INSPECT(drawn_token, x.request, x.token)
 FASTSERVE_INSPECT(step_result, x.epoch, x.step, x.drawn_ns, x.tokens, x.error)
 FASTSERVE_INSPECT(stats_request, x.epoch)
 FASTSERVE_INSPECT(scheduler_stats, x.waiting, x.running, x.steps, x.prompt_tokens, x.completion_tokens,
-                  x.finished, x.preemptions, x.prefix_hit_tokens, x.kv_tokens, x.kv_tokens_free,
-                  x.step_fixed_ns, x.step_row_ns, x.step_draw_ns, x.step_context_ns)
+                  x.finished, x.preemptions, x.prefix_hit_tokens, x.kv_tokens, x.kv_tokens_free, x.blocks_out,
+                  x.blocks_in, x.swap_tokens, x.swap_tokens_free, x.step_fixed_ns, x.step_row_ns,
+                  x.step_draw_ns, x.step_context_ns)
 FASTSERVE_INSPECT(answer_token, x.request, x.token, x.text)
 FASTSERVE_INSPECT(answer_done, x.request, x.text, x.finish_reason, x.error, x.prompt_tokens,
                   x.completion_tokens, x.queue_ns, x.first_token_ns, x.total_ns)

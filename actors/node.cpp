@@ -15,8 +15,9 @@ node_actor::behavior_type node_state::make_behavior() {
       [this](const stage_assignment& place) { return mpi::delegate(self_, executor_, place); },
       [this](const kv_allotment& allotment) { return mpi::delegate(self_, cache_, allotment); },
       [this](const stop_rank& stop) {
-        // An executor that waits for activations is released by the end of its epoch.
+        // An executor that waits for activations, or moves, is released by the end of its epoch.
         context_.channel->end_epoch(std::numeric_limits<std::uint32_t>::max());
+        context_.moves->close();
         context_.leave(stop.exit_code);
       },
   };

@@ -38,8 +38,8 @@ CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stage_ready))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stop_rank))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_allotment))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_ready))
-CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::block_copy))
-CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::copy_blocks))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::block_move))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::move_blocks))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::draw_order))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::sequence_work))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::micro_batch))
@@ -55,7 +55,7 @@ CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::answer_token))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::answer_done))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::load_progress))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::model::token_logprob>))
-CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::block_copy>))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::block_move>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::draw_order>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::sequence_work>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::drawn_token>))
@@ -100,8 +100,8 @@ using cache_actor = mpi::protocol<
     void(kv_need),
     // Make the store.
     kv_ready(kv_allotment),
-    // Copy blocks, before the next step reads them.
-    void(copy_blocks)>;
+    // Move blocks, then open the rank's gate for the ticket.
+    void(move_blocks)>;
 
 /// Owns requests and the pipeline. One in a job, on the leader.
 using scheduler_actor = mpi::protocol<

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "actors/messages.hpp"
+#include "actors/move_gate.hpp"
 #include "kernels/backend.hpp"
 #include "model/architecture.hpp"
 #include "model/weight_source.hpp"
@@ -20,6 +21,9 @@ struct rank_context {
   kernels::dtype kv_type = kernels::dtype::f32;
   std::unique_ptr<kernels::backend> backend;
   std::unique_ptr<mpi::tensor_channel> channel;
+  std::string swap_folder;  ///< of the node, for KV swapped to disk
+  /// Between the rank's cache manager and its executor.
+  std::unique_ptr<move_gate> moves = std::make_unique<move_gate>();
   std::function<std::unique_ptr<model::weight_source>()> open_weights;  ///< throws std::runtime_error
   std::function<void(const load_progress&)> report_progress;            ///< from the executor's thread
   std::function<void(int exit_code)> leave;                             ///< ends the rank; from any thread

@@ -64,6 +64,12 @@ std::vector<executor_actor> rank_host::executors() {
   return out;
 }
 
+std::vector<cache_actor> rank_host::caches() {
+  std::vector<cache_actor> out;
+  for (int r = 0; r < env_.size(); ++r) out.push_back(resolve<cache_actor>(r, role::cache_manager));
+  return out;
+}
+
 void rank_host::stop_all(int exit_code) {
   for (const auto& node : nodes()) mpi::anon_send(node, stop_rank{exit_code});
 }

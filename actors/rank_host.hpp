@@ -36,9 +36,10 @@ class rank_host {
   Handle resolve(int rank, role as) {
     return transport_->resolve<Handle>(rank, mpi::role_id{static_cast<std::uint32_t>(as)});
   }
-  /// Node and executor of every rank, in rank order.
+  /// Node, executor and cache manager of every rank, in rank order.
   std::vector<node_actor> nodes();
   std::vector<executor_actor> executors();
+  std::vector<cache_actor> caches();
 
   /// Leader: tells every rank to leave with this code, itself included.
   void stop_all(int exit_code);

@@ -127,14 +127,26 @@ void scheduler_state::report_done(live_request& r, const scheduler::progress& p,
 }
 
 void scheduler_state::fill_pipeline() {
-  while (const auto batch = scheduler_.schedule(now())) {
+  while (true) {
+    const auto batch = scheduler_.schedule(now());
+    if (const auto moves = scheduler_.take_moves()) send_moves(*moves);
+    if (!batch) return;
     const auto message = message_of(*batch);
     for (const auto& stage : setup_.pipeline) mpi::send(self_, stage, message);
   }
 }
 
+void scheduler_state::send_moves(const scheduler::move_order& order) {
+  move_blocks out{setup_.epoch, ticket_of(order.ticket), {}};
+  out.moves.reserve(order.moves.size());
+  for (const auto& m : order.moves)
+    out.moves.push_back({static_cast<std::uint8_t>(m.kind), m.block, m.other});
+  for (const auto& cache : setup_.caches) mpi::send(self_, cache, out);
+}
+
 micro_batch scheduler_state::message_of(const scheduler::micro_batch& batch) const {
-  micro_batch out{setup_.epoch, static_cast<std::uint64_t>(batch.step), last_drawn_ns_, {}};
+  micro_batch out{
+      setup_.epoch, static_cast<std::uint64_t>(batch.step), last_drawn_ns_, ticket_of(batch.ticket), {}};
   out.sequences.reserve(batch.entries.size());
   for (const auto& e : batch.entries) {
     sequence_work w;
@@ -171,6 +183,10 @@ scheduler_stats scheduler_state::stats() const {
           c.prefix_hit_tokens,
           std::int64_t{c.kv_blocks} * scheduler::block_tokens,
           std::int64_t{c.kv_blocks_free} * scheduler::block_tokens,
+          c.blocks_out,
+          c.blocks_in,
+          std::int64_t{c.swap_slots} * scheduler::block_tokens,
+          std::int64_t{c.swap_slots_free} * scheduler::block_tokens,
           costs.fixed_ns,
           costs.row_ns,
           costs.draw_ns,

@@ -18,8 +18,10 @@ struct scheduler_setup {
   std::uint32_t epoch = 1;
   scheduler::limits limits;
   std::vector<executor_actor> pipeline;               ///< in order of the layers
+  std::vector<cache_actor> caches;                    ///< of the same ranks
   std::shared_ptr<const model::tokenizer> tokenizer;  ///< null: answers have no text
   std::vector<std::int32_t> eos_ids;
+  std::uint64_t first_ticket = 0;  ///< larger than all of a scheduler before this one in the epoch
   std::function<void(const std::string& why)> fail;  ///< the job cannot go on
 };
 
@@ -46,6 +48,10 @@ class scheduler_state {
   scheduler_stats stats() const;
 
   void fill_pipeline();
+  void send_moves(const scheduler::move_order& order);
+  std::uint64_t ticket_of(std::uint64_t ticket) const {
+    return ticket == 0 ? 0 : setup_.first_ticket + ticket;
+  }
   micro_batch message_of(const scheduler::micro_batch& batch) const;
   void report(const scheduler::progress& p, const model::sampled_token* token);
   void report_done(live_request& r, const scheduler::progress& p, const std::string& error);

@@ -113,6 +113,10 @@ std::optional<step_result> shard::run(const micro_batch& work) {
       stats_.receive_ns += arrived - start;
       start = arrived;
     }
+    if (!context_.moves->wait(work.epoch, work.ticket)) return std::nullopt;  // the epoch is over
+    const auto moved = now_ns();
+    stats_.move_ns += moved - start;
+    start = moved;
     stage_->forward(layout_, *kv_, *stream_);
     if (last)
       draw(work, result);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <stdexcept>
 
 #include "actors/scheduler.hpp"
@@ -60,6 +61,7 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   const auto& arch = context.architecture;
   context.compute_type = settings.engine.dtype.value_or(arch.stored_type);
   context.kv_type = settings.kv_cache.kv_dtype.value_or(context.compute_type);
+  context.swap_folder = settings.kv_cache.swap_dir;
   context.local_ranks = static_cast<std::uint32_t>(env.local_size());
   context.backend = kernels::make_cpu_backend(threads);
   const auto info = context.backend->info();
@@ -102,6 +104,7 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   wishes.max_context = settings_.engine.max_context;
   wishes.policy = {chosen_policy(settings_), std::chrono::milliseconds{settings_.scheduler.starvation_ms}};
   wishes.prefix_caching = settings_.scheduler.prefix_caching;
+  wishes.swap = {settings_.kv_cache.swap_space, settings_.kv_cache.swap_disk};
   layout_ = actors::bring_up(sys, host_->context(), host_->nodes(), host_->executors(), wishes, first_epoch);
   if (!layout_.error.empty()) return layout_.error;
 
@@ -114,6 +117,8 @@ void engine::spawn_scheduler(const scheduler::limits& limits) {
   setup.epoch = first_epoch;
   setup.limits = limits;
   setup.pipeline = layout_.pipeline;
+  setup.caches = caches_of_stages();
+  setup.first_ticket = schedulers_++ << 40;
   setup.tokenizer = tokenizer_;
   setup.eos_ids = architecture().eos_ids;
   setup.fail = [this](const std::string& why) {
@@ -123,6 +128,18 @@ void engine::spawn_scheduler(const scheduler::limits& limits) {
   scheduler_ = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(host_->system(),
                                                                                      std::move(setup));
   host_->publish(actors::role::scheduler, scheduler_);
+}
+
+// In order of the layers, as the pipeline.
+std::vector<actors::cache_actor> engine::caches_of_stages() {
+  const auto all = host_->caches();
+  std::map<std::int32_t, actors::cache_actor> by_layer;
+  for (const auto& r : layout_.rows)
+    if (r.first_layer < r.last_layer)
+      by_layer[r.first_layer] = all.at(static_cast<std::size_t>(r.profile.rank));
+  std::vector<actors::cache_actor> out;
+  for (auto& [layer, cache] : by_layer) out.push_back(std::move(cache));
+  return out;
 }
 
 void engine::restart_scheduler(const scheduler::limits& limits) {

@@ -59,6 +59,7 @@ class engine {
 
  private:
   void spawn_scheduler(const scheduler::limits& limits);
+  std::vector<actors::cache_actor> caches_of_stages();
 
   const options& settings_;
   mpi::environment& env_;
@@ -67,6 +68,7 @@ class engine {
   actors::engine_layout layout_;
   actors::observer_actor observer_;
   actors::scheduler_actor scheduler_;
+  std::uint64_t schedulers_ = 0;  // so many were started
   std::vector<actors::front_end_actor> front_ends_;
   std::mutex failure_mutex_;
   std::function<void(const std::string&)> on_failure_;

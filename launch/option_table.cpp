@@ -72,6 +72,14 @@ option_spec real(const row& of, commands who, float low, float high, bool above_
 }
 
 template <typename Field>
+option_spec bytes(const row& of, commands who, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.set = [field](options& o, std::string_view text) { field(o) = parse_bytes(text); };
+  spec.get = [field](const options& o) { return std::vector<std::string>{format_exact_bytes(field(o))}; };
+  return spec;
+}
+
+template <typename Field>
 option_spec text(const row& of, commands who, Field field) {
   option_spec spec = begin(of, shape::value, std::move(who));
   spec.empty_is_unset = true;
@@ -344,6 +352,17 @@ std::vector<option_spec> engine_rows() {
       {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
        "0: what fits in free memory"},
       planned, 0, max_tokens_anywhere, [](auto& o) -> auto& { return o.kv_cache.kv_tokens; }));
+  rows.push_back(bytes(
+      {"kv_cache", "swap_space", "SIZE",
+       "of each rank's memory for the KV of preempted requests, such as 8GiB"},
+      runs, [](auto& o) -> auto& { return o.kv_cache.swap_space; }));
+  rows.push_back(text(
+      {"kv_cache", "swap_dir", "DIR", "node-local folder for more of it; the file is gone with the job",
+       "none"},
+      runs, [](auto& o) -> auto& { return o.kv_cache.swap_dir; }));
+  rows.push_back(bytes(
+      {"kv_cache", "swap_disk", "SIZE", "of each rank in that folder"}, runs,
+      [](auto& o) -> auto& { return o.kv_cache.swap_disk; }));
   rows.push_back(integer(
       {"scheduler", "max_batch", "N", "most sequences in a micro-batch"}, planned, 1, 65536,
       [](auto& o) -> auto& { return o.scheduler.max_batch; }));

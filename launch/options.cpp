@@ -41,6 +41,8 @@ std::optional<command> command_named(std::string_view name) noexcept {
 
 std::string options::validate() const {
   if (std::string wrong = check_ranges(*this); !wrong.empty()) return wrong;
+  if (kv_cache.swap_disk > 0 && kv_cache.swap_dir.empty())
+    return "--swap-disk needs a folder: name one with --swap-dir DIR";
   switch (what) {
     case command::version:
       break;

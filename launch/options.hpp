@@ -28,6 +28,9 @@ struct engine_options {
 struct kv_cache_options {
   std::optional<kernels::dtype> kv_dtype;  ///< unset = the type of the arithmetic
   std::int64_t kv_tokens = 0;              ///< over all sequences; 0 = from free memory
+  std::uint64_t swap_space = 0;            ///< bytes of each rank's memory for the KV of preempted requests
+  std::uint64_t swap_disk = 0;             ///< the same in a file in swap_dir
+  std::string swap_dir;                    ///< folder of each node
 };
 
 struct scheduler_options {

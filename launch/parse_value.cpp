@@ -1,5 +1,6 @@
 #include "launch/parse_value.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -14,6 +15,20 @@ namespace fastserve::launch {
 namespace {
 
 constexpr std::size_t max_ids = 1U << 20U;
+
+struct byte_unit {
+  std::string_view name;
+  std::uint64_t bytes;
+};
+constexpr byte_unit byte_units[] = {{"kB", 1'000},
+                                    {"MB", 1'000'000},
+                                    {"GB", 1'000'000'000},
+                                    {"TB", 1'000'000'000'000},
+                                    {"KiB", std::uint64_t{1} << 10},
+                                    {"MiB", std::uint64_t{1} << 20},
+                                    {"GiB", std::uint64_t{1} << 30},
+                                    {"TiB", std::uint64_t{1} << 40}};
+constexpr std::uint64_t most_bytes = std::uint64_t{1} << 60;
 
 [[noreturn]] void complain(const std::string& expected, std::string_view found) {
   throw std::invalid_argument{"expected " + expected + ", found " +
@@ -62,6 +77,26 @@ bool parse_bool(std::string_view text) {
   if (text == "true" || text == "yes" || text == "on") return true;
   if (text == "false" || text == "no" || text == "off") return false;
   complain("true or false", text);
+}
+
+std::uint64_t parse_bytes(std::string_view text) {
+  const auto digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  std::uint64_t value = 0;
+  std::uint64_t unit = text.substr(digits).empty() ? 1 : 0;
+  for (const auto& u : byte_units)
+    if (text.substr(digits) == u.name) unit = u.bytes;
+  if (unit == 0 || !read_whole(text.substr(0, digits), value) ||
+      __builtin_mul_overflow(value, unit, &value) || value > most_bytes)
+    complain("an amount of memory such as 512MB or 8GiB", text);
+  return value;
+}
+
+std::string format_exact_bytes(std::uint64_t bytes) {
+  const byte_unit* best = nullptr;
+  for (const auto& u : byte_units)
+    if (bytes > 0 && bytes % u.bytes == 0 && (best == nullptr || u.bytes > best->bytes)) best = &u;
+  if (best == nullptr) return std::to_string(bytes);
+  return std::to_string(bytes / best->bytes) + std::string{best->name};
 }
 
 std::string parse_choice(std::string_view text, const std::vector<std::string_view>& choices) {

@@ -19,6 +19,11 @@ float parse_real(std::string_view text, float low, float high, bool above_low = 
 /// true, yes, on or false, no, off.
 bool parse_bool(std::string_view text);
 
+/// A number of bytes: "0", "1500", "512MB" (10^6), "8GiB" (2^30).
+std::uint64_t parse_bytes(std::string_view text);
+/// The same number with the largest unit that divides it.
+std::string format_exact_bytes(std::uint64_t bytes);
+
 /// One of `choices`.
 std::string parse_choice(std::string_view text, const std::vector<std::string_view>& choices);
 

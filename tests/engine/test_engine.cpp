@@ -267,6 +267,58 @@ BOOST_AUTO_TEST_CASE(answers_equal_their_solo_runs_in_every_kv_type) {
   }
 }
 
+// A pool for a few of them: blocks go to memory, to disk and back on every rank, and no answer changes.
+BOOST_AUTO_TEST_CASE(answers_survive_swapping) {
+  struct room {
+    const char* name;
+    std::uint64_t memory, disk;
+    bool caching;
+  };
+  for (const auto& r :
+       {room{"memory", 4'000'000, 0, true}, room{"disk", 0, 4'000'000, true},
+        room{"both, little", 60'000, 90'000, true}, room{"no prefix cache", 200'000, 400'000, false}}) {
+    BOOST_TEST_CONTEXT(r.name) {
+      auto settings = for_model(tiny);
+      settings.scheduler.token_budget = 32;
+      settings.scheduler.max_batch = 4;
+      settings.scheduler.policy = "sj-mlfq";
+      settings.scheduler.starvation_ms = 5;
+      settings.scheduler.prefix_caching = r.caching;
+      settings.kv_cache.kv_tokens = 600;
+      settings.kv_cache.swap_space = r.memory;
+      settings.kv_cache.swap_disk = r.disk;
+      settings.kv_cache.swap_dir = fs::temp_directory_path().string();
+      with_engine(settings, [&](engine& e) {
+        std::mt19937 random{13};
+        std::vector<act::submit> requests;
+        for (std::uint64_t id = 1; id <= 120; ++id) {
+          std::vector<std::int32_t> prompt(1 + random() % 120);
+          for (auto& t : prompt) t = static_cast<std::int32_t>(random() % 130);
+          auto s = ask(id, std::move(prompt), static_cast<std::int32_t>(1 + random() % 60));
+          s.stop.ignore_eos = true;
+          s.sampling.seed = random();
+          s.sampling.temperature = 1.0F;
+          requests.push_back(std::move(s));
+        }
+        collector answers;
+        const auto front_end = e.spawn_front_end(answers);
+        for (const auto& s : requests) fastserve::mpi::anon_send(front_end, s);
+        const auto got = answers.wait(requests.size());
+        solo alone{tiny};
+        for (const auto& s : requests)
+          BOOST_TEST(got.at(s.request).ids == alone.run(s), boost::test_tools::per_element());
+        const auto c = e.stats();
+        BOOST_TEST(c.blocks_out > 0U);
+        BOOST_TEST(c.blocks_in > 0U);
+        BOOST_TEST(c.kv_tokens_free == c.kv_tokens);
+        BOOST_TEST(c.swap_tokens_free == c.swap_tokens);
+        std::printf("%s: %d blocks out, %d in\n", r.name, static_cast<int>(c.blocks_out),
+                    static_cast<int>(c.blocks_in));
+      });
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(refuses_what_cannot_run_and_goes_on) {
   with_engine(for_model(tiny), [](engine& e) {
     collector answers;

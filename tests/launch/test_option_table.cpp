@@ -30,6 +30,7 @@ std::string other_value(const option_spec& spec) {
                                                               {"prompt", "hello"},
                                                               {"prompt_ids", "1,2,3"},
                                                               {"random_weights", "config.json"},
+                                                              {"swap_dir", "/tmp"},
                                                               {"policy", "srpt"},
                                                               {"compare", "fcfs,srpt"},
                                                               {"rates", "2,4.5"},

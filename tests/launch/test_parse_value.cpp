@@ -23,6 +23,16 @@ BOOST_AUTO_TEST_CASE(integers_are_whole_and_in_range) {
 
 BOOST_AUTO_TEST_CASE(reals_are_finite_and_in_range) {
   BOOST_TEST(parse_real("0.25", 0, 1) == 0.25F);
+  BOOST_TEST(parse_bytes("0") == 0U);
+  BOOST_TEST(parse_bytes("1500") == 1500U);
+  BOOST_TEST(parse_bytes("64MB") == 64'000'000U);
+  BOOST_TEST(parse_bytes("8GiB") == std::uint64_t{8} << 30);
+  for (const auto* wrong :
+       {"", "B", "GiB", "-1", "1.5GB", "8 GB", "8G", "8gib", "99999999999TiB", "1048577TiB"})
+    BOOST_CHECK_THROW(parse_bytes(wrong), std::invalid_argument);
+  for (const std::uint64_t bytes : {0UL, 7UL, 1000UL, 1024UL, 64'000'000UL, 3UL << 40})
+    BOOST_TEST(parse_bytes(format_exact_bytes(bytes)) == bytes);
+  BOOST_TEST(format_exact_bytes(std::uint64_t{8} << 30) == "8GiB");
   BOOST_TEST(parse_real("1e-1", 0, 1) == 0.1F);
   BOOST_TEST(parse_real("0", 0, 1) == 0.0F);
   BOOST_CHECK_THROW(parse_real("0", 0, 1, true), std::invalid_argument);
