@@ -80,6 +80,7 @@ BOOST_AUTO_TEST_CASE(every_option_is_settable_on_the_command_line) {
         arguments.emplace_back("--model");
         arguments.emplace_back("m");
       }
+      if (spec.key == "swap_disk") arguments.insert(arguments.end(), {"--swap-dir", "/tmp"});
       // A batch needs both of its files.
       if (which == command::batch)
         for (const char* file : {"input", "output"})
@@ -171,6 +172,9 @@ BOOST_AUTO_TEST_CASE(validate_finds_values_set_from_code) {
   settings.scheduler.max_batch = 0;
   BOOST_TEST(settings.validate().starts_with("max_batch: expected an integer from 1"));
   settings.scheduler.max_batch = 1;
+  settings.kv_cache.swap_disk = 1;
+  BOOST_TEST(settings.validate() == "--swap-disk needs a folder: name one with --swap-dir DIR");
+  settings.kv_cache.swap_dir = "/tmp";
   settings.model.clear();
   BOOST_TEST(settings.validate() == "no model given: name a folder or a GGUF file with --model");
 }
