@@ -153,8 +153,7 @@ constexpr std::string_view simulate_examples =
 
 constexpr std::string_view inspect_intro =
     "Usage: fastserve inspect DIR\n\n"
-    "Tells what a model folder or a GGUF file holds: architecture, sizes, tokenizer, bytes of weights, keys "
-    "and values.\n";
+    "Tells what a model is: architecture, sizes, tokenizer, bytes of weights, keys and values.\n";
 
 }  // namespace
 
