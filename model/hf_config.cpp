@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "model/architecture.hpp"
+#include "model/checkpoint_quantization.hpp"
 #include "model/json_object.hpp"
 #include "model/model_family.hpp"
 #include "model/rope.hpp"
@@ -141,8 +142,7 @@ void read_sizes(architecture& a, const json_object& config, const model_family& 
 
 /// What changes the arithmetic in ways that we do not have: better refused than answered wrongly.
 void refuse_unsupported(const json_object& config) {
-  if (const auto quantization = config.object("quantization_config"))
-    quantization->fail("quant_method", "no quantization: F32, F16 or BF16 weights");
+  read_quantization(config);
   for (const auto* flag :
        {"scale_attn_by_inverse_layer_idx", "add_cross_attention", "use_mrope", "is_encoder_decoder"})
     if (config.flag(flag, false)) config.fail(flag, "false");

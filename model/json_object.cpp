@@ -96,6 +96,12 @@ const json* json_object::find(std::string_view key) const {
   return it == value_.end() || it->is_null() ? nullptr : &*it;
 }
 
+std::vector<std::string> json_object::keys() const {
+  std::vector<std::string> out;
+  for (const auto& [key, value] : value_.items()) out.push_back(key);
+  return out;
+}
+
 bool json_object::has_null(std::string_view key) const {
   const auto it = value_.find(std::string(key));
   return it != value_.end() && it->is_null();

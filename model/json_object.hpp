@@ -24,6 +24,9 @@ class json_object {
   const std::string& file() const { return file_; }
   bool has(std::string_view key) const { return find(key) != nullptr; }
 
+  /// Names of all keys, in their order.
+  std::vector<std::string> keys() const;
+
   /// The key is there and says null.
   bool has_null(std::string_view key) const;
 

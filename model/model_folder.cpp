@@ -7,6 +7,7 @@
 
 #include "model/gguf_source.hpp"
 #include "model/gguf_tokenizer.hpp"
+#include "model/quantized_source.hpp"
 #include "model/safetensors_source.hpp"
 #include "model/tensor_names.hpp"
 
@@ -93,7 +94,9 @@ architecture read_model(const std::filesystem::path& model) {
 
 std::unique_ptr<stored_weights> open_weights(const std::filesystem::path& model) {
   if (is_gguf(model)) return std::make_unique<gguf_source>(model);
-  return std::make_unique<safetensors_source>(checked_folder(model));
+  const auto quantization = read_quantization(json_object::open(checked_folder(model) / "config.json"));
+  if (quantization) return std::make_unique<quantized_source>(model, *quantization);
+  return std::make_unique<safetensors_source>(model);
 }
 
 std::unique_ptr<tokenizer> open_tokenizer(const std::filesystem::path& model) {

@@ -177,6 +177,11 @@ host_tensor safetensors_source::tensor(std::string_view name) {
   return out;
 }
 
+raw_tensor safetensors_source::raw(std::string_view name) {
+  const auto [file, entry] = find(name);
+  return {entry, file->bytes(*entry)};
+}
+
 void safetensors_source::prefetch(std::string_view name) {
   if (!has(name)) return;
   const auto [file, entry] = find(name);

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -17,6 +18,12 @@ namespace fastserve::model {
 /// Throws std::runtime_error with one line.
 std::unordered_map<std::string, std::string> parse_shard_index(std::string_view json,
                                                                const std::string& file);
+
+/// A tensor of any dtype where it lies.
+struct raw_tensor {
+  const safetensors_entry* entry = nullptr;
+  std::span<const std::byte> bytes;
+};
 
 /// The weights of a Hugging Face folder: model.safetensors, or shards by model.safetensors.index.json. All
 /// shards must exist; a shard is mapped and its header checked when a tensor of it is first asked for, so
@@ -36,6 +43,8 @@ class safetensors_source : public stored_weights {
   /// Files of the model, in order of their names.
   const std::vector<std::filesystem::path>& files() const override { return files_; }
   std::vector<stored_tensor> all_tensors() override;
+  /// Throws std::runtime_error when there is none.
+  raw_tensor raw(std::string_view name);
   /// Every tensor of every file: maps and checks all headers, reads no data.
   std::vector<safetensors_entry> all_entries();
 

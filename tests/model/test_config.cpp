@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(bad_values) {
   refused("tie_word_embeddings", 1, {"tie_word_embeddings is 1", "true or false"});
   refused("torch_dtype", "float8_e4m3fn", {"torch_dtype is 'float8_e4m3fn'", "float32, float16 or bfloat16"});
   refused("eos_token_id", "two", {"eos_token_id is 'two'"});
-  refused("quantization_config", {{"quant_method", "gptq"}}, {"quantization_config.quant_method is 'gptq'"});
+  refused("quantization_config", {{"quant_method", "exl2"}}, {"quantization_config.quant_method is 'exl2'"});
   refused("partial_rotary_factor", 0.5, {"partial_rotary_factor is 0.5"});
   refused("sliding_window", 0, {"sliding_window is 0"}, with(llama(), "model_type", "mistral"));
   refused("scale_attn_by_inverse_layer_idx", true, {"scale_attn_by_inverse_layer_idx is true", "false"},

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "model/json_object.hpp"
+
+namespace fastserve::model {
+
+/// How a Hugging Face folder keeps its quantized matrices: config.json's "quantization_config".
+struct checkpoint_quantization {
+  enum class packing : std::uint8_t {
+    awq,        ///< AutoAWQ, version "gemm": X.qweight, X.qzeros, X.scales
+    gptq,       ///< AutoGPTQ, GPTQModel: the same names, other order, X.g_idx
+    compressed  ///< compressed-tensors: X.weight_packed or int8 X.weight, X.weight_scale
+  };
+  packing how = packing::awq;
+  int bits = 4;            ///< 4 or 8
+  std::int32_t group = 0;  ///< input features that share a scale, 0 = the whole row; perhaps more than 128
+  bool symmetric = false;  ///< compressed: codes are signed and there are no zeros
+  bool zeros_less_one = false;  ///< gptq: stored zeros are one too small
+
+  /// The group of the unpacked form: larger ones are cut, their scales repeated.
+  std::int32_t unpacked_group() const { return group > 128 ? 128 : group; }
+};
+
+/// Reads "quantization_config"; nothing when there is none. Throws std::runtime_error with one line for what
+/// is not integers of 4 or 8 bits.
+std::optional<checkpoint_quantization> read_quantization(const json_object& config);
+
+}  // namespace fastserve::model

@@ -1,0 +1,204 @@
+// Quantized Hugging Face folders (scripts/make_quantized_goldens.py): what they stand for, and what is
+// refused.
+#define BOOST_TEST_MODULE model_quantized
+#include <boost/test/unit_test.hpp>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "../support/temporary_folder.hpp"
+#include "expect_error.hpp"
+#include "model/model_folder.hpp"
+#include "model/safetensors.hpp"
+#include "pipeline.hpp"
+#include "safetensors_writer.hpp"
+
+namespace fastserve::model::test {
+namespace {
+
+using kernels::dtype;
+using kernels::zero_kind;
+namespace fs = std::filesystem;
+
+const fs::path forms = FASTSERVE_TEST_DATA "/quantized";
+
+std::vector<float> numbers(const host_tensor& t) {
+  std::vector<float> out(t.bytes() / kernels::size_of(t.type));
+  kernels::to_f32(out.data(), t.data, t.type, out.size());
+  return out;
+}
+
+/// A copy of a form whose configuration or header is changed.
+struct damaged {
+  temporary_folder folder;
+  explicit damaged(const std::string& form) {
+    for (const auto* name : {"config.json", "model.safetensors"})
+      fs::copy(forms / form / name, folder.path() / name);
+  }
+  void configure(const std::function<void(nlohmann::json&)>& change) {
+    auto config = nlohmann::json::parse(folder.read("config.json"));
+    change(config["quantization_config"]);
+    folder.write("config.json", config.dump());
+  }
+  /// `from` and `to` of one length, in the header of the weights.
+  void replace(const std::string& from, const std::string& to) {
+    auto bytes = folder.read("model.safetensors");
+    const auto at = bytes.find(from);
+    BOOST_REQUIRE(at != bytes.npos && from.size() == to.size());
+    folder.write("model.safetensors", bytes.replace(at, from.size(), to));
+  }
+  void refused(std::initializer_list<std::string_view> parts) {
+    expect_error([&] { model_folder(folder.path()).describe(); }, parts);
+  }
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(matrices_are_what_they_stand_for) {
+  std::set<std::string> seen;
+  for (const auto& entry : fs::directory_iterator(forms)) {
+    const auto form = entry.path().filename().string();
+    seen.insert(form);
+    BOOST_TEST_CONTEXT(form) {
+      model_folder model(entry.path());
+      auto& weights = model.weights();
+      const auto d = model.describe();
+      BOOST_CHECK(d.unused.empty());
+      const safetensors_file expected(entry.path() / "expected.safetensors");
+      BOOST_REQUIRE_EQUAL(expected.entries().size(), 3U);
+      for (const auto& e : expected.entries()) {
+        std::vector<float> want((e.end - e.begin) / sizeof(float));
+        kernels::to_f32(want.data(), expected.bytes(e).data(), dtype::f32, want.size());
+        const auto about = weights.describe(e.name);
+        BOOST_CHECK(about.shape == e.shape);
+        BOOST_CHECK(numbers(weights.tensor(e.name)) == want);
+        weights.release(e.name);
+        BOOST_CHECK_EQUAL(about.quantized.has_value(), form != "gptq_act_order");
+        if (!about.quantized) {
+          expect_error([&] { weights.quantized(e.name); }, {"is not quantized"});
+          continue;
+        }
+        const auto q = weights.quantized(e.name);
+        BOOST_CHECK(q.format == *about.quantized);
+        kernels::check(q.view());
+        std::vector<float> got(want.size());
+        for (std::int64_t r = 0; r < q.rows; ++r)
+          kernels::dequantize_row(got.data() + r * q.cols, q.view(), r);
+        BOOST_CHECK(got == want);
+      }
+      const auto format = weights.describe("model.layers.0.mlp.up_proj.weight").quantized;
+      if (form == "awq")
+        BOOST_CHECK((format == kernels::quantized_format{4, 16, zero_kind::integer, dtype::f16}));
+      if (form == "w4a16")
+        BOOST_CHECK((format == kernels::quantized_format{4, 32, zero_kind::none, dtype::f32}));
+      if (form == "w8a16_packed")
+        BOOST_CHECK((format == kernels::quantized_format{8, 32, zero_kind::none, dtype::f16}));
+      if (form == "w8a8")
+        BOOST_CHECK((format == kernels::quantized_format{8, 0, zero_kind::none, dtype::f32}));
+    }
+  }
+  BOOST_CHECK((seen == std::set<std::string>{"awq", "gptq", "gptq_act_order", "gptq_v2_8bit_row", "w4a16",
+                                             "w4a16_zeros", "w8a16_packed", "w8a8", "w8a8_zeros"}));
+}
+
+BOOST_AUTO_TEST_CASE(models_run) {
+  const auto cpu = kernels::make_cpu_backend(1);
+  for (const auto& entry : fs::directory_iterator(forms)) {
+    BOOST_TEST_CONTEXT(entry.path().filename().string()) {
+      model_folder model(entry.path());
+      pipeline p(model.arch(), model.weights(), *cpu, 1, dtype::f32, dtype::f32);
+      const auto rows = p.feed({1, 2, 3, 4});
+      for (const auto& row : rows)
+        for (const auto x : row) BOOST_CHECK(std::isfinite(x));
+      BOOST_CHECK(rows[0] != rows[3]);
+    }
+  }
+}
+
+/// Groups of more than 128 are cut; rows may end inside of a word.
+BOOST_AUTO_TEST_CASE(large_groups_and_odd_rows) {
+  const temporary_folder folder;
+  constexpr std::int64_t rows = 2, cols = 515, words = 65;
+  std::string data;
+  for (std::int64_t i = 0; i < rows * words; ++i) data += std::string("\x98\xBA\xDC\xFE", 4);
+  const float scales[] = {1, 2, 3, 4, 5, 6};
+  data.append(reinterpret_cast<const char*>(scales), sizeof scales);
+  const std::int64_t shape[] = {rows, cols};
+  data.append(reinterpret_cast<const char*>(shape), sizeof shape);
+  folder.write(
+      "model.safetensors",
+      safetensors_bytes(R"({"x.weight_packed":{"dtype":"I32","shape":[2,65],"data_offsets":[0,520]},)"
+                        R"("x.weight_scale":{"dtype":"F32","shape":[2,3],"data_offsets":[520,544]},)"
+                        R"("x.weight_shape":{"dtype":"I64","shape":[2],"data_offsets":[544,560]}})",
+                        data));
+  folder.write("config.json",
+               R"({"quantization_config":{"quant_method":"compressed-tensors","config_groups":{"g":{
+      "weights":{"num_bits":4,"strategy":"group","group_size":256}}}}})");
+  const auto weights = open_weights(folder.path());
+  const auto q = weights->quantized("x.weight");
+  BOOST_CHECK_EQUAL(q.format.group, 128);
+  BOOST_CHECK((q.scales == std::vector<float>{1, 1, 2, 2, 3, 4, 4, 5, 5, 6}));
+  const auto values = numbers(weights->tensor("x.weight"));
+  BOOST_REQUIRE_EQUAL(values.size(), static_cast<std::size_t>(rows * cols));
+  for (std::int64_t i = 0; i < rows * cols; ++i)
+    BOOST_REQUIRE_EQUAL(values[static_cast<std::size_t>(i)],
+                        static_cast<float>(i % cols % 8) * scales[i / cols * 3 + i % cols / 256]);
+}
+
+BOOST_AUTO_TEST_CASE(configurations_that_we_lack_are_refused) {
+  const auto with = [](const std::string& form, const std::string& key, const nlohmann::json& value,
+                       std::initializer_list<std::string_view> parts) {
+    damaged d(form);
+    d.configure([&](nlohmann::json& c) { c[nlohmann::json::json_pointer("/" + key)] = value; });
+    d.refused(parts);
+  };
+  with("awq", "quant_method", "bitsandbytes",
+       {"quant_method is 'bitsandbytes'", "awq, gptq, compressed-tensors"});
+  with("awq", "bits", 3, {"bits is 3", "4 or 8"});
+  with("awq", "version", "gemv", {"version is 'gemv'", "gemm"});
+  with("awq", "zero_point", false, {"zero_point is false"});
+  with("awq", "group_size", 48, {"group_size is 48"});
+  with("gptq", "bits", 2, {"bits is 2"});
+  with("gptq", "checkpoint_format", "marlin", {"checkpoint_format is 'marlin'"});
+  with("w4a16", "format", "marlin-24", {"format is 'marlin-24'"});
+  const std::string weights = "config_groups/group_0/weights/";
+  with("w4a16", weights + "type", "float", {"weights.type is 'float'"});
+  with("w4a16", weights + "strategy", "block", {"strategy is 'block'"});
+  with("w4a16", "quantization_status", "frozen", {"quantization_status is 'frozen'"});
+  damaged two("w4a16");
+  two.configure([](nlohmann::json& c) {
+    c["config_groups"]["group_1"] = c["config_groups"]["group_0"];
+    c["config_groups"]["group_1"]["weights"]["num_bits"] = 8;
+  });
+  two.refused({"config_groups", "one format for all matrices"});
+}
+
+BOOST_AUTO_TEST_CASE(tensors_that_do_not_fit_are_refused) {
+  const auto with = [](const std::string& form, const std::string& from, const std::string& to,
+                       std::initializer_list<std::string_view> parts) {
+    damaged d(form);
+    d.replace(from, to);
+    d.refused(parts);
+  };
+  with("awq", "mlp.up_proj.qzeros", "mlp.up_proj.qzeroX", {"'model.layers.0.mlp.up_proj.qzeros' is missing"});
+  with("gptq", "mlp.up_proj.scales", "mlp.up_proj.scaleX",
+       {"'model.layers.0.mlp.up_proj.scales' is missing"});
+  with("gptq", "mlp.up_proj.qweight", "mlp.up_proj.qweighX",
+       {"'model.layers.0.mlp.up_proj.weight' is missing"});
+  damaged group("awq");
+  group.configure([](nlohmann::json& c) { c["group_size"] = 32; });
+  group.refused({"scales': shape is [2, 32], expected [1, 32]", "groups of 32"});
+  damaged bits("w8a8");
+  bits.configure([](nlohmann::json& c) { c["config_groups"]["group_0"]["weights"]["num_bits"] = 4; });
+  bits.refused({"I8, expected packed codes of 4 bits"});
+  damaged order("gptq_act_order");
+  auto bytes = order.folder.read("model.safetensors");
+  const safetensors_file file(order.folder.path() / "model.safetensors");
+  const auto begin = file.find("model.layers.0.mlp.down_proj.g_idx")->begin;
+  bytes[begin + 3] = '\x7f';
+  order.folder.write("model.safetensors", bytes);
+  order.refused({"g_idx': names group", "of 4"});
+}
+
+}  // namespace fastserve::model::test
