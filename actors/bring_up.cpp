@@ -3,15 +3,16 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
-
-#include "planner/partition.hpp"
+#include <utility>
 
 namespace fastserve::actors {
 
 namespace {
 
+std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
+
 // A node answers at once; loading takes as long as the file system does.
-constexpr std::chrono::seconds profile_deadline{60};
+constexpr std::chrono::seconds answer_deadline{60};
 
 // Part of a rank's free memory that weights and KV may take. The rest is for activations and the system.
 constexpr double usable_memory = 0.85;
@@ -21,26 +22,6 @@ constexpr std::int32_t least_kv_tokens = 2048;
 
 // Fewer blocks hold no prompt with an answer.
 constexpr std::int32_t least_kv_blocks = 2;
-
-// Sends one request to each of `to` and takes the answers in order. Returns the first error in words.
-template <class Answer, class Message, class Timeout>
-std::string ask_all(caf::actor_system& sys, caf::scoped_actor& self, const std::vector<node_actor>& to,
-                    const std::vector<Message>& messages, Timeout timeout, std::vector<Answer>& answers) {
-  using pending = decltype(mpi::request(self.ptr(), to[0], timeout, messages[0]));
-  std::vector<pending> waiting;
-  waiting.reserve(to.size());
-  for (std::size_t i = 0; i < to.size(); ++i)
-    waiting.push_back(mpi::request(self.ptr(), to[i], timeout, messages[i]));
-  std::string error;
-  answers.resize(to.size());
-  for (std::size_t i = 0; i < to.size(); ++i)
-    waiting[i].receive([&](Answer& a) { answers[i] = std::move(a); },
-                       [&](const caf::error& e) {
-                         if (error.empty())
-                           error = "rank " + std::to_string(i) + ": " + mpi::describe(sys, e);
-                       });
-  return error;
-}
 
 planner::model_cost cost_of(const rank_context& context, std::int32_t kv_tokens) {
   const auto& a = context.architecture;
@@ -81,86 +62,182 @@ std::int32_t choose_blocks(const std::vector<stage_ready>& ready, std::int64_t w
 
 }  // namespace
 
-engine_layout bring_up(caf::actor_system& sys, const rank_context& leader,
-                       const std::vector<node_actor>& nodes, const std::vector<executor_actor>& executors,
-                       const engine_wishes& wishes, std::uint32_t epoch) {
-  engine_layout out;
-  caf::scoped_actor self{sys};
-  const auto ranks = nodes.size();
-
-  std::vector<node_profile> profiles;
-  out.error =
-      ask_all(sys, self, nodes, std::vector<profile_request>(ranks, {epoch}), profile_deadline, profiles);
-  if (!out.error.empty()) return out;
-
+bring_up::bring_up(caf::actor_system& sys, const rank_context& leader, std::vector<node_actor> nodes,
+                   std::vector<executor_actor> executors, std::vector<cache_actor> caches,
+                   const engine_wishes& wishes)
+    : sys_{sys},
+      leader_{leader},
+      nodes_{std::move(nodes)},
+      executors_{std::move(executors)},
+      caches_{std::move(caches)},
+      wishes_{wishes} {
   const auto& arch = leader.architecture;
-  auto& limits = out.limits;
-  limits.max_context =
+  limits_.max_context =
       wishes.max_context > 0 ? std::min(wishes.max_context, arch.max_positions) : arch.max_positions;
+  limits_.max_batch = wishes.max_batch;
+  limits_.policy = wishes.policy;
+  limits_.prefix_caching = wishes.prefix_caching;
+  limits_.token_budget = std::max(wishes.token_budget, wishes.max_batch);
+}
+
+// Sends one request to each of `ranks` and takes the answers in order. Returns the first error in words.
+template <class Answer, class Message, class Timeout>
+std::string bring_up::ask(const std::vector<int>& ranks, const std::vector<Message>& messages,
+                          Timeout timeout, std::vector<Answer>& answers) {
+  caf::scoped_actor self{sys_};
+  using pending = decltype(mpi::request(self.ptr(), nodes_[0], timeout, messages[0]));
+  std::vector<pending> waiting;
+  waiting.reserve(ranks.size());
+  for (std::size_t i = 0; i < ranks.size(); ++i)
+    waiting.push_back(mpi::request(self.ptr(), nodes_[at(ranks[i])], timeout, messages[i]));
+  std::string error;
+  answers.resize(ranks.size());
+  for (std::size_t i = 0; i < ranks.size(); ++i)
+    waiting[i].receive([&](Answer& a) { answers[i] = std::move(a); },
+                       [&](const caf::error& e) {
+                         if (error.empty())
+                           error = "rank " + std::to_string(ranks[i]) + ": " + mpi::describe(sys_, e);
+                       });
+  return error;
+}
+
+std::string bring_up::ask_profiles(const std::vector<int>& living, std::uint32_t epoch) {
+  std::vector<int> unknown;
+  for (const auto rank : living)
+    if (!profiles_.contains(rank)) unknown.push_back(rank);
+  std::vector<node_profile> answers;
+  auto error = ask(unknown, std::vector<profile_request>(unknown.size(), {epoch}), answer_deadline, answers);
+  if (!error.empty()) return error;
+  for (std::size_t i = 0; i < unknown.size(); ++i) profiles_[unknown[i]] = std::move(answers[i]);
+  return {};
+}
+
+planner::pipeline_plan bring_up::plan(const std::vector<int>& living) const {
   std::vector<planner::rank_offer> offers;
-  for (const auto& p : profiles)
+  for (const auto rank : living)
     offers.push_back(
-        {p.rank, 1.0, static_cast<std::size_t>(usable_memory * static_cast<double>(p.memory_bytes))});
-  const auto plan =
-      planner::partition(cost_of(leader, std::min(limits.max_context, least_kv_tokens)), offers);
-  if (!plan.error.empty()) {
-    out.error = plan.error;
-    return out;
+        {rank, 1.0,
+         static_cast<std::size_t>(usable_memory * static_cast<double>(profiles_.at(rank).memory_bytes))});
+  const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
+  if (!stages_.empty()) return planner::plan_again(cost, offers, stages_);
+
+  const auto spares = std::min<std::size_t>(at(wishes_.spare_ranks), offers.size() - 1);
+  auto out = planner::partition(cost, {offers.begin(), offers.end() - static_cast<std::ptrdiff_t>(spares)});
+  if (!out.error.empty() && spares > 0) out.error += ", or fewer of them as spares";
+  for (auto i = offers.size() - spares; i < offers.size(); ++i) out.spares.push_back(offers[i].rank);
+  return out;
+}
+
+std::vector<stage_assignment> bring_up::places_of(const planner::pipeline_plan& plan,
+                                                  std::uint32_t epoch) const {
+  std::vector<stage_assignment> out(nodes_.size());
+  for (auto& p : out) {
+    p.epoch = epoch;
+    p.max_rows = limits_.token_budget;
+    p.max_sequences = limits_.max_batch;
   }
-
-  limits.stages = static_cast<std::int32_t>(plan.stages.size());
-  limits.max_batch = wishes.max_batch;
-  limits.policy = wishes.policy;
-  limits.prefix_caching = wishes.prefix_caching;
-  limits.token_budget = std::max(wishes.token_budget, wishes.max_batch);
-
-  std::vector<stage_assignment> places(ranks);
-  for (auto& p : places) p.epoch = epoch;
-  out.rows.resize(ranks);
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     const auto& s = plan.stages[i];
-    auto& p = places.at(static_cast<std::size_t>(s.rank));
+    auto& p = out.at(at(s.rank));
     p.first_layer = s.first_layer;
     p.last_layer = s.last_layer;
     p.previous_rank = i == 0 ? -1 : plan.stages[i - 1].rank;
     p.next_rank = i + 1 == plan.stages.size() ? -1 : plan.stages[i + 1].rank;
-    p.max_rows = limits.token_budget;
-    p.max_sequences = limits.max_batch;
-    out.pipeline.push_back(executors.at(static_cast<std::size_t>(s.rank)));
   }
+  return out;
+}
+
+// Each spare gets the weights of as many stages as it has room for, the first spare from the first stage on,
+// the next from the one behind.
+void bring_up::hold_ready(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) const {
+  if (!wishes_.hot_spares) return;
+  const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
+  for (std::size_t i = 0; i < plan.spares.size(); ++i) {
+    const auto rank = plan.spares[i];
+    const auto room = usable_memory * static_cast<double>(profiles_.at(rank).memory_bytes);
+    auto& place = places.at(at(rank));
+    const auto fits = [&](std::int32_t first, std::int32_t last) {
+      auto bytes =
+          static_cast<double>(last - first) * static_cast<double>(cost.layer_bytes + cost.kv_layer_bytes);
+      if (first == 0) bytes += static_cast<double>(cost.embedding_bytes);
+      if (last == cost.layers) bytes += static_cast<double>(cost.head_bytes);
+      return bytes <= room;
+    };
+    if (fits(0, cost.layers)) {
+      place.held_last = cost.layers;
+      continue;
+    }
+    auto s = i % plan.stages.size();
+    place.held_first = place.held_last = plan.stages[s].first_layer;
+    for (; s < plan.stages.size() && fits(place.held_first, plan.stages[s].last_layer); ++s)
+      place.held_last = plan.stages[s].last_layer;
+  }
+}
+
+engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone) {
+  engine_layout out;
+  out.epoch = epoch;
+  std::vector<int> living;
+  for (std::size_t r = 0; r < nodes_.size(); ++r)
+    if (!gone.contains(static_cast<int>(r))) living.push_back(static_cast<int>(r));
+  const auto ranks = living.size();
+
+  std::vector<epoch_ready> begun;
+  out.error = ask(living, std::vector<epoch_change>(ranks, {epoch}), answer_deadline, begun);
+  if (out.error.empty()) out.error = ask_profiles(living, epoch);
+  if (!out.error.empty()) return out;
+
+  const auto pipeline = plan(living);
+  if (!pipeline.error.empty()) {
+    out.error = pipeline.error;
+    return out;
+  }
+  stages_ = pipeline.stages;
+  limits_.stages = static_cast<std::int32_t>(stages_.size());
+  auto places = places_of(pipeline, epoch);
+  hold_ready(pipeline, places);
+  std::vector<stage_assignment> orders;
+  for (const auto rank : living) orders.push_back(places[at(rank)]);
 
   std::vector<stage_ready> ready;
-  out.error = ask_all(sys, self, nodes, places, caf::infinite, ready);
+  out.error = ask(living, orders, caf::infinite, ready);
   for (const auto& r : ready)
     if (out.error.empty()) out.error = r.error;
   if (!out.error.empty()) return out;
 
-  limits.swap = choose_slots(ready, wishes.swap);
-  limits.kv_blocks = choose_blocks(ready, wishes.kv_tokens, limits, wishes.swap.memory_bytes);
-  if (limits.kv_blocks < least_kv_blocks) {
+  limits_.swap = choose_slots(ready, wishes_.swap);
+  limits_.kv_blocks = choose_blocks(ready, wishes_.kv_tokens, limits_, wishes_.swap.memory_bytes);
+  if (limits_.kv_blocks < least_kv_blocks) {
     out.error =
-        wishes.kv_tokens > 0 && scheduler::blocks_for(wishes.kv_tokens) < least_kv_blocks
-            ? "--kv-tokens " + std::to_string(wishes.kv_tokens) +
+        wishes_.kv_tokens > 0 && scheduler::blocks_for(wishes_.kv_tokens) < least_kv_blocks
+            ? "--kv-tokens " + std::to_string(wishes_.kv_tokens) +
                   " is too few: a prompt and its answer need " +
                   std::to_string(least_kv_blocks * scheduler::block_tokens) + " at least"
-        : wishes.swap.memory_bytes > 0
+        : wishes_.swap.memory_bytes > 0
             ? "no memory is left for a KV cache; lower --swap-space, or start more ranks on more nodes"
             : "no memory is left for a KV cache; start more ranks on more nodes";
     return out;
   }
   std::vector<kv_ready> stores;
-  out.error = ask_all(sys, self, nodes,
-                      std::vector<kv_allotment>(
-                          ranks, {epoch, limits.kv_blocks, limits.swap.memory_slots, limits.swap.disk_slots}),
-                      caf::infinite, stores);
+  out.error = ask(living,
+                  std::vector<kv_allotment>(
+                      ranks, {epoch, limits_.kv_blocks, limits_.swap.memory_slots, limits_.swap.disk_slots}),
+                  caf::infinite, stores);
   for (const auto& s : stores)
     if (out.error.empty()) out.error = s.error;
   if (!out.error.empty()) return out;
-  set_move_times(limits.swap, stores);
+  set_move_times(limits_.swap, stores);
+  out.limits = limits_;
 
+  for (const auto& s : stages_) {
+    out.pipeline.push_back(executors_.at(at(s.rank)));
+    out.caches.push_back(caches_.at(at(s.rank)));
+    out.stage_ranks.push_back(s.rank);
+  }
   for (std::size_t i = 0; i < ranks; ++i)
-    out.rows[i] = {profiles[i],           places[i].first_layer, places[i].last_layer, places[i].next_rank,
-                   ready[i].weight_bytes, ready[i].step_bytes,   stores[i].bytes,      ready[i].load_ns};
+    out.rows.push_back({profiles_.at(living[i]), orders[i].first_layer, orders[i].last_layer,
+                        orders[i].next_rank, ready[i].weight_bytes, ready[i].step_bytes, stores[i].bytes,
+                        ready[i].load_ns});
   return out;
 }
 

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "actors/protocol.hpp"
 #include "actors/rank_context.hpp"
 #include "actors/swap_room.hpp"
+#include "planner/partition.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace fastserve::actors {
@@ -20,6 +23,8 @@ struct engine_wishes {
   scheduler::policy_options policy;
   bool prefix_caching = true;
   swap_wishes swap;
+  int spare_ranks = 0;     ///< kept without layers
+  bool hot_spares = true;  ///< they hold weights ready
 };
 
 /// One line of the start-up table.
@@ -36,17 +41,46 @@ struct rank_row {
 
 /// An engine that is ready to serve, or the reason why there is none.
 struct engine_layout {
-  std::string error;                     ///< one line for the user
-  std::vector<rank_row> rows;            ///< [ranks]
+  std::string error;  ///< one line for the user
+  std::uint32_t epoch = 0;
+  std::vector<rank_row> rows;            ///< of the ranks that live
   std::vector<executor_actor> pipeline;  ///< in order of the layers
+  std::vector<cache_actor> caches;       ///< the same
+  std::vector<int> stage_ranks;          ///< the same as rank numbers
   scheduler::limits limits;
 };
 
-/// Gets every rank to its place: asks the nodes what they are, plans the stages, has the layers loaded and
-/// the KV stores made. Blocks the caller, the leader's main thread. `nodes` and `executors` are in rank
-/// order.
-engine_layout bring_up(caf::actor_system& sys, const rank_context& leader,
-                       const std::vector<node_actor>& nodes, const std::vector<executor_actor>& executors,
-                       const engine_wishes& wishes, std::uint32_t epoch);
+/// Gets ranks to their places, at the start and after each loss: ends the epoch before, asks the nodes what
+/// they are, plans the stages, has the layers loaded and the KV stores made.
+class bring_up {
+ public:
+  /// The handles are in rank order; `leader` outlives the object.
+  bring_up(caf::actor_system& sys, const rank_context& leader, std::vector<node_actor> nodes,
+           std::vector<executor_actor> executors, std::vector<cache_actor> caches,
+           const engine_wishes& wishes);
+
+  /// Blocks until the ranks that are not in `gone` are ready in `epoch`. A rank that dies meanwhile is an
+  /// error as any other.
+  engine_layout run(std::uint32_t epoch, const std::set<int>& gone);
+
+ private:
+  template <class Answer, class Message, class Timeout>
+  std::string ask(const std::vector<int>& ranks, const std::vector<Message>& messages, Timeout timeout,
+                  std::vector<Answer>& answers);
+  std::string ask_profiles(const std::vector<int>& living, std::uint32_t epoch);
+  planner::pipeline_plan plan(const std::vector<int>& living) const;
+  std::vector<stage_assignment> places_of(const planner::pipeline_plan& plan, std::uint32_t epoch) const;
+  void hold_ready(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) const;
+
+  caf::actor_system& sys_;
+  const rank_context& leader_;
+  std::vector<node_actor> nodes_;
+  std::vector<executor_actor> executors_;
+  std::vector<cache_actor> caches_;
+  engine_wishes wishes_;
+  scheduler::limits limits_;
+  std::map<int, node_profile> profiles_;
+  std::vector<planner::stage_place> stages_;  // of the last epoch that was planned
+};
 
 }  // namespace fastserve::actors

@@ -53,7 +53,27 @@ struct node_profile {
   std::int32_t threads = 0;
 };
 
-/// A rank's place in the pipeline of an epoch. first_layer == last_layer: a spare.
+/// The leader is alive. A rank that does not hear this for too long ends itself.
+struct leader_beat {
+  std::uint32_t epoch = 0;
+};
+
+/// A rank was declared dead: nothing is sent to it or taken from it any more.
+struct rank_lost {
+  std::int32_t rank = 0;
+};
+
+/// All earlier epochs are over: their steps are dropped and their KV is forgotten.
+struct epoch_change {
+  std::uint32_t epoch = 0;
+};
+
+struct epoch_ready {
+  std::int32_t rank = 0;
+};
+
+/// A rank's place in the pipeline of an epoch. first_layer == last_layer: a spare, which may hold the weights
+/// of the layers [held_first, held_last) ready.
 struct stage_assignment {
   std::uint32_t epoch = 0;
   std::int32_t first_layer = 0;
@@ -62,6 +82,8 @@ struct stage_assignment {
   std::int32_t next_rank = -1;      ///< -1: this is the last stage
   std::int32_t max_rows = 0;        ///< rows of the largest micro-batch
   std::int32_t max_sequences = 0;   ///< sequences of the largest micro-batch
+  std::int32_t held_first = 0;
+  std::int32_t held_last = 0;
 };
 
 /// A stage's weights are loaded.
@@ -159,6 +181,18 @@ struct executor_stats {
       0;  ///< from last stage's token to this stage's next start; 0 = not seen
 };
 
+// -- to the monitor -----------------------------------------------------------
+
+/// A rank is alive, and how far it has come. Not sent by the thread that computes: a busy rank is not a dead
+/// one.
+struct heartbeat {
+  std::int32_t rank = 0;
+  std::uint32_t epoch = 0;
+  std::uint64_t steps = 0;      ///< computed since the start
+  std::uint64_t rows = 0;       ///< in them
+  std::int64_t compute_ns = 0;  ///< spent on them
+};
+
 // -- to the scheduler ---------------------------------------------------------
 
 /// A prompt from a front end.
@@ -253,8 +287,13 @@ struct load_progress {
 
 FASTSERVE_INSPECT(profile_request, x.epoch)
 FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads)
+FASTSERVE_INSPECT(leader_beat, x.epoch)
+FASTSERVE_INSPECT(rank_lost, x.rank)
+FASTSERVE_INSPECT(epoch_change, x.epoch)
+FASTSERVE_INSPECT(epoch_ready, x.rank)
+FASTSERVE_INSPECT(heartbeat, x.rank, x.epoch, x.steps, x.rows, x.compute_ns)
 FASTSERVE_INSPECT(stage_assignment, x.epoch, x.first_layer, x.last_layer, x.previous_rank, x.next_rank,
-                  x.max_rows, x.max_sequences)
+                  x.max_rows, x.max_sequences, x.held_first, x.held_last)
 FASTSERVE_INSPECT(stage_ready, x.rank, x.weight_bytes, x.step_bytes, x.free_bytes, x.kv_block_bytes,
                   x.load_ns, x.error)
 FASTSERVE_INSPECT(stop_rank, x.exit_code)

@@ -5,6 +5,7 @@
 #include "actors/messages.hpp"
 #include "kernels/backend.hpp"
 #include "mpi/errors.hpp"
+#include "scheduler/scheduler.hpp"
 
 // The typed interface of every role. The order of events is told in docs/architecture.md, "Life of a
 // request".
@@ -22,6 +23,12 @@ struct kv_need {
   std::uint32_t epoch = 0;
   kernels::kv_shape shape;  ///< blocks not yet set
 };
+
+/// The pipeline that takes over; from the coordinator to the scheduler, both on the leader.
+struct pipeline_change;
+
+/// An actor's own clock strikes.
+struct tick {};
 
 }  // namespace fastserve::actors
 
@@ -59,18 +66,34 @@ CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::block_move>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::draw_order>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::sequence_work>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::drawn_token>))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::leader_beat))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::rank_lost))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::epoch_change))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::epoch_ready))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::heartbeat))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::tick))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::pipeline_change))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_handle))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_need))
 
 CAF_END_TYPE_ID_BLOCK(fastserve)
 
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(fastserve::actors::tick)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(fastserve::actors::pipeline_change)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(fastserve::actors::kv_handle)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(fastserve::actors::kv_need)
 
 namespace fastserve::actors {
 
 /// Well-known addresses: an actor is found by {rank, role}.
-enum class role : std::uint32_t { node = 1, executor = 2, cache_manager = 3, scheduler = 4, observer = 5 };
+enum class role : std::uint32_t {
+  node = 1,
+  executor = 2,
+  cache_manager = 3,
+  scheduler = 4,
+  observer = 5,
+  monitor = 6
+};
 
 /// Reports its rank, passes the leader's orders on to the rank's other actors, ends the rank.
 using node_actor = mpi::protocol<
@@ -80,8 +103,23 @@ using node_actor = mpi::protocol<
     stage_ready(stage_assignment),
     // Hold this many KV blocks.
     kv_ready(kv_allotment),
+    // The leader lives.
+    void(leader_beat),
+    // A rank is no more.
+    void(rank_lost),
+    // Forget what came before this epoch.
+    epoch_ready(epoch_change),
+    // Time for the next heartbeat; from itself.
+    void(tick),
     // Leave the job.
     void(stop_rank)>;
+
+/// Watches the heartbeats of all ranks. One in a job, on the leader.
+using monitor_actor = mpi::protocol<
+    // A rank lives.
+    void(heartbeat),
+    // Time to look at who is silent; from itself.
+    void(tick)>;
 
 /// Runs micro-batches through the rank's layers, on a thread of its own.
 using executor_actor = mpi::protocol<
@@ -103,6 +141,14 @@ using cache_actor = mpi::protocol<
     // Move blocks, then open the rank's gate for the ticket.
     void(move_blocks)>;
 
+/// The stages of an epoch.
+struct pipeline_change {
+  std::uint32_t epoch = 0;
+  scheduler::limits limits;              ///< stages, KV blocks and room for swapped ones
+  std::vector<executor_actor> pipeline;  ///< in order of the layers
+  std::vector<cache_actor> caches;       ///< the same
+};
+
 /// Owns requests and the pipeline. One in a job, on the leader.
 using scheduler_actor = mpi::protocol<
     // A prompt; answered by answer_token and answer_done to the front end of that rank.
@@ -111,6 +157,8 @@ using scheduler_actor = mpi::protocol<
     void(cancel),
     // The last stage has drawn.
     void(step_result),
+    // Another pipeline has taken over: what was on its way in the old one is lost.
+    void(pipeline_change),
     // How is it going?
     scheduler_stats(stats_request)>;
 

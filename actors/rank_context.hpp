@@ -1,8 +1,12 @@
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
+#include "actors/failover_options.hpp"
 #include "actors/messages.hpp"
 #include "actors/move_gate.hpp"
 #include "kernels/backend.hpp"
@@ -12,6 +16,14 @@
 
 namespace fastserve::actors {
 
+/// How far a rank has come; written by its executor, read by its node.
+struct rank_vitals {
+  std::atomic<std::uint32_t> epoch{0};  ///< steps of earlier ones are over; written by the node
+  std::atomic<std::uint64_t> steps{0};
+  std::atomic<std::uint64_t> rows{0};
+  std::atomic<std::int64_t> compute_ns{0};
+};
+
 /// What the actors of one rank are given to work with. Built once by the rank's host; outlives its actors.
 struct rank_context {
   node_profile profile;
@@ -19,6 +31,8 @@ struct rank_context {
   model::architecture architecture;
   kernels::dtype compute_type = kernels::dtype::f32;
   kernels::dtype kv_type = kernels::dtype::f32;
+  failover_options failover;
+  std::unique_ptr<rank_vitals> vitals = std::make_unique<rank_vitals>();
   std::unique_ptr<kernels::backend> backend;
   std::unique_ptr<mpi::tensor_channel> channel;
   std::string swap_folder;  ///< of the node, for KV swapped to disk
@@ -27,6 +41,9 @@ struct rank_context {
   std::function<std::unique_ptr<model::weight_source>()> open_weights;  ///< throws std::runtime_error
   std::function<void(const load_progress&)> report_progress;            ///< from the executor's thread
   std::function<void(int exit_code)> leave;                             ///< ends the rank; from any thread
+  std::function<void(int rank)> lose;                                   ///< that rank is dead
+  std::function<void(std::uint32_t epoch)> begin_epoch;                 ///< earlier ones are over
+  std::function<void(const std::string& why)> fence;                    ///< ends the process at once
 };
 
 }  // namespace fastserve::actors

@@ -1,6 +1,9 @@
 #include "actors/rank_host.hpp"
 
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "actors/cache_manager.hpp"
@@ -19,6 +22,9 @@ constexpr std::size_t scheduler_threads = 1;
 // How long a rank waits at the end for the others to have nothing more to say.
 constexpr std::chrono::seconds stop_deadline{10};
 
+// Without MPI_Finalize, which hangs when a rank is gone, nothing else lets the last words arrive.
+constexpr std::chrono::milliseconds last_words{100};
+
 }  // namespace
 
 rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, context_{std::move(context)} {
@@ -35,12 +41,28 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
   context_.channel = std::make_unique<mpi::mpi_tensor_channel>(*pump_);
   context_.leave = [this](int code) { leave(code); };
   context_.report_progress = [this](const load_progress& p) { mpi::anon_send(observer_, p); };
+  context_.lose = [this](int rank) { lose(rank); };
+  context_.begin_epoch = [this](std::uint32_t epoch) {
+    context_.vitals->epoch = epoch;
+    pump_->set_epoch(epoch);
+    context_.channel->end_epoch(epoch - 1);
+  };
+  context_.fence = [rank = env_.rank(), host = env_.host()](const std::string& why) {
+    // Without a word to the others: they go on without this rank, or are gone themselves. The end of the
+    // process frees its memory, on devices too.
+    std::fprintf(stderr, "fastserve: rank %d (%s) leaves: %s\n", rank, host.c_str(), why.c_str());
+    std::_Exit(1);
+  };
+  pump_->set_fence_handler([this](int by) {
+    context_.fence("it was silent for so long that rank " + std::to_string(by) + " goes on without it");
+  });
   pump_->start();
 
   observer_ = resolve<observer_actor>(0, role::observer);
   cache_ = mpi::spawn_detached<cache_actor, cache_manager_state>(*system_, context_);
   executor_ = mpi::spawn_detached<executor_actor, executor_state>(*system_, context_, cache_);
-  node_ = mpi::spawn<node_actor, node_state>(*system_, context_, executor_, cache_);
+  node_ = mpi::spawn_detached<node_actor, node_state>(*system_, context_, executor_, cache_,
+                                                      resolve<monitor_actor>(0, role::monitor));
   publish(role::cache_manager, cache_);
   publish(role::executor, executor_);
   publish(role::node, node_);
@@ -70,6 +92,12 @@ std::vector<cache_actor> rank_host::caches() {
   return out;
 }
 
+void rank_host::lose(int rank) {
+  lossy_ = true;
+  pump_->drop_peer(rank);
+  transport_->on_peer_down(rank);
+}
+
 void rank_host::stop_all(int exit_code) {
   for (const auto& node : nodes()) mpi::anon_send(node, stop_rank{exit_code});
 }
@@ -89,11 +117,17 @@ int rank_host::wait() {
 
   // The pump first: what is on its way still finds its actors, and the leader's words reach every rank.
   const auto stopped = pump_->stop(stop_deadline);
+  if (lossy_) {
+    env_.skip_finalize();
+    std::this_thread::sleep_for(last_words);
+  }
   transport_->stop();
   const auto shutdown = caf::exit_reason::user_shutdown;
   caf::anon_send_exit(node_, shutdown);
   caf::anon_send_exit(executor_, shutdown);
   caf::anon_send_exit(cache_, shutdown);
+  for (const auto& actor : late_) caf::anon_send_exit(actor, shutdown);
+  late_.clear();
   node_ = nullptr;
   executor_ = nullptr;
   cache_ = nullptr;

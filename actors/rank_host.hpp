@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -19,7 +20,8 @@ namespace fastserve::actors {
 /// on every rank alike; the leader spawns more actors in system().
 class rank_host {
  public:
-  /// Collective. `context` comes without channel, report_progress and leave: they are made here.
+  /// Collective. `context` comes without channel and without its functions but open_weights: they are made
+  /// here.
   rank_host(mpi::environment& env, rank_context context);
   rank_host(const rank_host&) = delete;
   rank_host& operator=(const rank_host&) = delete;
@@ -41,6 +43,15 @@ class rank_host {
   std::vector<executor_actor> executors();
   std::vector<cache_actor> caches();
 
+  /// A rank is dead: nothing is sent to it or taken from it, what waits for it fails.
+  void lose(int rank);
+  /// Keeps an actor alive until the pump has stopped, in wait().
+  template <class Handle>
+  void end_later(const Handle& actor) {
+    late_.push_back(caf::actor_cast<caf::actor>(actor));
+  }
+  mpi::environment& environment() { return env_; }
+
   /// Leader: tells every rank to leave with this code, itself included.
   void stop_all(int exit_code);
   /// Blocks until the rank was told to leave; ends its actors, its transport and its pump. Returns the exit
@@ -60,6 +71,8 @@ class rank_host {
   cache_actor cache_;
   executor_actor executor_;
   node_actor node_;
+  std::vector<caf::actor> late_;
+  std::atomic<bool> lossy_{false};
 
   std::mutex mutex_;
   std::condition_variable left_;

@@ -23,6 +23,7 @@ scheduler_actor::behavior_type scheduler_state::make_behavior() {
       [this](const submit& what) { on_submit(what); },
       [this](const cancel& what) { on_cancel(what); },
       [this](const step_result& result) { on_result(result); },
+      [this](const pipeline_change& change) { on_change(change); },
       [this](const stats_request&) { return stats(); },
   };
 }
@@ -82,6 +83,17 @@ void scheduler_state::on_result(const step_result& result) {
   fill_pipeline();
 }
 
+void scheduler_state::on_change(const pipeline_change& change) {
+  if (change.epoch <= setup_.epoch) return;
+  setup_.epoch = change.epoch;
+  setup_.pipeline = change.pipeline;
+  setup_.caches = change.caches;
+  last_drawn_ns_ = 0;
+  const auto& l = change.limits;
+  for (const auto& p : scheduler_.restart(l.stages, l.kv_blocks, now(), l.swap)) report(p, nullptr);
+  fill_pipeline();
+}
+
 void scheduler_state::report(const scheduler::progress& p, const model::sampled_token* token) {
   const auto it = live_.find(static_cast<std::uint64_t>(p.id));
   if (it == live_.end()) return;
@@ -106,7 +118,8 @@ void scheduler_state::report(const scheduler::progress& p, const model::sampled_
     }
   }
   if (last.finished) {
-    report_done(r, last, {});
+    const bool failed = last.finished == scheduler::finish_reason::error;
+    report_done(r, last, failed ? "the KV cache of the ranks that are left is too small for it" : "");
     live_.erase(it);
   }
 }

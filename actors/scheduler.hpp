@@ -45,6 +45,7 @@ class scheduler_state {
   void on_submit(const submit& what);
   void on_cancel(const cancel& what);
   void on_result(const step_result& result);
+  void on_change(const pipeline_change& change);
   scheduler_stats stats() const;
 
   void fill_pipeline();

@@ -33,36 +33,53 @@ stage_ready shard::load(const stage_assignment& place) {
   stage_ready ready;
   ready.rank = context_.profile.rank;
   kv_.reset();
-  stage_.reset();
-  source_.reset();
   place_ = place;
   try {
-    if (place.first_layer < place.last_layer) {
-      source_ = context_.open_weights();
-      model::stage_options options;
-      options.range = {place.first_layer, place.last_layer, place.previous_rank < 0, place.next_rank < 0};
-      options.compute = context_.compute_type;
-      options.max_rows = place.max_rows;
-      options.max_sampled = place.max_sequences;
-      auto reported = std::chrono::steady_clock::now() - progress_period;
-      const auto report = [&](std::size_t done, std::size_t total) {
-        const auto now = std::chrono::steady_clock::now();
-        if (now - reported < progress_period && done < total) return;
-        reported = now;
-        context_.report_progress({context_.profile.rank, done, total});
-      };
-      stage_ =
-          std::make_unique<model::stage>(context_.architecture, *source_, options, *context_.backend, report);
-      ready.weight_bytes = stage_->weight_bytes();
-      ready.step_bytes = stage_->step_weight_bytes();
-      ready.kv_block_bytes = stage_->kv_shape(1, context_.kv_type).block_bytes();
-    }
+    load_weights(place, ready);
     ready.free_bytes = context_.backend->info().memory_bytes / context_.local_ranks;
   } catch (const std::exception& e) {
     ready.error = e.what();
   }
   ready.load_ns = now_ns() - start;
   return ready;
+}
+
+void shard::load_weights(const stage_assignment& place, stage_ready& ready) {
+  const bool spare = place.first_layer == place.last_layer;
+  model::stage_options options;
+  options.range = {place.first_layer, place.last_layer, place.previous_rank < 0, place.next_rank < 0};
+  if (spare)
+    options.range = {place.held_first, place.held_last, place.held_first == 0,
+                     place.held_last == context_.architecture.layers};
+  options.compute = context_.compute_type;
+  options.max_rows = place.max_rows;
+  options.max_sampled = place.max_sequences;
+
+  auto kept = stage_ ? std::optional{stage_->take_weights()} : std::move(held_);
+  held_.reset();
+  stage_.reset();
+  if (kept) kept->keep_only(options.range);
+  if (options.range.first_layer == options.range.last_layer) return;
+
+  auto reported = std::chrono::steady_clock::now() - progress_period;
+  const auto report = [&](std::size_t done, std::size_t total) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - reported < progress_period && done < total) return;
+    reported = now;
+    context_.report_progress({context_.profile.rank, done, total});
+  };
+  if (!source_) source_ = context_.open_weights();
+  if (spare) {
+    held_.emplace(context_.architecture, *source_, options.range, options.compute, *context_.backend,
+                  *stream_, report, kept ? &*kept : nullptr);
+    ready.weight_bytes = held_->bytes();
+    return;
+  }
+  stage_ = std::make_unique<model::stage>(context_.architecture, *source_, options, *context_.backend, report,
+                                          kept ? &*kept : nullptr);
+  ready.weight_bytes = stage_->weight_bytes();
+  ready.step_bytes = stage_->step_weight_bytes();
+  ready.kv_block_bytes = stage_->kv_shape(1, context_.kv_type).block_bytes();
 }
 
 kv_need shard::need() const {
@@ -92,7 +109,7 @@ void shard::fill_layout(const micro_batch& work) {
 }
 
 std::optional<step_result> shard::run(const micro_batch& work) {
-  if (work.epoch != place_.epoch || !stage_) return std::nullopt;
+  if (work.epoch != place_.epoch || work.epoch < context_.vitals->epoch || !stage_) return std::nullopt;
   const bool first = place_.previous_rank < 0;
   const bool last = place_.next_rank < 0;
   step_result result{work.epoch, work.step, 0, {}, {}};
@@ -126,6 +143,9 @@ std::optional<step_result> shard::run(const micro_batch& work) {
     stats_.compute_ns += result.drawn_ns - start;
     stats_.steps += 1;
     stats_.rows += static_cast<std::uint64_t>(rows);
+    context_.vitals->steps += 1;
+    context_.vitals->rows += static_cast<std::uint64_t>(rows);
+    context_.vitals->compute_ns += result.drawn_ns - start;
   } catch (const std::exception& e) {
     result.error = "rank " + std::to_string(context_.profile.rank) + ": " + e.what();
     result.tokens.clear();

@@ -18,7 +18,8 @@ class shard {
  public:
   explicit shard(rank_context& context);
 
-  /// Loads the assigned layers; drops the ones held before. An empty range makes this rank a spare.
+  /// Loads the assigned layers but for those that it has, and drops the others. An empty range makes this
+  /// rank a spare, which may hold the weights of some layers ready.
   stage_ready load(const stage_assignment& place);
   /// The KV store that the loaded stage needs (blocks not set).
   kv_need need() const;
@@ -32,14 +33,16 @@ class shard {
   executor_stats take_stats();
 
  private:
+  void load_weights(const stage_assignment& place, stage_ready& ready);
   void fill_layout(const micro_batch& work);
   void draw(const micro_batch& work, step_result& out);
 
   rank_context& context_;
   std::unique_ptr<kernels::stream> stream_;
   stage_assignment place_;
-  std::unique_ptr<model::weight_source> source_;  // the embedding may read rows of it
+  std::unique_ptr<model::weight_source> source_;  // opened once: embeddings may read rows of it
   std::unique_ptr<model::stage> stage_;
+  std::optional<model::stage_weights> held_;  // a spare's
   std::shared_ptr<kernels::kv_store> kv_;
   kernels::step_layout layout_;
   model::sampler_scratch scratch_;

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
-#include <map>
 #include <stdexcept>
 
 #include "actors/scheduler.hpp"
@@ -18,8 +18,6 @@ namespace fastserve::launch {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint32_t first_epoch = 1;
 
 // The processors that this process may run on, as text.
 std::string affinity() {
@@ -62,6 +60,10 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   context.compute_type = settings.engine.dtype.value_or(arch.stored_type);
   context.kv_type = settings.kv_cache.kv_dtype.value_or(context.compute_type);
   context.swap_folder = settings.kv_cache.swap_dir;
+  const auto& failover = settings.failover;
+  context.failover = {
+      std::chrono::milliseconds{failover.heartbeat_ms}, std::chrono::milliseconds{failover.deadline_ms},
+      std::chrono::milliseconds{failover.fence_ms}, failover.spare_ranks, failover.spares == "hot"};
   context.local_ranks = static_cast<std::uint32_t>(env.local_size());
   context.backend = kernels::make_cpu_backend(threads);
   const auto info = context.backend->info();
@@ -90,7 +92,10 @@ engine::engine(mpi::environment& env, const options& settings) : settings_{setti
   host_ = std::make_unique<actors::rank_host>(env, std::move(context));
 }
 
-engine::~engine() = default;
+engine::~engine() {
+  if (coordinator_) coordinator_->stop();
+  host_ = nullptr;  // before the coordinator: its monitor ends here
+}
 
 std::string engine::bring_up(std::function<void(const actors::load_progress&)> report) {
   auto& sys = host_->system();
@@ -105,41 +110,39 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   wishes.policy = {chosen_policy(settings_), std::chrono::milliseconds{settings_.scheduler.starvation_ms}};
   wishes.prefix_caching = settings_.scheduler.prefix_caching;
   wishes.swap = {settings_.kv_cache.swap_space, settings_.kv_cache.swap_disk};
-  layout_ = actors::bring_up(sys, host_->context(), host_->nodes(), host_->executors(), wishes, first_epoch);
-  if (!layout_.error.empty()) return layout_.error;
+  wishes.spare_ranks = settings_.failover.spare_ranks;
+  wishes.hot_spares = settings_.failover.spares == "hot";
+  coordinator_ = std::make_unique<actors::coordinator>(
+      *host_, wishes, host_->context().failover,
+      [](const std::string& line) { std::fprintf(stderr, "fastserve: %s\n", line.c_str()); });
+  const auto layout = coordinator_->start();
+  if (!layout.error.empty()) return layout.error;
 
-  spawn_scheduler(layout_.limits);
+  spawn_scheduler(layout, layout.limits);
   return {};
 }
 
-void engine::spawn_scheduler(const scheduler::limits& limits) {
+void engine::spawn_scheduler(const actors::engine_layout& on, const scheduler::limits& limits) {
   actors::scheduler_setup setup;
-  setup.epoch = first_epoch;
+  setup.epoch = on.epoch;
   setup.limits = limits;
-  setup.pipeline = layout_.pipeline;
-  setup.caches = caches_of_stages();
+  setup.limits.stages = on.limits.stages;
+  setup.limits.kv_blocks = on.limits.kv_blocks;
+  setup.limits.swap = on.limits.swap;
+  setup.pipeline = on.pipeline;
+  setup.caches = on.caches;
   setup.first_ticket = schedulers_++ << 40;
   setup.tokenizer = tokenizer_;
   setup.eos_ids = architecture().eos_ids;
-  setup.fail = [this](const std::string& why) {
+  const auto fail = [this](const std::string& why) {
     const std::lock_guard lock{failure_mutex_};
     if (on_failure_) on_failure_(why);
   };
+  setup.fail = fail;
   scheduler_ = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(host_->system(),
                                                                                      std::move(setup));
   host_->publish(actors::role::scheduler, scheduler_);
-}
-
-// In order of the layers, as the pipeline.
-std::vector<actors::cache_actor> engine::caches_of_stages() {
-  const auto all = host_->caches();
-  std::map<std::int32_t, actors::cache_actor> by_layer;
-  for (const auto& r : layout_.rows)
-    if (r.first_layer < r.last_layer)
-      by_layer[r.first_layer] = all.at(static_cast<std::size_t>(r.profile.rank));
-  std::vector<actors::cache_actor> out;
-  for (auto& [layer, cache] : by_layer) out.push_back(std::move(cache));
-  return out;
+  coordinator_->attach(scheduler_, on.epoch, fail);
 }
 
 void engine::restart_scheduler(const scheduler::limits& limits) {
@@ -147,7 +150,7 @@ void engine::restart_scheduler(const scheduler::limits& limits) {
   caf::scoped_actor self{host_->system()};
   caf::anon_send_exit(scheduler_, caf::exit_reason::user_shutdown);
   self->wait_for(scheduler_);
-  spawn_scheduler(limits);
+  spawn_scheduler(layout(), limits);
 }
 
 std::size_t engine::loading_ranks() const {
@@ -163,7 +166,7 @@ actors::front_end_actor engine::spawn_front_end(actors::answer_sink& sink) {
 actors::scheduler_stats engine::stats() {
   actors::scheduler_stats out;
   caf::scoped_actor self{host_->system()};
-  mpi::request(self.ptr(), scheduler_, std::chrono::seconds{5}, actors::stats_request{first_epoch})
+  mpi::request(self.ptr(), scheduler_, std::chrono::seconds{5}, actors::stats_request{})
       .receive([&](const actors::scheduler_stats& s) { out = s; }, [](const caf::error&) {});
   return out;
 }
@@ -171,8 +174,8 @@ actors::scheduler_stats engine::stats() {
 std::vector<actors::executor_stats> engine::executor_stats() {
   std::vector<actors::executor_stats> out;
   caf::scoped_actor self{host_->system()};
-  for (const auto& stage : layout_.pipeline)
-    mpi::request(self.ptr(), stage, std::chrono::seconds{30}, actors::executor_stats_request{first_epoch})
+  for (const auto& stage : layout().pipeline)
+    mpi::request(self.ptr(), stage, std::chrono::seconds{30}, actors::executor_stats_request{})
         .receive([&](const actors::executor_stats& s) { out.push_back(s); },
                  [&](const caf::error&) { out.emplace_back(); });
   return out;
@@ -196,13 +199,15 @@ void engine::close_front_ends() {
 int engine::finish(int exit_code) {
   const auto shutdown = caf::exit_reason::user_shutdown;
   close_front_ends();
+  if (coordinator_) coordinator_->stop();
   if (scheduler_) caf::anon_send_exit(scheduler_, shutdown);
   if (observer_) caf::anon_send_exit(observer_, shutdown);
   scheduler_ = nullptr;
   observer_ = nullptr;
-  layout_.pipeline.clear();
   host_->stop_all(exit_code);
-  return host_->wait();
+  const int code = host_->wait();
+  coordinator_ = nullptr;  // its monitor has ended with the host
+  return code;
 }
 
 int engine::follow() { return host_->wait(); }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "actors/bring_up.hpp"
+#include "actors/coordinator.hpp"
 #include "actors/front_end.hpp"
 #include "actors/rank_host.hpp"
 #include "launch/options.hpp"
@@ -29,7 +29,8 @@ class engine {
   /// Loads the model over all ranks. `report` hears about loading from an actor's thread. Returns an empty
   /// text, or why there is no engine.
   std::string bring_up(std::function<void(const actors::load_progress&)> report);
-  const actors::engine_layout& layout() const { return layout_; }
+  /// The pipeline that stands; another one after a rank was lost.
+  actors::engine_layout layout() const { return coordinator_->layout(); }
   const model::architecture& architecture() const { return host_->context().architecture; }
   /// Null for a model without tokenizer files.
   const model::tokenizer* tokenizer() const { return tokenizer_.get(); }
@@ -58,14 +59,13 @@ class engine {
   int threads() const { return host_->context().profile.threads; }
 
  private:
-  void spawn_scheduler(const scheduler::limits& limits);
-  std::vector<actors::cache_actor> caches_of_stages();
+  void spawn_scheduler(const actors::engine_layout& on, const scheduler::limits& limits);
 
   const options& settings_;
   mpi::environment& env_;
   std::unique_ptr<actors::rank_host> host_;
   std::shared_ptr<const model::tokenizer> tokenizer_;
-  actors::engine_layout layout_;
+  std::unique_ptr<actors::coordinator> coordinator_;
   actors::observer_actor observer_;
   actors::scheduler_actor scheduler_;
   std::uint64_t schedulers_ = 0;  // so many were started

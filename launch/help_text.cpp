@@ -17,7 +17,7 @@ struct section_title {
   std::string_view title;
 };
 
-constexpr std::array<section_title, 11> titles{{{"console", "Prompts and answers"},
+constexpr std::array<section_title, 12> titles{{{"console", "Prompts and answers"},
                                                 {"batch", "Files"},
                                                 {"bench", "What to measure"},
                                                 {"load", "Requests and report"},
@@ -27,6 +27,7 @@ constexpr std::array<section_title, 11> titles{{{"console", "Prompts and answers
                                                 {"engine", "Engine"},
                                                 {"kv_cache", "KV cache"},
                                                 {"scheduler", "Scheduler"},
+                                                {"failover", "When a rank dies"},
                                                 {"", "General"}}};
 
 /// `left` in the first column, `right` wrapped in the second.

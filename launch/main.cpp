@@ -9,6 +9,7 @@
 #include "kernels/cpu/waiting.hpp"
 #include "launch/batch_signals.hpp"
 #include "launch/command_line.hpp"
+#include "launch/job_status.hpp"
 #include "launch/log.hpp"
 #include "launch/run.hpp"
 #include "mpi/environment.hpp"
@@ -16,6 +17,25 @@
 namespace {
 
 using namespace fastserve;
+
+int serve(mpi::environment& env, launch::options& settings) {
+  try {
+    switch (settings.what) {
+      case launch::command::batch:
+        return launch::run_batch(env, settings);
+      case launch::command::bench:
+        return launch::run_bench(env, settings);
+      case launch::command::bench_serve:
+        return launch::run_bench_serve(env, settings);
+      default:
+        return launch::run_console(env, settings);
+    }
+  } catch (const std::exception& e) {
+    // What reaches this place was agreed on by all ranks: one of them speaks.
+    if (env.leader()) std::fprintf(stderr, "fastserve: %s\n", e.what());
+    return 1;
+  }
+}
 
 int run(launch::options& settings) {
   switch (settings.what) {
@@ -36,22 +56,9 @@ int run(launch::options& settings) {
   }
   mpi::environment env;
   launch::start_log(settings.log_level, env.leader());
-  try {
-    switch (settings.what) {
-      case launch::command::batch:
-        return launch::run_batch(env, settings);
-      case launch::command::bench:
-        return launch::run_bench(env, settings);
-      case launch::command::bench_serve:
-        return launch::run_bench_serve(env, settings);
-      default:
-        return launch::run_console(env, settings);
-    }
-  } catch (const std::exception& e) {
-    // What reaches this place was agreed on by all ranks: one of them speaks.
-    if (env.leader()) std::fprintf(stderr, "fastserve: %s\n", e.what());
-    return 1;
-  }
+  const int code = serve(env, settings);
+  if (env.leader()) launch::write_job_status(code);  // before MPI ends, which may take its time
+  return code;
 }
 
 // Help, versions and refusals are the same on every rank; one of them prints.
@@ -79,6 +86,7 @@ int main(int argc, char** argv) {
     if (mpi::environment::launched()) env = std::make_unique<mpi::environment>();
     if (!speaks(env.get())) return invocation.what == outcome::refuse ? invocation.exit_code : 0;
     if (invocation.what == outcome::run) return run(settings);
+    launch::write_job_status(invocation.exit_code);
     std::fputs(invocation.text.c_str(), invocation.what == outcome::print ? stdout : stderr);
     return invocation.exit_code;
   } catch (const std::exception& e) {

@@ -43,6 +43,12 @@ std::string options::validate() const {
   if (std::string wrong = check_ranges(*this); !wrong.empty()) return wrong;
   if (kv_cache.swap_disk > 0 && kv_cache.swap_dir.empty())
     return "--swap-disk needs a folder: name one with --swap-dir DIR";
+  if (failover.deadline_ms < 2 * failover.heartbeat_ms)
+    return "--deadline-ms " + std::to_string(failover.deadline_ms) + " is less than two heartbeats of " +
+           std::to_string(failover.heartbeat_ms) + " ms";
+  if (failover.fence_ms < failover.deadline_ms)
+    return "--fence-ms " + std::to_string(failover.fence_ms) + " is less than --deadline-ms " +
+           std::to_string(failover.deadline_ms) + ": a rank would end before it is missed";
   switch (what) {
     case command::version:
       break;

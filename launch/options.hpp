@@ -41,6 +41,15 @@ struct scheduler_options {
   bool prefix_caching = true;
 };
 
+/// What happens when a rank dies, see docs/reliability.md.
+struct failover_options {
+  std::int32_t heartbeat_ms = 100;  ///< between two signs of life of a rank
+  std::int32_t deadline_ms = 1000;  ///< a rank that is silent for this long is dead
+  std::int32_t fence_ms = 5000;     ///< a rank that hears no leader for this long ends itself
+  std::int32_t spare_ranks = 0;     ///< kept without layers, to take over those of a dead rank
+  std::string spares = "hot";       ///< hot: they hold weights ready; cold: they load when needed
+};
+
 /// A prompt as text, or as token ids that are used as they are.
 using prompt = std::variant<std::string, std::vector<std::int32_t>>;
 
@@ -110,6 +119,7 @@ struct options {
   engine_options engine;
   kv_cache_options kv_cache;
   scheduler_options scheduler;
+  failover_options failover;
   model::sampling_params sampling;  ///< seed 0 unless given: the same prompt gives the same answer
   model::stop_params stopping;
   console_options console;

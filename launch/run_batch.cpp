@@ -8,6 +8,7 @@
 #include "launch/batch_setup.hpp"
 #include "launch/batch_signals.hpp"
 #include "launch/engine.hpp"
+#include "launch/job_status.hpp"
 #include "launch/run.hpp"
 #include "launch/startup.hpp"
 #include "launch/terminal.hpp"
@@ -48,6 +49,7 @@ class signal_target {
     // Nothing has begun: nothing to wait for, and loading may outlast the time that is left.
     std::fprintf(stderr, "fastserve: %s before the first request; run the same command again\n",
                  name_of_signal(number));
+    write_job_status(exit_run_again);
     env_.abort(exit_run_again);
   }
   void second(int number) {
@@ -55,6 +57,7 @@ class signal_target {
     if (over_) return;
     std::fprintf(stderr, "fastserve: %s again: ended at once; what OUT.jsonl has is kept\n",
                  name_of_signal(number));
+    write_job_status(exit_run_again);
     env_.abort(exit_run_again);
   }
   void aim(batch_job* job) {

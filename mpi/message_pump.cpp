@@ -64,7 +64,8 @@ message_pump::message_pump(environment& env, pump_options options)
 
 message_pump::~message_pump() {
   if (started_ && !stopped_) stop(std::chrono::seconds{2});
-  if (!report_.clean) return;  // MPI may still use them
+  const bool losses = std::any_of(dropped_.begin(), dropped_.end(), [](const auto& d) { return d.load(); });
+  if (!report_.clean || losses) return;  // MPI may still use them
   MPI_Comm_free(&frames_comm_);
   MPI_Comm_free(&closing_comm_);
 }

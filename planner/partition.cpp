@@ -79,4 +79,37 @@ pipeline_plan partition(const model_cost& model, const std::vector<rank_offer>& 
   return out;
 }
 
+pipeline_plan plan_again(const model_cost& model, const std::vector<rank_offer>& ranks,
+                         const std::vector<stage_place>& before) {
+  const chain of{model, ranks};
+  const auto index_of = [&](int rank) {
+    return static_cast<std::size_t>(
+        std::find_if(ranks.begin(), ranks.end(), [&](const rank_offer& r) { return r.rank == rank; }) -
+        ranks.begin());
+  };
+  std::vector<bool> taken(ranks.size());
+  for (const auto& s : before)
+    if (const auto i = index_of(s.rank); i < ranks.size()) taken[i] = true;
+
+  pipeline_plan out;
+  out.stages = before;
+  for (auto& s : out.stages) {
+    auto i = index_of(s.rank);
+    if (i == ranks.size()) {
+      // The fastest that can hold the layers; the first of equals.
+      for (std::size_t j = 0; j < ranks.size(); ++j) {
+        if (taken[j] || of.time(j, s.first_layer, s.last_layer) == infinite) continue;
+        if (i == ranks.size() || ranks[j].speed > ranks[i].speed) i = j;
+      }
+      if (i == ranks.size()) return partition(model, ranks);
+      taken[i] = true;
+      s.rank = ranks[i].rank;
+    }
+    out.slowest = std::max(out.slowest, of.time(i, s.first_layer, s.last_layer));
+  }
+  for (std::size_t i = 0; i < ranks.size(); ++i)
+    if (!taken[i]) out.spares.push_back(ranks[i].rank);
+  return out;
+}
+
 }  // namespace fastserve::planner

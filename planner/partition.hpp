@@ -46,4 +46,10 @@ struct pipeline_plan {
 /// PipeDream, SOSP '19, section 3.1), under the memory limits.
 pipeline_plan partition(const model_cost& model, const std::vector<rank_offer>& ranks);
 
+/// The plan after a loss: `ranks` are those left, `before` the stages that were. Where ranks without layers
+/// can take the places of all that are gone, they do, and no other rank has to load anything; else the layers
+/// are cut anew over all ranks left.
+pipeline_plan plan_again(const model_cost& model, const std::vector<rank_offer>& ranks,
+                         const std::vector<stage_place>& before);
+
 }  // namespace fastserve::planner

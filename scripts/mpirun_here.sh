@@ -1,11 +1,19 @@
 #!/bin/sh
-# Runs a program on N ranks of this machine, as the tests do: usage: mpirun_here.sh N COMMAND [ARGUMENT...]
+# Runs a program on N ranks of this machine, as the tests do: usage: mpirun_here.sh [--survive] N COMMAND [ARGUMENT...]
 # Works as root, in containers and with more ranks than cores; adds nothing to the program's output; stdin goes
 # to rank 0; the exit code is the program's.
+#
+# --survive: the job goes on when a rank dies (for fastserve; docs/reliability.md). mpirun then ends with 0 whatever
+# happens, so the exit code comes from a file that fastserve writes when it ends by itself; 1 when there is none.
 set -eu
 
+survive=no
+if [ "${1:-}" = --survive ]; then
+  survive=yes
+  shift
+fi
 if [ $# -lt 2 ]; then
-  echo "usage: $0 RANKS COMMAND [ARGUMENT...]" >&2
+  echo "usage: $0 [--survive] RANKS COMMAND [ARGUMENT...]" >&2
   exit 2
 fi
 ranks=$1
@@ -22,7 +30,46 @@ export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}" OMPI_MCA_btl="${OMPI_MCA_btl:-self,va
 # Ranks on shared cores give way while they wait.
 export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
 
+flags=
 if mpirun --version 2>/dev/null | grep -q "Open MPI\|OpenRTE"; then
-  exec mpirun --oversubscribe --bind-to none -n "$ranks" "$@"
+  flags="--oversubscribe --bind-to none"
 fi
-exec mpirun -n "$ranks" "$@"
+# shellcheck disable=SC2086
+[ "$survive" = yes ] || exec mpirun $flags -n "$ranks" "$@"
+
+FASTSERVE_STATUS_FILE=$(mktemp)
+export FASTSERVE_STATUS_FILE
+# shellcheck disable=SC2086
+mpirun $flags --enable-recovery -n "$ranks" "$@" <&0 &
+job=$!
+trap 'kill -TERM "$job" 2>/dev/null' TERM
+trap 'kill -INT "$job" 2>/dev/null' INT
+trap 'kill -USR1 "$job" 2>/dev/null' USR1
+# mpirun may wait for a node that is gone: not for long, once the program has ended.
+(
+  trap - TERM INT USR1
+  while [ ! -s "$FASTSERVE_STATUS_FILE" ]; do
+    sleep 1
+    kill -0 "$job" 2>/dev/null || exit 0
+  done
+  sleep 10
+  kill -KILL "$job" 2>/dev/null
+) >/dev/null 2>&1 </dev/null &
+guard=$!
+
+# wait returns early when a signal arrives.
+code=0
+wait "$job" || code=$?
+while kill -0 "$job" 2>/dev/null; do
+  code=0
+  wait "$job" || code=$?
+done
+kill "$guard" 2>/dev/null || true
+if [ -s "$FASTSERVE_STATUS_FILE" ]; then
+  code=$(cat "$FASTSERVE_STATUS_FILE")
+elif [ "$code" -eq 0 ]; then
+  echo "$0: the job ended without saying how" >&2
+  code=1
+fi
+rm -f "$FASTSERVE_STATUS_FILE"
+exit "$code"

@@ -1,0 +1,47 @@
+#include "actors/monitor.hpp"
+
+#include <utility>
+
+namespace fastserve::actors {
+
+namespace {
+
+// For the first heartbeat: connections are made, and many ranks may start at once on few cores.
+constexpr std::chrono::seconds grace{15};
+
+liveness::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
+
+}  // namespace
+
+monitor_state::monitor_state(mpi::base_of<monitor_actor>* self, monitor_setup setup)
+    : self_{self},
+      setup_{std::move(setup)},
+      ranks_{setup_.nodes.size(), setup_.options.deadline, grace, now()},
+      dead_(setup_.nodes.size()) {
+  ranks_.forget(static_cast<std::size_t>(setup_.rank));
+}
+
+monitor_actor::behavior_type monitor_state::make_behavior() {
+  mpi::send(self_, monitor_actor{self_}, tick{});
+  return {
+      [this](const heartbeat& beat) {
+        const auto rank = static_cast<std::size_t>(beat.rank);
+        if (beat.rank >= 0 && rank < dead_.size()) ranks_.heard(rank, now());
+      },
+      [this](const tick&) { on_tick(); },
+  };
+}
+
+void monitor_state::on_tick() {
+  mpi::send_after(self_, setup_.options.heartbeat, monitor_actor{self_}, tick{});
+  const auto time = now();
+  for (const auto rank : ranks_.look(time)) {
+    dead_[rank] = true;
+    setup_.lost(static_cast<int>(rank), ranks_.silence(rank, time));
+  }
+  const leader_beat beat{setup_.epoch()};
+  for (std::size_t r = 0; r < dead_.size(); ++r)
+    if (!dead_[r] && static_cast<int>(r) != setup_.rank) mpi::send(self_, setup_.nodes[r], beat);
+}
+
+}  // namespace fastserve::actors
