@@ -12,6 +12,7 @@
 
 #include "launch/progress_bar.hpp"
 #include "launch/startup_table.hpp"
+#include "launch/survival.hpp"
 #include "launch/terminal.hpp"
 #include "launch/terminal_probe.hpp"
 #include "launch/units.hpp"
@@ -102,6 +103,8 @@ bool start_engine(engine& e) {
     for (const auto& r : e.layout().rows) bytes += r.weight_bytes;
     std::fputs(table_of(e.layout()).c_str(), stderr);
     const auto seconds = std::chrono::duration<double>(clock::now() - begin).count();
+    const auto flag = e.layout().rows.size() > 1 ? missing_launcher_flag() : "";
+    if (!flag.empty()) spdlog::warn("this job ends when a rank dies: it was started without {}", flag);
     spdlog::info("{} of weights ready in {} s", format_bytes(bytes), format_measure(seconds));
   }
   return true;

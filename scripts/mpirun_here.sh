@@ -39,11 +39,12 @@ fi
 
 FASTSERVE_STATUS_FILE=$(mktemp)
 export FASTSERVE_STATUS_FILE
+exec 3<&0  # the shell gives what runs in the background no stdin but this
 # shellcheck disable=SC2086
-mpirun $flags --enable-recovery -n "$ranks" "$@" <&0 &
+mpirun $flags --enable-recovery -n "$ranks" "$@" <&3 3<&- &
 job=$!
 trap 'kill -TERM "$job" 2>/dev/null' TERM
-trap 'kill -INT "$job" 2>/dev/null' INT
+trap : INT # a terminal tells mpirun, too
 trap 'kill -USR1 "$job" 2>/dev/null' USR1
 # mpirun may wait for a node that is gone: not for long, once the program has ended.
 (
@@ -54,7 +55,7 @@ trap 'kill -USR1 "$job" 2>/dev/null' USR1
   done
   sleep 10
   kill -KILL "$job" 2>/dev/null
-) >/dev/null 2>&1 </dev/null &
+) >/dev/null 2>&1 </dev/null 3<&- &
 guard=$!
 
 # wait returns early when a signal arrives.

@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 scripts/install_dependencies.sh >&2
 cmake --preset release -DFASTSERVE_TESTS=OFF >&2
 cmake --build --preset release >&2
-exec scripts/mpirun_here.sh 2 build/fastserve console --model models/demo "$@"
+exec scripts/mpirun_here.sh --survive 2 build/fastserve console --model models/demo "$@"
