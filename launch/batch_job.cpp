@@ -1,11 +1,14 @@
 #include "launch/batch_job.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <stdexcept>
 #include <utility>
 
 #include "launch/batch_setup.hpp"
+#include "launch/parse_value.hpp"
 #include "launch/prompt_request.hpp"
 
 namespace fastserve::launch {
@@ -39,6 +42,7 @@ batch_job::batch_job(engine& e, const options& settings, batch_input& input, bat
       input_{input},
       journal_{journal},
       done_before_{journal.done()},
+      ids_{journal.take_ids()},
       bytes_before_{journal.input_bytes_done()},
       count_before_{journal.done().count()},
       failed_before_{journal.failed()},
@@ -112,14 +116,13 @@ std::optional<std::uint64_t> batch_job::read_all() {
   input_line line;
   for (; input_.next(line); ++number) {
     if (done_before_.contains(number)) continue;
-    const batch_journal::entry entry{number, line.end, line.bytes, batch_journal::kind::error};
-    if (line.too_long) {
-      if (!wait_for_room(0)) return std::nullopt;
-      add_error(entry, line.number, line_too_long(line.number, line.bytes));
-      continue;
-    }
-    auto what = read_batch_line(line.text, line.number, settings_.sampling, settings_.stopping);
+    batch_line what = line.too_long
+                          ? line_too_long(line.number, line.bytes)
+                          : read_batch_line(line.text, line.number, settings_.sampling, settings_.stopping);
+    name(what, line.number);
     if (auto* error = std::get_if<batch_error>(&what)) {
+      const batch_journal::entry entry{number, line.end, line.bytes, batch_journal::kind::error,
+                                       digest_of(error->custom_id)};
       if (!wait_for_room(0)) return std::nullopt;
       add_error(entry, line.number, std::move(*error));
     } else {
@@ -131,9 +134,24 @@ std::optional<std::uint64_t> batch_job::read_all() {
   return number;
 }
 
+// Every custom_id stands in the output once; a line that brings a known one again is an error.
+void batch_job::name(batch_line& what, std::uint64_t line) {
+  auto& id = std::visit([](auto& x) -> std::string& { return x.custom_id; }, what);
+  const auto own = id;
+  const bool saw = !ids_.blind();
+  const auto verdict = ids_.claim(id, line);
+  if (saw && ids_.blind())
+    spdlog::warn("line {}: too many lines to look for repeated custom_ids from here on", line);
+  if (verdict == batch_ids::verdict::first) return;
+  if (std::holds_alternative<batch_error>(what)) return;  // one error is enough
+  what = batch_error{
+      id, "duplicate_id",
+      "line " + std::to_string(line) + ": custom_id: an earlier line has " + in_quotes(own) + " too"};
+}
+
 void batch_job::submit(const input_line& line, std::uint64_t number, batch_request what) {
   open_request open;
-  open.entry = {number, line.end, line.bytes, batch_journal::kind::answer};
+  open.entry = {number, line.end, line.bytes, batch_journal::kind::answer, digest_of(what.custom_id)};
   open.answer.line = line.number;
   open.answer.custom_id = what.custom_id;
   open.answer.logprobs = what.logprobs;

@@ -63,6 +63,7 @@ class batch_job final : public actors::answer_sink {
   };
 
   std::optional<std::uint64_t> read_all();
+  void name(batch_line& what, std::uint64_t line);
   void submit(const input_line& line, std::uint64_t number, batch_request what);
   bool wait_for_room(std::size_t prompt_tokens);
   void add_error(const batch_journal::entry& entry, std::uint64_t line, batch_error error);
@@ -82,6 +83,7 @@ class batch_job final : public actors::answer_sink {
   batch_journal& journal_;
   batch_facts facts_;
   const done_set done_before_;
+  batch_ids ids_;  // of the reader
   const std::uint64_t bytes_before_;
   const std::uint64_t count_before_;
   const std::uint64_t failed_before_;

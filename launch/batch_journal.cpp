@@ -150,6 +150,7 @@ void batch_journal::replay() {
     }
     if (!done_.add(record->request, {record->end_line, record->end_offset})) break;
     if (record->what == static_cast<std::uint32_t>(kind::error)) ++failed_;
+    ids_.add({record->id_low, record->id_high});
     input_bytes_done_ += record->input_bytes;
     output_end_ = end;
     journal_end_ = at + batch_record::bytes;
@@ -172,6 +173,8 @@ void batch_journal::add_record(std::uint32_t what, const entry& of, std::uint64_
   record.end_line = of.end.line;
   record.end_offset = of.end.offset_bytes;
   record.input_bytes = of.input_bytes;
+  record.id_low = of.id.low;
+  record.id_high = of.id.high;
   record.output_offset = offset;
   record.output_bytes = bytes;
   record.output_crc = crc;

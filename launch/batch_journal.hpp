@@ -9,6 +9,7 @@
 
 #include "launch/batch_done_set.hpp"
 #include "launch/batch_file.hpp"
+#include "launch/batch_id_set.hpp"
 
 namespace fastserve::launch {
 
@@ -24,8 +25,8 @@ using batch_identity = std::vector<std::pair<std::string, std::string>>;
 /// that are whole, in order and agree with the output, and cuts both files behind it: what was committed is
 /// kept, what was not is computed again.
 ///
-/// The journal: 8 bytes "FSBATCH1", the length and the CRC-32C of a header text, the text (JSON: when the
-/// batch began, its identity), then records of 56 bytes, each with a CRC-32C of its own. Little-endian.
+/// The journal: 8 bytes "FSBATCH2", the length and the CRC-32C of a header text, the text (JSON: when the
+/// batch began, its identity), then records of 72 bytes, each with a CRC-32C of its own. Little-endian.
 ///
 /// Not thread-safe. Every failure is a std::runtime_error with one line; after a failed commit the object
 /// takes no more.
@@ -38,6 +39,7 @@ class batch_journal {
     input_position end;             ///< of the request's line
     std::uint64_t input_bytes = 0;  ///< of that line
     kind what = kind::answer;
+    id_digest id{};  ///< of the custom_id that the line carries
   };
 
   /// Begins a batch, or goes on with one. `begun` is when this run began, in seconds since 1970. `overwrite`
@@ -61,6 +63,9 @@ class batch_journal {
   /// Bytes of a torn or uncommitted end that opening dropped.
   std::uint64_t dropped_bytes() const { return dropped_bytes_; }
 
+  /// The custom_ids of the lines that were there when it was opened; to be taken once.
+  batch_id_set take_ids() { return std::move(ids_); }
+
   /// Adds a line (without its newline) to the group. A request that is done already is a std::logic_error.
   void append(const entry& what, std::string_view line);
   std::size_t pending_bytes() const { return lines_.size(); }
@@ -80,6 +85,7 @@ class batch_journal {
   batch_file output_;
   batch_file journal_;
   done_set done_;
+  batch_id_set ids_;
   std::int64_t begun_ = 0;
   std::uint64_t failed_ = 0;
   std::uint64_t input_bytes_done_ = 0;

@@ -12,7 +12,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the journal is little-endian");
 
-constexpr std::string_view magic = "FSBATCH1";
+constexpr std::string_view magic = "FSBATCH2";
 constexpr std::size_t frame_bytes = magic.size() + 2 * sizeof(std::uint32_t);
 constexpr std::size_t checked_bytes = batch_record::bytes - sizeof(std::uint32_t);
 

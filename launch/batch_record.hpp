@@ -14,12 +14,14 @@ struct batch_record {
   std::uint64_t end_offset = 0;     ///< of the input, behind the request
   std::uint64_t input_bytes = 0;    ///< of the request's line
   std::uint64_t output_offset = 0;  ///< of the answer's line
-  std::uint32_t output_bytes = 0;   ///< of the answer's line, its newline included
-  std::uint32_t output_crc = 0;     ///< CRC-32C of these bytes
-  std::uint32_t what = 0;           ///< batch_journal::kind, or record_of_end
-  std::uint32_t crc = 0;            ///< CRC-32C of all fields before
+  std::uint64_t id_low = 0;         ///< digest of the custom_id in the output, see batch_id_set.hpp
+  std::uint64_t id_high = 0;
+  std::uint32_t output_bytes = 0;  ///< of the answer's line, its newline included
+  std::uint32_t output_crc = 0;    ///< CRC-32C of these bytes
+  std::uint32_t what = 0;          ///< batch_journal::kind, or record_of_end
+  std::uint32_t crc = 0;           ///< CRC-32C of all fields before
 
-  static constexpr std::uint64_t bytes = 56;
+  static constexpr std::uint64_t bytes = 72;
   static constexpr std::uint32_t record_of_end = 3;
 };
 static_assert(sizeof(batch_record) == batch_record::bytes);

@@ -1,6 +1,7 @@
 #include "launch/batch_request.hpp"
 
 #include "launch/batch_fields.hpp"
+#include "launch/batch_id_set.hpp"
 #include "launch/batch_input.hpp"
 #include "launch/parse_value.hpp"
 #include "launch/utf8_text.hpp"
@@ -13,8 +14,6 @@ using nlohmann::json;
 
 constexpr std::size_t most_nesting = 32;
 constexpr std::size_t most_id_bytes = 1024;
-
-std::string derived_id(std::uint64_t number) { return "line-" + std::to_string(number); }
 
 // A parser would take an open bracket of memory for each bracket of a hostile line.
 bool nests_too_deep(std::string_view text) {

@@ -72,7 +72,13 @@ std::string batch_tally::summary(double seconds) const {
   out += "\n";
   if (first_token.count() > 0) out += "batch: " + times("TTFT", first_token);
   if (each_token.count() > 0) out += "; " + times("TPOT", each_token);
-  if (first_token.count() > 0) out += "\n";
+  if (first_token.count() == 0) return out;
+  out += "\nbatch: " + count_of(prefix_hit_tokens) + " prompt tokens from the prefix cache";
+  if (tokens_in > 0)
+    out += " (" +
+           format_measure(100.0 * static_cast<double>(prefix_hit_tokens) / static_cast<double>(tokens_in)) +
+           "%)";
+  out += ", " + count_of(preemptions) + " preemptions\n";
   return out;
 }
 

@@ -29,12 +29,14 @@ struct batch_tally {
   std::uint64_t tokens_in = 0;
   std::uint64_t tokens_out = 0;
   std::uint64_t input_bytes = 0;
+  std::uint64_t prefix_hit_tokens = 0;  ///< prompt tokens that were not computed again
+  std::uint64_t preemptions = 0;
   time_histogram first_token;  ///< from arrival at the scheduler to the first token
   time_histogram each_token;   ///< between tokens of an answer, its mean
 
   void add_answer(std::int32_t prompt_tokens, std::int32_t completion_tokens, std::int64_t first_token_ns,
                   std::int64_t total_ns);
-  /// Two or three lines, each with its newline.
+  /// Up to three lines, each with its newline.
   std::string summary(double seconds) const;
 };
 

@@ -86,7 +86,13 @@ int serve(engine& e, const options& settings, batch_files& files, signal_target&
   const auto outcome = job.run();
   signals.aim(nullptr);
   const auto seconds = std::chrono::duration<double>(clock::now() - begin).count();
-  std::fputs(job.tally().summary(seconds).c_str(), stderr);
+  auto tally = job.tally();
+  if (outcome != batch_job::outcome::failed) {
+    const auto stats = e.stats();
+    tally.prefix_hit_tokens = stats.prefix_hit_tokens;
+    tally.preemptions = stats.preemptions;
+  }
+  std::fputs(tally.summary(seconds).c_str(), stderr);
   switch (outcome) {
     case batch_job::outcome::complete:
       return 0;

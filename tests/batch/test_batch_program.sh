@@ -20,7 +20,7 @@ fail() {
   failures=$((failures + 1))
 }
 
-# COUNT lines with some of everything: both forms, blank lines, lines that cannot be answered.
+# COUNT lines with some of everything: both forms, blank lines, lines that cannot be answered, repeated ids.
 make_input() {
   awk -v n="$1" -v length_of_all="$2" 'BEGIN {
     for (i = 0; i < n; ++i) {
@@ -31,7 +31,7 @@ make_input() {
       if (k == 6) { printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{}}\n", i; continue }
       prompt = k == 4 ? "[1,2,3," i % 200 "]" : "\"The " i "th king of\""
       printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":%s,\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":%s%s}}\n",
-        i, prompt, tokens, i % 2 ? "0.7" : "0", i, i % 3 ? "false" : "true", k == 8 ? ",\"logprobs\":2" : ""
+        i % 100 == 99 ? 3 : i, prompt, tokens, i % 2 ? "0.7" : "0", i, i % 3 ? "false" : "true", k == 8 ? ",\"logprobs\":2" : ""
     }
   }'
 }
@@ -68,12 +68,14 @@ run 0 undisturbed.jsonl
 normal undisturbed.jsonl >undisturbed.normal
 [ "$(wc -l <undisturbed.normal)" -eq 1500 ] || fail "$(wc -l <undisturbed.normal) lines, expected 1500"
 [ "$(grep -o '"custom_id":"[^"]*"' undisturbed.normal | sort -u | wc -l)" -eq 1500 ] || fail "an id is repeated"
-[ "$(grep -c '"error":null' undisturbed.normal)" -eq 1200 ] || fail "other lines failed than should"
+[ "$(grep -c '"error":null' undisturbed.normal)" -eq 1185 ] || fail "other lines failed than should"
+[ "$(grep -c '"code":"duplicate_id"' undisturbed.normal)" -eq 15 ] || fail "repeated ids were not found"
+grep -q 'from the prefix cache (.*%), .* preemptions' err || fail "the summary lacks the prefix cache"
 grep -q 'TTFT mean .* P99' err || fail "no summary"
 
 # Finished: nothing more is done. Other settings or input: refused. Anew, when asked.
 run 0 undisturbed.jsonl
-grep -q 'is complete: 1,500 requests, 300 of them failed' err || fail "not said to be complete"
+grep -q 'is complete: 1,500 requests, 315 of them failed' err || fail "not said to be complete"
 run 1 undisturbed.jsonl --temperature 0.5
 grep -q "was begun with temperature '1', now it is '0.5'" err || fail "other settings were not refused"
 [ "$(grep -c 'was begun with' err)" -eq 1 ] || fail "the refusal was not said once"

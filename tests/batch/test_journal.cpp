@@ -31,7 +31,8 @@ batch_journal::entry entry_of(std::uint64_t request) {
   return {request,
           {request + 1, 10 * (request + 1)},
           10,
-          request % 5 == 4 ? batch_journal::kind::error : batch_journal::kind::answer};
+          request % 5 == 4 ? batch_journal::kind::error : batch_journal::kind::answer,
+          digest_of(std::to_string(request))};
 }
 
 /// Answers what is not done, in an order and in groups of its own.
@@ -269,7 +270,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
                batch_journal{folder / "out", identity, 0, false};
              }).find("is not the file") != std::string::npos);
   BOOST_TEST(folder.read("out") == "!" + output);
-  folder.write("out.journal", "FSBATCH1 but not one");
+  folder.write("out.journal", "FSBATCH2 but not one");
   BOOST_TEST(error_of([&] {
                batch_journal{folder / "out", identity, 0, false};
              }).find("is no journal") != std::string::npos);

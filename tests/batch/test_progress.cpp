@@ -103,9 +103,12 @@ BOOST_AUTO_TEST_CASE(the_summary) {
   tally.add_answer(10, 5, 20'000'000, 60'000'000);
   tally.add_answer(20, 1, 40'000'000, 40'000'000);
   tally.failed = 3;
+  tally.prefix_hit_tokens = 6;
+  tally.preemptions = 1;
   BOOST_TEST(tally.summary(2.0) ==
              "batch: 2 answered, 3 failed in 2.00 s; 30 tokens in, 6 out, 3.00 tokens/s, 1.00 requests/s\n"
-             "batch: TTFT mean 30.0 ms, P99 40.0 ms; TPOT mean 10.0 ms, P99 10.0 ms\n");
+             "batch: TTFT mean 30.0 ms, P99 40.0 ms; TPOT mean 10.0 ms, P99 10.0 ms\n"
+             "batch: 6 prompt tokens from the prefix cache (20.0%), 1 preemptions\n");
   BOOST_TEST(batch_tally{}.summary(1).find("0 answered") != std::string::npos);
 }
 
