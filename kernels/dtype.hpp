@@ -6,13 +6,20 @@
 
 namespace fastserve::kernels {
 
-/// Element types that tensors are stored in. Sums are always f32. i8 is for keys and values alone, whose
-/// stores keep scales beside it.
-enum class dtype : std::uint8_t { f32, f16, bf16, i8, i32 };
+/// Element types that tensors are stored in. Sums are always f32.
+enum class dtype : std::uint8_t {
+  f32,
+  f16,
+  bf16,
+  i8,  ///< for keys and values alone, whose stores keep scales beside it
+  i32,
+  q8  ///< int8 rows with a scale for every 128 columns: what products of quantized weights take. The layout
+      ///< is the back end's; only kernels/ looks into it.
+};
 
-/// Bytes of one element.
+/// Bytes of one element; of q8, whose elements do not stand alone, see bytes_of() in tensor.hpp.
 constexpr std::size_t size_of(dtype type) noexcept {
-  return type == dtype::f32 || type == dtype::i32 ? 4 : type == dtype::i8 ? 1 : 2;
+  return type == dtype::f32 || type == dtype::i32 ? 4 : type == dtype::i8 || type == dtype::q8 ? 1 : 2;
 }
 
 /// Whether weights and activations may be of this type.
@@ -32,6 +39,8 @@ constexpr std::string_view name_of(dtype type) noexcept {
       return "int8";
     case dtype::i32:
       return "i32";
+    case dtype::q8:
+      return "q8";
   }
   return "?";
 }

@@ -47,7 +47,9 @@ double measure_read_bandwidth(int threads) {
 double measure_peak_ops(dtype type, int threads, const std::string& isa) {
   const auto& table = cpu::choose_table(isa);
   const cpu::thread_team team{threads};
-  const auto probe = type == dtype::bf16 ? table.multiply_bf16 : table.multiply_f32;
+  const auto probe = type == dtype::q8     ? table.multiply_i8
+                     : type == dtype::bf16 ? table.multiply_bf16
+                                           : table.multiply_f32;
   std::int64_t rounds = 1 << 16;
   double best = 0;
   for (const auto start = clock::now(); best == 0 || seconds_since(start) < budget_s;) {

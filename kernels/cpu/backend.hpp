@@ -3,6 +3,7 @@
 #include <cassert>
 
 #include "kernels/backend.hpp"
+#include "kernels/cpu/integer_weight.hpp"
 #include "kernels/cpu/memory.hpp"
 #include "kernels/cpu/table.hpp"
 #include "kernels/cpu/team.hpp"
@@ -28,6 +29,13 @@ class cpu_backend final : public backend {
   std::unique_ptr<weight> pack(std::span<const host_matrix> stacked, dtype compute) override {
     return pack_weight(stacked, compute, table_, team_);
   }
+  std::unique_ptr<weight> pack_quantized(std::span<const quantized_matrix> stacked) override {
+    return pack_integers(stacked, table_, team_);
+  }
+  std::unique_ptr<weight> quantize(std::span<const host_matrix> stacked,
+                                   const quantized_format& format) override {
+    return pack_integers(stacked, format, table_, team_);
+  }
   std::unique_ptr<weight> table(const host_matrix& rows) override;
 
   std::unique_ptr<kv_store> make_kv_store(const kv_shape& shape) override;
@@ -51,9 +59,12 @@ class cpu_backend final : public backend {
   void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) override;
 
  private:
+  void linear_integers(tensor_view out, tensor_view in, const weight& w, tensor_view bias, bool accumulate);
+
   const kernel_table& table_;
   thread_team team_;
-  scratch packed_rows_;       ///< input of a product
+  scratch packed_rows_;  ///< input of a product
+  std::vector<section_grid> section_grids_;
   scratch partials_;          ///< sums of a product cut along k, a piece per thread
   scratch attention_;         ///< queries and softmax states, a piece per thread
   scratch attention_states_;  ///< softmax states of long rows, cut into segments

@@ -18,6 +18,9 @@ namespace {
 static_assert(static_cast<int>(dtype::f32) == element_f32 && static_cast<int>(dtype::f16) == element_f16 &&
               static_cast<int>(dtype::bf16) == element_bf16);
 static_assert(kv_block_tokens == block_tokens);
+static_assert(q8_columns == record_columns && q8_record_bytes == record_bytes);
+static_assert(static_cast<int>(zero_kind::integer) == zeros_integer &&
+              static_cast<int>(zero_kind::offset) == zeros_offset);
 static_assert(static_cast<int>(activation::silu) == gate_silu &&
               static_cast<int>(activation::gelu) == gate_gelu &&
               static_cast<int>(activation::gelu_tanh) == gate_gelu_tanh &&
@@ -42,12 +45,22 @@ bool has_avx2() {
   return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
+bool has_avxvnni() {
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1U << 4)) != 0;
+}
+
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+bool has_avx512bf16() { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 /// Best last.
@@ -55,7 +68,9 @@ constexpr choice choices[] = {
     {"portable", portable_table, always},
 #if defined(__x86_64__)
     {"avx2", avx2_table, has_avx2},
+    {"avxvnni", avxvnni_table, has_avxvnni},
     {"avx512", avx512_table, has_avx512},
+    {"avx512vnni", avx512vnni_table, has_avx512vnni},
     {"avx512bf16", avx512bf16_table, has_avx512bf16},
 #endif
 };

@@ -21,6 +21,11 @@ const float* f32_row(const tensor_view& view, std::int64_t row) {
   return static_cast<const float*>(view.data) + row * view.stride;
 }
 
+/// Record `record` of a q8 row.
+char* record_of(const tensor_view& view, std::int64_t row, std::int64_t record) {
+  return static_cast<char*>(view.data) + (record * view.stride + row) * record_bytes;
+}
+
 const row_table& as_rows(const weight& w) {
   assert(dynamic_cast<const row_table*>(&w) != nullptr);
   return static_cast<const row_table&>(w);
@@ -57,11 +62,17 @@ void cpu_backend::norm(tensor_view out, tensor_view in, const norm_weights& by, 
   const auto type = static_cast<int>(out.type);
   const auto* gain = static_cast<const float*>(by.gain.data);
   const auto* bias = static_cast<const float*>(by.bias.data);
+  const bool to_q8 = out.type == dtype::q8;
+  const std::int64_t step = out.stride * record_bytes;
+  assert(by.kind == norm_kind::layer || bias == nullptr);
   team_.run(in.rows * in.cols > parallel_elements, [&](int thread, int threads) {
     const share mine{in.rows, thread, threads};
     for (std::int64_t r = mine.first; r < mine.last; ++r) {
-      if (by.kind == norm_kind::rms) {
-        assert(bias == nullptr);
+      if (to_q8 && by.kind == norm_kind::rms) {
+        table_.rms_norm_q8(record_of(out, r, 0), step, f32_row(in, r), gain, by.epsilon, in.cols);
+      } else if (to_q8) {
+        table_.layer_norm_q8(record_of(out, r, 0), step, f32_row(in, r), gain, bias, by.epsilon, in.cols);
+      } else if (by.kind == norm_kind::rms) {
         table_.rms_norm[type](row_of(out, r), f32_row(in, r), gain, by.epsilon, in.cols);
       } else {
         table_.layer_norm[type](row_of(out, r), f32_row(in, r), gain, bias, by.epsilon, in.cols);
@@ -72,9 +83,11 @@ void cpu_backend::norm(tensor_view out, tensor_view in, const norm_weights& by, 
 
 void cpu_backend::activate(tensor_view out, tensor_view in, activation f, bool gated, stream&) {
   assert(in.type == dtype::f32 && out.rows == in.rows && in.cols == (gated ? 2 : 1) * out.cols);
-  const auto function = table_.activate[static_cast<int>(out.type)];
+  const bool to_q8 = out.type == dtype::q8;
+  const auto function = to_q8 ? nullptr : table_.activate[static_cast<int>(out.type)];
   // Few wide rows are cut across, too. Pieces of whole cache lines; every element is computed on its own.
   constexpr std::int64_t piece = 2048;
+  static_assert(piece % record_columns == 0);
   const std::int64_t pieces = (out.cols + piece - 1) / piece;
   team_.run(in.rows * in.cols > parallel_elements, [&](int thread, int threads) {
     const share mine{in.rows * pieces, thread, threads};
@@ -82,9 +95,15 @@ void cpu_backend::activate(tensor_view out, tensor_view in, activation f, bool g
       const std::int64_t r = i / pieces;
       const std::int64_t from = i % pieces * piece;
       const std::int64_t count = std::min(piece, out.cols - from);
-      const float* gate_row = f32_row(in, r);
-      function(row_of(out, r) + from * static_cast<std::int64_t>(size_of(out.type)), gate_row + from,
-               gated ? gate_row + out.cols + from : nullptr, static_cast<gate>(f), count);
+      const float* gates = f32_row(in, r) + from;
+      const float* up = gated ? gates + out.cols : nullptr;
+      if (to_q8) {
+        table_.activate_q8(record_of(out, r, from / record_columns), out.stride * record_bytes, gates, up,
+                           static_cast<gate>(f), count);
+      } else {
+        function(row_of(out, r) + from * static_cast<std::int64_t>(size_of(out.type)), gates, up,
+                 static_cast<gate>(f), count);
+      }
     }
   });
 }

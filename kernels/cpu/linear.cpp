@@ -43,12 +43,14 @@ job_grid cut(const packed_weight& w, std::int64_t rows, const gemm_shape& shape,
 
 void cpu_backend::linear(tensor_view out, tensor_view in, const weight& by, tensor_view bias, bool accumulate,
                          stream&) {
+  assert(in.cols == by.cols());
+  assert(out.type == dtype::f32 && out.rows == in.rows && out.cols == by.rows());
+  assert(bias.data == nullptr || (bias.type == dtype::f32 && bias.rows * bias.cols == by.rows()));
+  if (in.rows == 0) return;
+  if (by.input_type() == dtype::q8) return linear_integers(out, in, by, bias, accumulate);
   assert(dynamic_cast<const packed_weight*>(&by) != nullptr);
   const auto& w = static_cast<const packed_weight&>(by);
-  assert(in.type == w.input_type() && in.cols == w.cols());
-  assert(out.type == dtype::f32 && out.rows == in.rows && out.cols == w.rows());
-  assert(bias.data == nullptr || (bias.type == dtype::f32 && bias.rows * bias.cols == w.rows()));
-  if (in.rows == 0) return;
+  assert(in.type == w.input_type());
 
   const auto element_bytes = static_cast<std::int64_t>(size_of(in.type));
   const std::int64_t lines = parts(w.units(), line_units);

@@ -28,6 +28,22 @@ inline constexpr int block_tokens = 16;
 /// chunking.
 inline constexpr int chunk_tokens = 64;
 
+/// 128 columns of one row of int8 activations: x = scale * code. Rows lie [record of columns][row], so that
+/// the rows of a tile are at constant distances and one k block of all rows is one piece of memory.
+struct q8_record {
+  std::int8_t codes[128];  ///< within +-127; 0 beyond the row's last column
+  std::int32_t sums[15];   ///< of the codes by 16 (8 of them), by 32 (4), by 64 (2), and of all
+  float scale;
+};
+inline constexpr int record_columns = 128;
+inline constexpr std::int64_t record_bytes = sizeof(q8_record);
+static_assert(record_bytes == 192);
+
+/// Where the sums over pieces of `columns` columns begin in q8_record::sums.
+constexpr int first_sum(int columns) {
+  return columns == 16 ? 0 : columns == 32 ? 8 : columns == 64 ? 12 : 14;
+}
+
 /// First row of tile `i`, where `rows` rows are dealt evenly to `tiles` tiles.
 constexpr std::int64_t tile_begin(std::int64_t rows, std::int64_t tiles, std::int64_t i) {
   return rows * i / tiles;
@@ -56,6 +72,43 @@ struct gemm_job {
   std::int64_t tiles = 0;
   std::int64_t columns = 0;
   std::int64_t units = 0;
+  std::int64_t tile_first = 0, tile_last = 0;
+  std::int64_t panel_first = 0, panel_last = 0;
+  bool accumulate = false;  ///< add to `out`
+};
+
+enum zeros : std::uint8_t { zeros_none = 0, zeros_integer = 1, zeros_offset = 2 };
+
+/// Panels of grouped integers. A panel is a run of folds, each `columns` input features of all output
+/// features of the panel: codes [columns / 4][panel columns][4], or of 4 bits [columns / 8][panel columns][4]
+/// with the second four columns in the high nibbles; then a scale for each output feature, then zeros (as
+/// f16) or offsets. Where one scale serves the whole row, scales and zeros stand once, after the last fold.
+struct integer_panels {
+  const char* data = nullptr;
+  std::int64_t panel_bytes = 0;
+  std::int64_t folds = 0;
+  std::int64_t fold_bytes = 0;   ///< from one fold to the next
+  std::int64_t scales_at = 0;    ///< of the panel's first scales
+  std::int64_t scales_step = 0;  ///< to those of the next fold; 0 where they are of the whole row
+  int columns = 0;               ///< of one fold: 16, 32, 64 or 128
+  int bits = 0;
+  std::int32_t shift = 0;    ///< stored code = code + shift
+  bool wide_scales = false;  ///< f32 and not f16
+  zeros zero = zeros_none;
+};
+
+/// One thread's part of out = in * w^T for grouped integers, otherwise as gemm_job.
+struct integer_job {
+  integer_panels weights;
+  const char* input = nullptr;  ///< records [record][row]
+  std::int64_t input_step = 0;  ///< bytes from a record to the next of the same row
+  float* out = nullptr;         ///< [rows, columns]
+  const float* bias = nullptr;  ///< [columns] or null
+  float* partials = nullptr;    ///< integer_shape::partial_floats of this thread's own
+  std::int64_t out_stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t tiles = 0;
+  std::int64_t columns = 0;
   std::int64_t tile_first = 0, tile_last = 0;
   std::int64_t panel_first = 0, panel_last = 0;
   bool accumulate = false;  ///< add to `out`
@@ -103,6 +156,8 @@ struct kernel_table {
   const char* title = nullptr;
   bool bf16_products = false;  ///< bf16 weights take bf16 input (two bf16 to a unit)
   gemm_shape gemm_tiles;
+  gemm_shape integer_tiles;
+  bool stored_unsigned = false;  ///< 8-bit codes are multiplied as unsigned bytes
 
   using convert_fn = void (*)(void* out, const void* in, std::int64_t count);
   convert_fn convert[elements][elements];  ///< [to][from]; to nearest even
@@ -110,6 +165,17 @@ struct kernel_table {
 
   void (*pack_rows)(float* out, const void* in, const pack_job& job);
   void (*gemm[elements])(const gemm_job& job);  ///< by weight type
+
+  void (*gemm_integers)(const integer_job& job);
+
+  /// One row to records `step` bytes apart.
+  void (*quantize)(void* out, std::int64_t step, const float* in, std::int64_t cols);
+  void (*rms_norm_q8)(void* out, std::int64_t step, const float* in, const float* gain, float epsilon,
+                      std::int64_t cols);
+  void (*layer_norm_q8)(void* out, std::int64_t step, const float* in, const float* gain, const float* bias,
+                        float epsilon, std::int64_t cols);
+  void (*activate_q8)(void* out, std::int64_t step, const float* in, const float* up, gate f,
+                      std::int64_t count);
 
   /// One row. `bias` may be null.
   void (*rms_norm[elements])(void* out, const float* in, const float* gain, float epsilon, std::int64_t cols);
@@ -134,11 +200,14 @@ struct kernel_table {
   float (*read_memory)(const void* data, std::int64_t bytes);
   double (*multiply_f32)(std::int64_t rounds);
   double (*multiply_bf16)(std::int64_t rounds);
+  double (*multiply_i8)(std::int64_t rounds);
 };
 
 const kernel_table& portable_table();
 const kernel_table& avx2_table();
+const kernel_table& avxvnni_table();
 const kernel_table& avx512_table();
+const kernel_table& avx512vnni_table();
 const kernel_table& avx512bf16_table();
 
 }  // namespace fastserve::kernels::cpu

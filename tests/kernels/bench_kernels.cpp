@@ -1,6 +1,6 @@
 // Speeds of the ops at the shapes of a 1.1 B Llama (hidden 2048, feed-forward 5632, 32 query and 4 KV heads),
 // as fractions of what this machine reads and multiplies at best, measured beside each figure.
-//   bench_kernels [threads] [f32|f16|bf16|int8 ...] [products|rows|attention ...] [best] [cpu]
+//   bench_kernels [threads] [f32|f16|bf16|int8|int4 ...] [group N] [products|rows|attention ...] [best] [cpu]
 // For machines that are not quiet: `best` reports the quickest call in place of the median, and `cpu` counts
 // the processor time of the calling thread (of use with one thread only).
 
@@ -26,7 +26,14 @@ constexpr std::int64_t feed_forward = 5632;
 constexpr std::int32_t heads = 32;
 constexpr std::int32_t kv_heads = 4;
 constexpr std::int32_t head_dim = 64;
-constexpr std::int64_t row_counts[] = {1, 2, 4, 8, 16, 32, 512};
+constexpr std::int64_t row_counts[] = {1, 2, 4, 8, 16, 32, 64, 512};
+
+/// What weights are made of, and so what the op before a product writes.
+struct weights_kind {
+  std::string name;
+  dtype type;  // q8 for quantized weights
+  quantized_format format;
+};
 
 bool take_best = false;
 bool count_cpu = false;
@@ -66,9 +73,19 @@ struct bench {
     peak = measure_peak_ops(type, threads);
   }
 
+  std::unique_ptr<weight> pack(const host_matrix& host, const weights_kind& kind) const {
+    if (kind.type == dtype::q8) return ops->quantize({&host, 1}, kind.format);
+    return ops->pack({&host, 1}, kind.type);
+  }
+
   tensor_view view(std::int64_t rows, std::int64_t cols, dtype type) {
-    kept.push_back(ops->allocate(static_cast<std::size_t>(rows * cols) * size_of(type)));
+    kept.push_back(ops->allocate(bytes_of(type, rows, cols)));
     const auto v = kept.back().view(type, rows, cols);
+    if (type == dtype::q8) {
+      const auto floats = view(rows, cols, dtype::f32);
+      ops->activate(v, floats, activation::relu, false, *on);
+      return v;
+    }
     std::mt19937 engine{3};
     std::vector<float> row(static_cast<std::size_t>(cols));
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -82,13 +99,13 @@ struct bench {
     std::printf("  %-22s %4lld rows %9.1f us %7.1f GB/s (%5.1f%%)", name, static_cast<long long>(rows),
                 seconds * 1e6, bytes / seconds * 1e-9, 100 * bytes / seconds / bandwidth);
     if (operations > 0) {
-      std::printf(" %8.1f GFLOP/s (%5.1f%%)", operations / seconds * 1e-9, 100 * operations / seconds / peak);
+      std::printf(" %8.1f GOP/s (%5.1f%%)", operations / seconds * 1e-9, 100 * operations / seconds / peak);
     }
     std::printf("\n");
   }
 };
 
-void bench_products(dtype type, int threads) {
+void bench_products(const weights_kind& kind, int threads) {
   bench b{threads};
   struct product {
     const char* name;
@@ -106,12 +123,11 @@ void bench_products(dtype type, int threads) {
     for (auto& v : values) v = static_cast<float>(engine() % 1000) * 1e-4F - 0.05F;
     const host_matrix host{values.data(), dtype::f32, p.outputs, p.inputs, false};
     for (std::size_t bytes = 0; bytes < std::size_t{400} << 20; bytes += layers.back()->bytes()) {
-      layers.push_back(b.ops->pack({&host, 1}, type));
+      layers.push_back(b.pack(host, kind));
     }
-    b.measure_limits(layers[0]->input_type() == dtype::bf16 ? dtype::bf16 : dtype::f32);
-    std::printf("%s, %lld x %lld: limits %.1f GB/s, %.0f GFLOP/s\n", p.name,
-                static_cast<long long>(p.outputs), static_cast<long long>(p.inputs), b.bandwidth * 1e-9,
-                b.peak * 1e-9);
+    b.measure_limits(layers[0]->input_type());
+    std::printf("%s, %lld x %lld: limits %.1f GB/s, %.0f GOP/s\n", p.name, static_cast<long long>(p.outputs),
+                static_cast<long long>(p.inputs), b.bandwidth * 1e-9, b.peak * 1e-9);
     for (const auto rows : row_counts) {
       const auto in = b.view(rows, p.inputs, layers[0]->input_type());
       const auto out = b.view(rows, p.outputs, dtype::f32);
@@ -150,7 +166,7 @@ void bench_rows(dtype type, int threads) {
 void bench_attention(dtype type, int threads) {
   bench b{threads};
   b.measure_limits(dtype::f32);
-  std::printf("attention: limits %.1f GB/s, %.0f GFLOP/s\n", b.bandwidth * 1e-9, b.peak * 1e-9);
+  std::printf("attention: limits %.1f GB/s, %.0f GOP/s\n", b.bandwidth * 1e-9, b.peak * 1e-9);
   struct batch {
     const char* name;
     std::int32_t sequences;
@@ -209,28 +225,39 @@ void bench_attention(dtype type, int threads) {
 int main(int argc, char** argv) {
   cpu::bound_idle_spinning(argv);
   int threads = cpu::granted_cpus();
-  std::vector<dtype> types;
+  std::vector<weights_kind> kinds;
+  std::int32_t group = -1;
+  const weights_kind int8{"int8", dtype::q8, {8, 128, zero_kind::none, dtype::f16}};
+  const weights_kind int4{"int4", dtype::q8, {4, 32, zero_kind::none, dtype::f16}};
   std::vector<std::string> parts;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (const int count = std::atoi(argv[i]); count > 0) threads = count;
-    for (const auto type : {dtype::f32, dtype::f16, dtype::bf16, dtype::i8}) {
-      if (name_of(type) == word) types.push_back(type);
+    for (const auto type : {dtype::f32, dtype::f16, dtype::bf16}) {
+      if (name_of(type) == word) kinds.push_back({word, type, {}});
     }
+    for (const auto& kind : {int8, int4}) {
+      if (kind.name == word) kinds.push_back(kind);
+    }
+    if (word == "group" && i + 1 < argc) group = std::atoi(argv[++i]);
     if (word == "products" || word == "rows" || word == "attention") parts.push_back(word);
     take_best = take_best || word == "best";
     count_cpu = count_cpu || word == "cpu";
   }
-  if (types.empty()) types = {dtype::f32, dtype::bf16, dtype::i8};
+  if (kinds.empty()) kinds = {{"f32", dtype::f32, {}}, {"bf16", dtype::bf16, {}}, int8, int4};
   const auto wanted = [&](const char* part) {
     return parts.empty() || std::find(parts.begin(), parts.end(), part) != parts.end();
   };
-  for (const auto type : types) {
-    std::printf("== %s, %s\n", std::string{name_of(type)}.c_str(),
+  for (auto& kind : kinds) {
+    if (group >= 0) kind.format.group = group;
+    const bool integers = kind.type == dtype::q8;
+    std::printf("== %s, %s\n", integers ? to_string(kind.format).c_str() : kind.name.c_str(),
                 make_cpu_backend(threads)->info().name.c_str());
-    if (is_float(type) && wanted("products")) bench_products(type, threads);
-    if (is_float(type) && wanted("rows")) bench_rows(type, threads);
-    if (wanted("attention")) bench_attention(type, threads);
+    if (wanted("products")) bench_products(kind, threads);
+    if (wanted("rows")) bench_rows(kind.type, threads);
+    // The int8 of attention is that of keys and values.
+    if (wanted("attention") && kind.format.bits == 8)
+      bench_attention(integers ? dtype::i8 : kind.type, threads);
   }
   return 0;
 }

@@ -47,6 +47,13 @@ class far_backend final : public kernels::backend {
   std::unique_ptr<kernels::weight> pack(std::span<const kernels::host_matrix>, kernels::dtype) override {
     return no();
   }
+  std::unique_ptr<kernels::weight> pack_quantized(std::span<const kernels::quantized_matrix>) override {
+    return no();
+  }
+  std::unique_ptr<kernels::weight> quantize(std::span<const kernels::host_matrix>,
+                                            const kernels::quantized_format&) override {
+    return no();
+  }
   std::unique_ptr<kernels::weight> table(const kernels::host_matrix&) override { return no(); }
   std::unique_ptr<kernels::kv_store> make_kv_store(const kernels::kv_shape&) override { return no(); }
   void copy_block(kernels::kv_store&, std::int32_t, std::int32_t, kernels::stream&) override { no(); }

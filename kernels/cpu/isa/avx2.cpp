@@ -1,5 +1,5 @@
 #define FASTSERVE_ISA isa_avx2
-#include "kernels/cpu/isa/simd_avx2.hpp"
+#include "kernels/cpu/isa/integers_avx2.hpp"
 // The vectors above, then what is written in them.
 #include "kernels/cpu/isa/make_table.hpp"
 

@@ -1,5 +1,5 @@
 #define FASTSERVE_ISA isa_avx512bf16
-#include "kernels/cpu/isa/simd_avx512.hpp"
+#include "kernels/cpu/isa/integers_avx512.hpp"
 // The vectors above, then what is written in them.
 #include "kernels/cpu/isa/make_table.hpp"
 

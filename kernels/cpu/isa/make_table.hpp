@@ -5,8 +5,10 @@
 #include "kernels/cpu/isa/attention.hpp"
 #include "kernels/cpu/isa/elementwise.hpp"
 #include "kernels/cpu/isa/gemm.hpp"
+#include "kernels/cpu/isa/gemm_integers.hpp"
 #include "kernels/cpu/isa/norm.hpp"
 #include "kernels/cpu/isa/probe.hpp"
+#include "kernels/cpu/isa/quantize.hpp"
 
 namespace fastserve::kernels::cpu::FASTSERVE_ISA {
 namespace {
@@ -21,12 +23,23 @@ constexpr kernel_table make_table(const char* name, const char* title) {
                      .block_rows = block_rows,
                      .block_panels = block_panels,
                      .partial_floats = partial_floats},
+      .integer_tiles = {.panel_columns = panel_columns,
+                        .tile_rows = integer_tile_rows,
+                        .block_rows = integer_block_rows,
+                        .block_panels = integer_block_panels,
+                        .partial_floats = integer_partial_floats},
+      .stored_unsigned = stored_unsigned,
       .convert = {{convert<float, float>, convert<float, f16>, convert<float, bf16>},
                   {convert<f16, float>, convert<f16, f16>, convert<f16, bf16>},
                   {convert<bf16, float>, convert<bf16, f16>, convert<bf16, bf16>}},
       .add_to_f32 = {add_to_f32<float>, add_to_f32<f16>, add_to_f32<bf16>},
       .pack_rows = pack_rows,
       .gemm = {gemm<plain_f32>, gemm<plain_f16>, gemm<bf16_weights>},
+      .gemm_integers = gemm_integers,
+      .quantize = quantize,
+      .rms_norm_q8 = rms_norm_q8,
+      .layer_norm_q8 = layer_norm_q8,
+      .activate_q8 = activate_q8,
       .rms_norm = {rms_norm<float>, rms_norm<f16>, rms_norm<bf16>},
       .layer_norm = {layer_norm<float>, layer_norm<f16>, layer_norm<bf16>},
       .activate = {activate<float>, activate<f16>, activate<bf16>},
@@ -40,6 +53,7 @@ constexpr kernel_table make_table(const char* name, const char* title) {
       .read_memory = read_memory,
       .multiply_f32 = multiply_f32,
       .multiply_bf16 = multiply_bf16,
+      .multiply_i8 = multiply_i8,
   };
 }
 

@@ -1,5 +1,5 @@
 #define FASTSERVE_ISA isa_portable
-#include "kernels/cpu/isa/simd_portable.hpp"
+#include "kernels/cpu/isa/integers_portable.hpp"
 // The vectors above, then what is written in them.
 #include "kernels/cpu/isa/make_table.hpp"
 

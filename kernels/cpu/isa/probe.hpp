@@ -2,7 +2,7 @@
 
 // What kernels/limits.hpp measures: the same instructions that the kernels use, without their bookkeeping.
 
-#include "kernels/cpu/isa/gemm.hpp"
+#include "kernels/cpu/isa/gemm_integers.hpp"
 
 namespace fastserve::kernels::cpu::FASTSERVE_ISA {
 namespace {
@@ -43,6 +43,27 @@ double multiply_f32(std::int64_t rounds) { return multiply<plain_f32>(rounds); }
 double multiply_bf16(std::int64_t rounds) {
   if constexpr (has_dot) return 2.0 * multiply<pairs_bf16>(rounds);
   return multiply<plain_f32>(rounds);
+}
+
+/// Eight operations a lane and instruction (or what stands for it).
+double multiply_i8(std::int64_t rounds) {
+  constexpr int chains = integer_tile_rows * tile_vectors;
+  i32v acc[chains];
+  i32v a = set1_i32(0x01010101);
+  i32v b = set1_i32(0x02020202);
+  FASTSERVE_UNROLL(32)
+  for (int i = 0; i < chains; ++i) acc[i] = set1_i32(i);  // unequal, lest chains be merged
+  for (std::int64_t n = 0; n < rounds; ++n) {
+    __asm__ volatile("" : "+x"(a), "+x"(b));
+    FASTSERVE_UNROLL(32)
+    for (int i = 0; i < chains; ++i) acc[i] = dot_8(acc[i], a, b);
+  }
+  i32v total = zero_i32();
+  FASTSERVE_UNROLL(32)
+  for (int i = 0; i < chains; ++i) total = max_i32(total, acc[i]);
+  volatile float keep_alive = sum(to_f32(total));
+  (void)keep_alive;
+  return static_cast<double>(rounds) * chains * lanes * 8.0;
 }
 
 }  // namespace

@@ -1,0 +1,283 @@
+#pragma once
+
+// out = in * w^T for grouped integers and int8 rows. Per fold (table.hpp) the codes are multiplied in exact
+// integers; then, in f32,
+//   part += s_w * dot      over the folds of a record of 128 columns, in rising order
+//   sum  += s_row * part   over the records, in rising order
+// so that an element's bits depend on neither tile nor block. Signed codes are stored shifted, so that bytes
+// are multiplied as the instruction wants them; the shift times the row's sum over the fold is where a dot
+// product begins. Sums rest in L1 or L2 between records: registers hold the integers.
+
+#include "kernels/cpu/isa/gemm.hpp"
+
+namespace fastserve::kernels::cpu::FASTSERVE_ISA {
+namespace {
+
+constexpr int integer_block_rows = 24 * integer_tile_rows;
+constexpr int integer_block_panels = 8;
+constexpr int block_records = 4;  // of a job of several tiles: 16 KiB of int8 codes stay in L1
+constexpr std::int64_t integer_partial_floats =
+    static_cast<std::int64_t>(integer_block_rows) * panel_columns * integer_block_panels;
+constexpr int step_columns = 16;  // multiplied between two fetches
+
+/// What a tile needs besides its rows.
+struct integer_tile {
+  const integer_panels* weights;
+  const char* input;        // first row's record of this k block
+  std::int64_t input_step;  // to the next record
+  const char* panel;
+  std::int64_t fold_first, fold_last;
+  float* sums;  // of tile and panel, [rows][panel_columns]
+  bool resume;  // add to `sums`
+  bool finish;  // write to `out` and not to `sums`
+  const char* ahead;
+  std::int64_t ahead_step;  // bytes for every step_columns
+  float* out;
+  std::int64_t out_stride;
+  const float* bias;
+  int columns;
+  bool accumulate;
+};
+
+FASTSERVE_INLINE const q8_record& record_at(const char* input, int row) {
+  return reinterpret_cast<const q8_record*>(input)[row];
+}
+
+template <int Bits>
+constexpr int code_bytes = step_columns* panel_columns* Bits / 8;  // of one step of columns
+
+/// acc += dot products over step_columns columns.
+template <int Bits, int M>
+FASTSERVE_INLINE void multiply_step(i32v (&acc)[M][tile_vectors], const char* input, const char* codes) {
+  constexpr int vector_bytes = lanes * 4;
+  const auto one = [&](int k, const i32v(&w)[tile_vectors]) {
+    FASTSERVE_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      std::int32_t four;
+      __builtin_memcpy(&four, input + i * record_bytes + 4 * k, sizeof four);
+      const i32v a = set1_i32(four);
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < tile_vectors; ++v)
+        acc[i][v] = Bits == 8 ? dot_8(acc[i][v], w[v], a) : dot_u4(acc[i][v], w[v], a);
+    }
+  };
+  if constexpr (Bits == 8) {
+    FASTSERVE_UNROLL(4)
+    for (int k = 0; k < step_columns / 4; ++k) {
+      i32v w[tile_vectors];
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < tile_vectors; ++v) w[v] = load_i32(codes + (k * tile_vectors + v) * vector_bytes);
+      one(k, w);
+    }
+  } else {
+    FASTSERVE_UNROLL(2)
+    for (int k = 0; k < step_columns / 8; ++k) {
+      i32v raw[tile_vectors];
+      i32v w[tile_vectors];
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < tile_vectors; ++v) {
+        raw[v] = load_i32(codes + (k * tile_vectors + v) * vector_bytes);
+        w[v] = low_nibbles(raw[v]);
+      }
+      one(2 * k, w);
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < tile_vectors; ++v) w[v] = high_nibbles(raw[v]);
+      one(2 * k + 1, w);
+    }
+  }
+}
+
+struct column_scales {
+  f32v scale[tile_vectors];
+  f32v zero[tile_vectors];
+};
+
+FASTSERVE_INLINE column_scales load_scales(const integer_panels& w, const char* at) {
+  column_scales s;
+  const auto load_all = [&](f32v(&to)[tile_vectors], const char* from, bool wide) {
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < tile_vectors; ++v)
+      to[v] = wide ? load(reinterpret_cast<const float*>(from) + v * lanes)
+                   : load(reinterpret_cast<const f16*>(from) + v * lanes);
+  };
+  load_all(s.scale, at, w.wide_scales);
+  if (w.zero != zeros_none)
+    load_all(s.zero, at + panel_columns * (w.wide_scales ? 4 : 2), w.wide_scales && w.zero == zeros_offset);
+  return s;
+}
+
+/// part += s * dot. `sums` are the rows' over the fold.
+template <zeros Z, int M>
+FASTSERVE_INLINE void fold(float* part, const i32v (&acc)[M][tile_vectors], const column_scales& s,
+                           const char* input, int sum) {
+  FASTSERVE_UNROLL(16)
+  for (int i = 0; i < M; ++i) {
+    f32v over = zero();
+    if constexpr (Z != zeros_none) over = to_f32(set1_i32(record_at(input, i).sums[sum]));
+    FASTSERVE_UNROLL(4)
+    for (int v = 0; v < tile_vectors; ++v) {
+      float* at = part + i * panel_columns + v * lanes;
+      f32v dot = to_f32(acc[i][v]);
+      if constexpr (Z == zeros_integer) dot = fma(zero() - s.zero[v], over, dot);  // exact
+      f32v sum_of_parts = fma(dot, s.scale[v], load(at));
+      if constexpr (Z == zeros_offset) sum_of_parts = fma(s.zero[v], over, sum_of_parts);
+      store(at, sum_of_parts);
+    }
+  }
+}
+
+template <int Bits, int M, bool Stream>
+void multiply_integers(const integer_tile& tile) {
+  const integer_panels& w = *tile.weights;
+  const int steps = w.columns / step_columns;
+  const int folds_per_record = record_columns / w.columns;
+  const int sums_at = first_sum(w.columns);
+  const char* scales = tile.panel + w.scales_at + tile.fold_first * w.scales_step;
+  const char* next_fold = tile.panel + tile.fold_first * w.fold_bytes;
+  const char* input = tile.input;
+  const char* ahead = tile.ahead;
+  float* sums = tile.sums;
+  if (!tile.resume)
+    for (int i = 0; i < M * panel_columns; i += lanes) store(sums + i, zero());
+
+  alignas(64) float part[M * panel_columns];
+  for (std::int64_t first = tile.fold_first; first < tile.fold_last; first += folds_per_record) {
+    FASTSERVE_UNROLL(1)
+    for (int i = 0; i < M * panel_columns; i += lanes) store(part + i, zero());
+    const std::int64_t left = tile.fold_last - first;
+    const int folds = left < folds_per_record ? static_cast<int>(left) : folds_per_record;
+    for (int f = 0; f < folds; ++f) {
+      const char* codes = next_fold;
+      next_fold += w.fold_bytes;
+      i32v acc[M][tile_vectors];
+      FASTSERVE_UNROLL(16)
+      for (int i = 0; i < M; ++i) {
+        const i32v start = set1_i32(-w.shift * record_at(input, i).sums[sums_at + f]);
+        FASTSERVE_UNROLL(4)
+        for (int v = 0; v < tile_vectors; ++v) acc[i][v] = start;
+      }
+      const char* row_codes = input + f * w.columns;
+      for (int step = 0; step < steps; ++step) {
+        if constexpr (Stream) {
+          FASTSERVE_UNROLL(8)
+          for (int p = 0; p < code_bytes<Bits>; p += 64) prefetch_l1(codes + stream_ahead_bytes + p);
+        } else {
+          for (std::int64_t p = 0; p < tile.ahead_step; p += 64) prefetch_l2(ahead + p);
+          ahead += tile.ahead_step;
+        }
+        multiply_step<Bits, M>(acc, row_codes, codes);
+        row_codes += step_columns;
+        codes += code_bytes<Bits>;
+      }
+      const column_scales s = load_scales(w, scales);
+      scales += w.scales_step;
+      if (w.zero == zeros_none) {
+        fold<zeros_none, M>(part, acc, s, input, sums_at + f);
+      } else if (w.zero == zeros_integer) {
+        fold<zeros_integer, M>(part, acc, s, input, sums_at + f);
+      } else {
+        fold<zeros_offset, M>(part, acc, s, input, sums_at + f);
+      }
+    }
+    FASTSERVE_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      const f32v scale = set1(record_at(input, i).scale);
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < tile_vectors; ++v) {
+        float* at = sums + i * panel_columns + v * lanes;
+        store(at, fma(load(part + i * panel_columns + v * lanes), scale, load(at)));
+      }
+    }
+    input += tile.input_step;
+  }
+  if (!tile.finish) return;
+  for (int v = 0; v < tile_vectors; ++v) {
+    int n = tile.columns - v * lanes;
+    n = n < 0 ? 0 : n < lanes ? n : lanes;
+    const f32v bias = tile.bias == nullptr ? zero() : load_n(tile.bias + v * lanes, n);
+    for (int i = 0; i < M; ++i) {
+      float* to = tile.out + i * tile.out_stride + v * lanes;
+      f32v y = load(sums + i * panel_columns + v * lanes);
+      if (tile.bias != nullptr) y = y + bias;
+      if (tile.accumulate) y = load_n(to, n) + y;
+      store_n(to, y, n);
+    }
+  }
+}
+
+template <int Bits, bool Stream, int M = integer_tile_rows>
+FASTSERVE_INLINE void multiply_integer_rows(int rows, const integer_tile& tile) {
+  if (rows == M) return multiply_integers<Bits, M, Stream>(tile);
+  if constexpr (M > 1) multiply_integer_rows<Bits, Stream, M - 1>(rows, tile);
+}
+
+/// All tiles of the job by one panel over folds [from, to).
+template <int Bits>
+void multiply_integer_panel(const integer_job& job, std::int64_t panel, std::int64_t from, std::int64_t to,
+                            const char* ahead, float* sums) {
+  const integer_panels& w = job.weights;
+  const std::int64_t record = from * w.columns / record_columns;
+  const std::int64_t columns = job.columns - panel * panel_columns;
+  integer_tile tile{};
+  tile.weights = &w;
+  tile.input_step = job.input_step;
+  tile.panel = w.data + panel * w.panel_bytes;
+  tile.fold_first = from;
+  tile.fold_last = to;
+  tile.resume = from > 0;
+  tile.finish = to == w.folds;
+  tile.out_stride = job.out_stride;
+  tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
+  tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
+  tile.accumulate = job.accumulate;
+  // The tiles fetch in equal parts, of whole lines, what comes after.
+  const std::int64_t steps = (to - from) * (w.columns / step_columns);
+  const std::int64_t bytes = (to - from) * w.fold_bytes;
+  const std::int64_t parts = steps * (job.tile_last - job.tile_first);
+  tile.ahead_step = ahead == nullptr ? 0 : (bytes / 64 + parts - 1) / parts * 64;
+  for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
+    const std::int64_t row = tile_begin(job.rows, job.tiles, t);
+    const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
+    tile.input = job.input + record * job.input_step + row * record_bytes;
+    tile.sums = sums;
+    tile.out = job.out + row * job.out_stride + panel * panel_columns;
+    if (job.tiles == 1) {
+      multiply_integer_rows<Bits, true>(rows, tile);
+    } else {
+      const std::int64_t done = (t - job.tile_first) * steps * tile.ahead_step;
+      tile.ahead = ahead == nullptr || done >= bytes ? nullptr : ahead + done;
+      if (tile.ahead == nullptr) tile.ahead_step = 0;
+      multiply_integer_rows<Bits, false>(rows, tile);
+    }
+    sums += rows * panel_columns;
+  }
+}
+
+template <int Bits>
+void gemm_integers_of(const integer_job& job) {
+  const integer_panels& w = job.weights;
+  const std::int64_t job_rows =
+      tile_begin(job.rows, job.tiles, job.tile_last) - tile_begin(job.rows, job.tiles, job.tile_first);
+  const std::int64_t step = job.tiles == 1 ? w.folds : block_records * (record_columns / w.columns);
+  for (std::int64_t from = 0; from < w.folds; from += step) {
+    const std::int64_t to = w.folds - from < step ? w.folds : from + step;
+    for (std::int64_t panel = job.panel_first; panel < job.panel_last; ++panel) {
+      const char* ahead = nullptr;
+      if (panel + 1 < job.panel_last) {
+        ahead = w.data + (panel + 1) * w.panel_bytes + from * w.fold_bytes;
+      } else if (to < w.folds) {
+        ahead = w.data + job.panel_first * w.panel_bytes + to * w.fold_bytes;
+      }
+      float* sums = job.partials + (panel - job.panel_first) * job_rows * panel_columns;
+      multiply_integer_panel<Bits>(job, panel, from, to, ahead, sums);
+    }
+  }
+}
+
+void gemm_integers(const integer_job& job) {
+  if (job.weights.bits == 8) return gemm_integers_of<8>(job);
+  gemm_integers_of<4>(job);
+}
+
+}  // namespace
+}  // namespace fastserve::kernels::cpu::FASTSERVE_ISA
