@@ -6,14 +6,14 @@
 //   sum  += s_row * part   over the records, in rising order
 // so that an element's bits depend on neither tile nor block. Signed codes are stored shifted, so that bytes
 // are multiplied as the instruction wants them; the shift times the row's sum over the fold is where a dot
-// product begins. Sums rest in L1 or L2 between records: registers hold the integers.
+// product begins. Registers hold the dot products and parts of a tile; sums rest in L1 or L2 between records.
 
 #include "kernels/cpu/isa/gemm.hpp"
 
 namespace fastserve::kernels::cpu::FASTSERVE_ISA {
 namespace {
 
-constexpr int integer_block_rows = 24 * integer_tile_rows;
+constexpr int integer_block_rows = 48 * integer_tile_rows;
 constexpr int integer_block_panels = 8;
 constexpr int block_records = 4;  // of a job of several tiles: 16 KiB of int8 codes stay in L1
 constexpr std::int64_t integer_partial_floats =
@@ -87,41 +87,34 @@ FASTSERVE_INLINE void multiply_step(i32v (&acc)[M][tile_vectors], const char* in
   }
 }
 
-struct column_scales {
-  f32v scale[tile_vectors];
-  f32v zero[tile_vectors];
-};
-
-FASTSERVE_INLINE column_scales load_scales(const integer_panels& w, const char* at) {
-  column_scales s;
-  const auto load_all = [&](f32v(&to)[tile_vectors], const char* from, bool wide) {
-    FASTSERVE_UNROLL(4)
-    for (int v = 0; v < tile_vectors; ++v)
-      to[v] = wide ? load(reinterpret_cast<const float*>(from) + v * lanes)
-                   : load(reinterpret_cast<const f16*>(from) + v * lanes);
-  };
-  load_all(s.scale, at, w.wide_scales);
-  if (w.zero != zeros_none)
-    load_all(s.zero, at + panel_columns * (w.wide_scales ? 4 : 2), w.wide_scales && w.zero == zeros_offset);
-  return s;
+FASTSERVE_INLINE void load_scales(f32v (&to)[tile_vectors], const char* from, bool wide) {
+  FASTSERVE_UNROLL(4)
+  for (int v = 0; v < tile_vectors; ++v)
+    to[v] = wide ? load(reinterpret_cast<const float*>(from) + v * lanes)
+                 : load(reinterpret_cast<const f16*>(from) + v * lanes);
 }
 
-/// part += s * dot. `sums` are the rows' over the fold.
+/// part += s_w * dot. `sum` names the rows' sums over the fold.
 template <zeros Z, int M>
-FASTSERVE_INLINE void fold(float* part, const i32v (&acc)[M][tile_vectors], const column_scales& s,
-                           const char* input, int sum) {
+FASTSERVE_INLINE void fold(f32v (&part)[M][tile_vectors], const i32v (&acc)[M][tile_vectors],
+                           const integer_panels& w, const char* scales, const char* input, int sum) {
+  f32v scale[tile_vectors];
+  f32v zero_of[tile_vectors];
+  load_scales(scale, scales, w.wide_scales);
+  if constexpr (Z != zeros_none) {
+    load_scales(zero_of, scales + panel_columns * (w.wide_scales ? 4 : 2),
+                w.wide_scales && Z == zeros_offset);
+  }
   FASTSERVE_UNROLL(16)
   for (int i = 0; i < M; ++i) {
     f32v over = zero();
     if constexpr (Z != zeros_none) over = to_f32(set1_i32(record_at(input, i).sums[sum]));
     FASTSERVE_UNROLL(4)
     for (int v = 0; v < tile_vectors; ++v) {
-      float* at = part + i * panel_columns + v * lanes;
       f32v dot = to_f32(acc[i][v]);
-      if constexpr (Z == zeros_integer) dot = fma(zero() - s.zero[v], over, dot);  // exact
-      f32v sum_of_parts = fma(dot, s.scale[v], load(at));
-      if constexpr (Z == zeros_offset) sum_of_parts = fma(s.zero[v], over, sum_of_parts);
-      store(at, sum_of_parts);
+      if constexpr (Z == zeros_integer) dot = fma(zero() - zero_of[v], over, dot);  // exact
+      part[i][v] = fma(dot, scale[v], part[i][v]);
+      if constexpr (Z == zeros_offset) part[i][v] = fma(zero_of[v], over, part[i][v]);
     }
   }
 }
@@ -130,29 +123,31 @@ template <int Bits, int M, bool Stream>
 void multiply_integers(const integer_tile& tile) {
   const integer_panels& w = *tile.weights;
   const int steps = w.columns / step_columns;
-  const int folds_per_record = record_columns / w.columns;
   const int sums_at = first_sum(w.columns);
+  const i32v shift = set1_i32(-w.shift);
+  const char* panel_codes = tile.panel + tile.fold_first * w.fold_bytes;
   const char* scales = tile.panel + w.scales_at + tile.fold_first * w.scales_step;
-  const char* next_fold = tile.panel + tile.fold_first * w.fold_bytes;
   const char* input = tile.input;
   const char* ahead = tile.ahead;
-  float* sums = tile.sums;
   if (!tile.resume)
-    for (int i = 0; i < M * panel_columns; i += lanes) store(sums + i, zero());
+    for (int i = 0; i < M * panel_columns; i += lanes) store(tile.sums + i, zero());
 
-  alignas(64) float part[M * panel_columns];
-  for (std::int64_t first = tile.fold_first; first < tile.fold_last; first += folds_per_record) {
-    FASTSERVE_UNROLL(1)
-    for (int i = 0; i < M * panel_columns; i += lanes) store(part + i, zero());
-    const std::int64_t left = tile.fold_last - first;
-    const int folds = left < folds_per_record ? static_cast<int>(left) : folds_per_record;
+  for (std::int64_t left = tile.fold_last - tile.fold_first; left > 0;) {
+    const std::int64_t most = record_columns / w.columns;
+    const int folds = static_cast<int>(left < most ? left : most);
+    f32v part[M][tile_vectors];
+    FASTSERVE_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < tile_vectors; ++v) part[i][v] = zero();
+    }
     for (int f = 0; f < folds; ++f) {
-      const char* codes = next_fold;
-      next_fold += w.fold_bytes;
+      const char* codes = panel_codes;
+      panel_codes += w.fold_bytes;
       i32v acc[M][tile_vectors];
       FASTSERVE_UNROLL(16)
       for (int i = 0; i < M; ++i) {
-        const i32v start = set1_i32(-w.shift * record_at(input, i).sums[sums_at + f]);
+        const i32v start = shift * set1_i32(record_at(input, i).sums[sums_at + f]);
         FASTSERVE_UNROLL(4)
         for (int v = 0; v < tile_vectors; ++v) acc[i][v] = start;
       }
@@ -169,26 +164,27 @@ void multiply_integers(const integer_tile& tile) {
         row_codes += step_columns;
         codes += code_bytes<Bits>;
       }
-      const column_scales s = load_scales(w, scales);
-      scales += w.scales_step;
       if (w.zero == zeros_none) {
-        fold<zeros_none, M>(part, acc, s, input, sums_at + f);
+        fold<zeros_none, M>(part, acc, w, scales, input, sums_at + f);
       } else if (w.zero == zeros_integer) {
-        fold<zeros_integer, M>(part, acc, s, input, sums_at + f);
+        fold<zeros_integer, M>(part, acc, w, scales, input, sums_at + f);
       } else {
-        fold<zeros_offset, M>(part, acc, s, input, sums_at + f);
+        fold<zeros_offset, M>(part, acc, w, scales, input, sums_at + f);
       }
+      scales += w.scales_step;
     }
     FASTSERVE_UNROLL(16)
     for (int i = 0; i < M; ++i) {
-      const f32v scale = set1(record_at(input, i).scale);
+      const f32v row_scale = set1(record_at(input, i).scale);
       FASTSERVE_UNROLL(4)
       for (int v = 0; v < tile_vectors; ++v) {
-        float* at = sums + i * panel_columns + v * lanes;
-        store(at, fma(load(part + i * panel_columns + v * lanes), scale, load(at)));
+        float* at = tile.sums + i * panel_columns + v * lanes;
+        store(at, fma(part[i][v], row_scale, load(at)));
       }
     }
+    __asm__ volatile("" ::: "memory");  // the sums stay in memory: registers are for the rest
     input += tile.input_step;
+    left -= folds;
   }
   if (!tile.finish) return;
   for (int v = 0; v < tile_vectors; ++v) {
@@ -197,7 +193,7 @@ void multiply_integers(const integer_tile& tile) {
     const f32v bias = tile.bias == nullptr ? zero() : load_n(tile.bias + v * lanes, n);
     for (int i = 0; i < M; ++i) {
       float* to = tile.out + i * tile.out_stride + v * lanes;
-      f32v y = load(sums + i * panel_columns + v * lanes);
+      f32v y = load(tile.sums + i * panel_columns + v * lanes);
       if (tile.bias != nullptr) y = y + bias;
       if (tile.accumulate) y = load_n(to, n) + y;
       store_n(to, y, n);

@@ -29,14 +29,14 @@ FASTSERVE_INLINE i32v low_nibbles(i32v x) { return x & 0x0f0f0f0f; }
 FASTSERVE_INLINE i32v high_nibbles(i32v x) { return (i32v)_mm256_srli_epi16(raw(x), 4) & 0x0f0f0f0f; }
 
 #ifdef __AVXVNNI__
-constexpr int integer_tile_rows = 6;  // 12 sums, 2 weights, a broadcast
+constexpr int integer_tile_rows = 3;  // 6 dot products, 6 parts, 2 weights, a broadcast
 constexpr bool stored_unsigned = true;
 FASTSERVE_INLINE i32v dot_8(i32v sums, i32v w, i32v a) {
   return (i32v)_mm256_dpbusd_avx_epi32(raw(sums), raw(w), raw(a));
 }
 FASTSERVE_INLINE i32v dot_u4(i32v sums, i32v w, i32v a) { return dot_8(sums, w, a); }
 #else
-constexpr int integer_tile_rows = 4;  // 8 sums, 2 weights and their magnitudes, a broadcast, ones, two more
+constexpr int integer_tile_rows = 2;  // 4 dot products, 4 parts, 2 weights and magnitudes, three more
 constexpr bool stored_unsigned = false;
 FASTSERVE_INLINE i32v add_pairs(i32v sums, __m256i pairs) {
   return sums + (i32v)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));

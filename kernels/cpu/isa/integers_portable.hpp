@@ -9,7 +9,7 @@ namespace {
 
 typedef std::int8_t i8v __attribute__((vector_size(16)));
 typedef std::uint8_t u8v __attribute__((vector_size(16)));
-constexpr int integer_tile_rows = 4;
+constexpr int integer_tile_rows = 2;
 constexpr bool stored_unsigned = false;
 
 FASTSERVE_INLINE i32v zero_i32() { return i32v{}; }
