@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "model/stage_weights.hpp"
+
 namespace fastserve::actors {
 
 namespace {
@@ -25,16 +27,21 @@ constexpr std::int32_t least_kv_blocks = 2;
 
 planner::model_cost cost_of(const rank_context& context, std::int32_t kv_tokens) {
   const auto& a = context.architecture;
-  const auto element = kernels::size_of(context.compute_type);
+  const auto bytes_of = [&](std::int64_t parameters, const std::optional<kernels::quantized_format>& format) {
+    const auto bits = format ? format->bits_per_weight(a.hidden_size)
+                             : 8.0 * double(kernels::size_of(context.compute_type));
+    return static_cast<std::size_t>(static_cast<double>(parameters) * bits / 8);
+  };
   planner::model_cost cost;
   cost.layers = a.layers;
   cost.layer = static_cast<double>(a.layer_parameters());
   // A row of the head is read for each sequence that draws, not for each token: prefill hardly sees it.
   // Decode does, fully; that is the longer part of an answer.
   cost.head = static_cast<double>(a.head_parameters());
-  cost.layer_bytes = static_cast<std::size_t>(a.layer_parameters()) * element;
+  cost.layer_bytes = bytes_of(a.layer_parameters(), context.quantize);
   cost.embedding_bytes = static_cast<std::size_t>(a.embedding_parameters()) * kernels::size_of(a.stored_type);
-  cost.head_bytes = static_cast<std::size_t>(a.head_parameters()) * element;
+  cost.head_bytes =
+      bytes_of(a.head_parameters(), model::head_format({context.compute_type, context.quantize}));
   cost.kv_layer_bytes = a.kv_token_bytes(context.kv_type) * static_cast<std::size_t>(kv_tokens);
   return cost;
 }

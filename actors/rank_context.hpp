@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "actors/failover_options.hpp"
@@ -33,6 +34,7 @@ struct rank_context {
   kernels::dtype kv_type = kernels::dtype::f32;
   failover_options failover;
   std::unique_ptr<rank_vitals> vitals = std::make_unique<rank_vitals>();
+  std::optional<kernels::quantized_format> quantize;  ///< round weights to this while loading
   std::unique_ptr<kernels::backend> backend;
   std::unique_ptr<mpi::tensor_channel> channel;
   std::string swap_folder;  ///< of the node, for KV swapped to disk

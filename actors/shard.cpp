@@ -52,6 +52,7 @@ void shard::load_weights(const stage_assignment& place, stage_ready& ready) {
     options.range = {place.held_first, place.held_last, place.held_first == 0,
                      place.held_last == context_.architecture.layers};
   options.compute = context_.compute_type;
+  options.rounded = context_.quantize;
   options.max_rows = place.max_rows;
   options.max_sampled = place.max_sequences;
 
@@ -70,8 +71,9 @@ void shard::load_weights(const stage_assignment& place, stage_ready& ready) {
   };
   if (!source_) source_ = context_.open_weights();
   if (spare) {
-    held_.emplace(context_.architecture, *source_, options.range, options.compute, *context_.backend,
-                  *stream_, report, kept ? &*kept : nullptr);
+    held_.emplace(context_.architecture, *source_, options.range,
+                  model::weight_form{options.compute, options.rounded}, *context_.backend, *stream_, report,
+                  kept ? &*kept : nullptr);
     ready.weight_bytes = held_->bytes();
     return;
   }

@@ -61,7 +61,8 @@ batch_identity identify_batch(const input_facts& input, const options& settings)
                      {"an input with checksum", input.content},
                      {"an input changed at", input.changed},
                      {"model files with checksum", fingerprint(settings.model)}};
-  static constexpr std::string_view decisive[] = {"dtype", "kv_dtype", "max_context"};
+  static constexpr std::string_view decisive[] = {"dtype", "quantize", "quantize_group", "kv_dtype",
+                                                  "max_context"};
   for (const option_spec& spec : option_table()) {
     const bool counts = spec.section == "sampling" || spec.section == "stopping" ||
                         std::find(std::begin(decisive), std::end(decisive), spec.key) != std::end(decisive);

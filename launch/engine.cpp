@@ -58,6 +58,14 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   context.architecture = architecture_of(settings);
   const auto& arch = context.architecture;
   context.compute_type = settings.engine.dtype.value_or(arch.stored_type);
+  if (const int bits = settings.engine.quantize_bits; bits != 0) {
+    const auto group = settings.engine.quantize_group;
+    context.quantize = {bits,
+                        group >= 0  ? group
+                        : bits == 8 ? 128
+                                    : 32,
+                        kernels::zero_kind::none, kernels::dtype::f16};
+  }
   context.kv_type = settings.kv_cache.kv_dtype.value_or(context.compute_type);
   context.swap_folder = settings.kv_cache.swap_dir;
   const auto& failover = settings.failover;
@@ -95,6 +103,11 @@ engine::engine(mpi::environment& env, const options& settings) : settings_{setti
 engine::~engine() {
   if (coordinator_) coordinator_->stop();
   host_ = nullptr;  // before the coordinator: its monitor ends here
+}
+
+std::string engine::weights_text() const {
+  const auto& format = host_->context().quantize;
+  return format ? kernels::to_string(*format) : std::string{kernels::name_of(compute_type())};
 }
 
 std::string engine::bring_up(std::function<void(const actors::load_progress&)> report) {

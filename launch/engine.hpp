@@ -56,6 +56,12 @@ class engine {
   int follow();
 
   kernels::dtype compute_type() const { return host_->context().compute_type; }
+  /// What the weights are made of: "bf16"; "int8, group 128, f16 scales".
+  std::string weights_text() const;
+  /// The type whose multiply-add rate bounds products.
+  kernels::dtype product_type() const {
+    return host_->context().quantize ? kernels::dtype::q8 : compute_type();
+  }
   int threads() const { return host_->context().profile.threads; }
 
  private:

@@ -110,6 +110,36 @@ option_spec element_type(const row& of, commands who, std::vector<kernels::dtype
   return spec;
 }
 
+option_spec quantize(commands who) {
+  option_spec spec = begin({"engine", "quantize", "TYPE", "round weights while loading: none, int8 or int4"},
+                           shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    const auto name = parse_choice(value, {"none", "int8", "int4"});
+    o.engine.quantize_bits = name == "int8" ? 8 : name == "int4" ? 4 : 0;
+  };
+  spec.get = [](const options& o) {
+    const int bits = o.engine.quantize_bits;
+    return std::vector<std::string>{bits == 0 ? "none" : "int" + std::to_string(bits)};
+  };
+  return spec;
+}
+
+option_spec quantize_group(commands who) {
+  option_spec spec =
+      begin({"engine", "quantize_group", "N", "weights to a scale: 16, 32, 64, 128, row or auto",
+             "auto: 128 for int8, 32 for int4"},
+            shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    const auto name = parse_choice(value, {"auto", "row", "16", "32", "64", "128"});
+    o.engine.quantize_group = name == "auto" ? -1 : name == "row" ? 0 : std::stoi(name);
+  };
+  spec.get = [](const options& o) {
+    const auto group = o.engine.quantize_group;
+    return std::vector<std::string>{group < 0 ? "auto" : group == 0 ? "row" : std::to_string(group)};
+  };
+  return spec;
+}
+
 template <typename T>
 void append(std::vector<T>& list, T value) {
   if (list.size() == max_list_entries)
@@ -337,6 +367,8 @@ std::vector<option_spec> engine_rows() {
   rows.push_back(element_type(
       {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, runs, floats,
       [](auto& o) -> auto& { return o.engine.dtype; }));
+  rows.push_back(quantize(runs));
+  rows.push_back(quantize_group(runs));
   rows.push_back(integer(
       {"engine", "threads", "N", "OpenMP threads of a rank",
        "0: the granted cores, shared among the ranks of a host"},

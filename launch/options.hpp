@@ -21,8 +21,10 @@ std::optional<command> command_named(std::string_view name) noexcept;
 /// Arithmetic and memory of every rank.
 struct engine_options {
   std::optional<kernels::dtype> dtype;  ///< weights and products; unset = as stored in the model
-  std::int32_t threads = 0;             ///< of each rank; 0 = the granted cores, shared among the local ranks
-  std::int32_t max_context = 0;         ///< tokens of prompt and answer together; 0 = the model's own limit
+  int quantize_bits = 0;             ///< weights are rounded to so many bits while loading; 0 = they are not
+  std::int32_t quantize_group = -1;  ///< input features to a scale; 0 = the whole row, -1 = by the bits
+  std::int32_t threads = 0;          ///< of each rank; 0 = the granted cores, shared among the local ranks
+  std::int32_t max_context = 0;      ///< tokens of prompt and answer together; 0 = the model's own limit
 };
 
 struct kv_cache_options {

@@ -118,7 +118,7 @@ limits measure_limits(const mpi::environment& env, const engine& e) {
   const int threads = e.threads() * env.local_size();
   const auto hosts = static_cast<double>(env.size()) / env.local_size();
   return {hosts * kernels::measure_read_bandwidth(threads),
-          hosts * kernels::measure_peak_ops(e.compute_type(), threads)};
+          hosts * kernels::measure_peak_ops(e.product_type(), threads)};
 }
 
 bool one_host(const engine& e) {
@@ -169,7 +169,7 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
   if (bench.json) {
     const nlohmann::ordered_json line{
         {"model", name},
-        {"dtype", kernels::name_of(e.compute_type())},
+        {"dtype", e.weights_text()},
         {"ranks", env.size()},
         {"stages", e.layout().limits.stages},
         {"threads", e.threads()},
@@ -188,8 +188,7 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     return 0;
   }
   std::printf("model            %s, %s, %d rank(s) in %d stage(s), %d thread(s) each\n", name.c_str(),
-              std::string{kernels::name_of(e.compute_type())}.c_str(), env.size(), e.layout().limits.stages,
-              e.threads());
+              e.weights_text().c_str(), env.size(), e.layout().limits.stages, e.threads());
   std::printf("workload         %d sequence(s), %d prompt tokens, %d answer tokens; median of %d\n",
               bench.batch, bench.prompt_tokens, bench.decode_tokens, bench.repeat);
   std::printf("prefill          %10.1f tokens/s   %5.1f%% of the peak multiply-add rate (%.0f Gop/s)\n",

@@ -146,7 +146,7 @@ void serve(const mpi::environment& env, engine& e, const options& settings) {
   const auto name = settings.bench.random_weights.empty() ? settings.model : settings.bench.random_weights;
   nlohmann::ordered_json facts{{"backend", "fastserve"},
                                {"model_id", name},
-                               {"dtype", kernels::name_of(e.compute_type())},
+                               {"dtype", e.weights_text()},
                                {"ranks", env.size()},
                                {"threads", e.threads()},
                                {"limits",

@@ -19,6 +19,7 @@ stage_options checked(const architecture& arch, const stage_options& o) {
   if (!kernels::is_float(o.compute))
     throw std::invalid_argument("stage: compute type " + std::string{kernels::name_of(o.compute)} +
                                 ", expected f32, f16 or bf16");
+  if (o.rounded) kernels::check(*o.rounded);
   if (o.max_rows < 1 || o.max_sampled < 0)
     throw std::invalid_argument("stage: room for " + std::to_string(o.max_rows) + " rows and " +
                                 std::to_string(o.max_sampled) + " sampled, expected at least 1 and 0");
@@ -47,7 +48,8 @@ stage::stage(const architecture& arch, weight_source& source, const stage_option
       options_{checked(arch, options)},
       backend_{on},
       load_stream_{on.make_stream()},
-      weights_{arch_, source, options_.range, options_.compute, on, *load_stream_, progress, kept} {
+      weights_{arch_, source,        options_.range, {options_.compute, options_.rounded},
+               on,    *load_stream_, progress,       kept} {
   const std::int64_t rows = options_.max_rows;
   const std::int64_t widest_input =
       std::max({arch_.hidden_size, arch_.query_size(), arch_.intermediate_size});
@@ -56,8 +58,9 @@ stage::stage(const architecture& arch, weight_source& source, const stage_option
   hidden_ = on.allocate(product(rows, arch_.hidden_size) * sizeof(float));
   if (options_.range.first_layer < options_.range.last_layer)
     wide_ = on.allocate(product(rows, widest_output) * sizeof(float));
-  narrow_ =
-      on.allocate(product(std::max<std::int64_t>(rows, options_.max_sampled), widest_input) * sizeof(float));
+  const auto input_rows = std::max<std::int64_t>(rows, options_.max_sampled);
+  narrow_ = on.allocate(std::max(kernels::bytes_of(dtype::f32, input_rows, widest_input),
+                                 kernels::bytes_of(dtype::q8, input_rows, widest_input)));
   if (options_.range.heads && options_.max_sampled > 0) {
     sampled_ = on.allocate(product(options_.max_sampled, arch_.hidden_size) * sizeof(float));
     logits_ = on.allocate(product(options_.max_sampled, arch_.vocab_size) * sizeof(float));
@@ -175,7 +178,10 @@ void stage::run_layer(std::int32_t layer, const step& s) {
   tap("qkv", layer, qkv);
   backend_.rotate_and_store(qkv, w.query_norm ? &*w.query_norm : nullptr, w.key_norm ? &*w.key_norm : nullptr,
                             s.kv, local, shape, s.plan, s.on);
-  const auto attended = input_of(w.attention_output);
+  // A head is narrower than a group of int8 inputs: attention leaves that rounding to the product.
+  const auto attended_type = w.attention_output.matrix->input_type();
+  const auto attended = narrow_.view(attended_type == dtype::q8 ? dtype::f32 : attended_type, s.rows,
+                                     w.attention_output.matrix->cols());
   backend_.attention(attended, qkv.col_range(0, arch_.query_size()), s.kv, local, shape, s.plan, s.on);
   tap("attention", layer, attended);
   backend_.linear(residual, attended, *w.attention_output.matrix, w.attention_output.bias, true, s.on);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -20,6 +21,7 @@ struct stage_options {
   kernels::dtype compute = kernels::dtype::f32;  ///< f32, f16 or bf16: what weights are packed for
   std::int32_t max_rows = 1;                     ///< rows of the largest step
   std::int32_t max_sampled = 1;                  ///< rows of the largest step whose logits are wanted
+  std::optional<kernels::quantized_format> rounded = {};  ///< see weight_form
 };
 
 /// Sees the result of every operation, for tests: what it is ("embedding", "input_norm", "qkv", "attention",

@@ -12,7 +12,7 @@ namespace fastserve::model {
 class stage_loader {
  public:
   stage_loader(stage_weights& to, const architecture& arch, weight_source& source, const stage_range& range,
-               kernels::dtype compute, kernels::backend& on, kernels::stream& stream,
+               const weight_form& form, kernels::backend& on, kernels::stream& stream,
                const load_progress& progress, const stage_weights* kept)
       : to_{to},
         kept_{kept},
@@ -20,7 +20,7 @@ class stage_loader {
         names_{names_of(arch.model_type)},
         source_{source},
         range_{range},
-        compute_{compute},
+        form_{form},
         on_{on},
         stream_{stream},
         progress_{progress},
@@ -141,7 +141,7 @@ class stage_loader {
     }
     const auto name = head_name();
     const std::array matrix{read_matrix(source_, name, arch_.vocab_size, arch_.hidden_size)};
-    to_.head = on_.pack(matrix, compute_);
+    to_.head = pack(matrix, head_format(form_));
     source_.release(name);
     // the bytes of a tied head were counted with the embedding
     if (!(arch_.tied_head && range_.embeds))
@@ -153,7 +153,7 @@ class stage_loader {
     std::vector<kernels::host_matrix> matrices;
     for (const auto& p : parts)
       matrices.push_back(read_matrix(source_, p.name + ".weight", p.rows, cols, arch_.transposed_linear));
-    out.matrix = on_.pack(matrices, compute_);
+    out.matrix = pack(matrices, form_.rounded);
     for (const auto& p : parts) done(p.name + ".weight", p.rows * cols);
     if (bias) {
       std::vector<float> values;
@@ -165,6 +165,11 @@ class stage_loader {
       out.bias = upload(values);
     }
     return out;
+  }
+
+  std::unique_ptr<kernels::weight> pack(std::span<const kernels::host_matrix> matrices,
+                                        const std::optional<kernels::quantized_format>& rounded) {
+    return rounded ? on_.quantize(matrices, *rounded) : on_.pack(matrices, form_.compute);
   }
 
   kernels::norm_weights norm(const std::string& name, std::int64_t size, kernels::norm_kind kind, bool bias) {
@@ -214,7 +219,7 @@ class stage_loader {
   const tensor_names& names_;
   weight_source& source_;
   const stage_range& range_;
-  kernels::dtype compute_;
+  const weight_form& form_;
   kernels::backend& on_;
   kernels::stream& stream_;
   const load_progress& progress_;
@@ -223,11 +228,17 @@ class stage_loader {
   std::size_t bytes_total_ = 0;
 };
 
+std::optional<kernels::quantized_format> head_format(const weight_form& form) {
+  auto format = form.rounded;
+  if (format && format->bits < 8) *format = {8, 128, kernels::zero_kind::none, format->scale};
+  return format;
+}
+
 stage_weights::stage_weights(const architecture& arch, weight_source& source, const stage_range& range,
-                             kernels::dtype compute, kernels::backend& on, kernels::stream& stream,
+                             const weight_form& form, kernels::backend& on, kernels::stream& stream,
                              const load_progress& progress, const stage_weights* kept)
     : range_{range} {
-  stage_loader(*this, arch, source, range, compute, on, stream, progress, kept).run();
+  stage_loader(*this, arch, source, range, form, on, stream, progress, kept).run();
 }
 
 void stage_weights::keep_only(const stage_range& range) {

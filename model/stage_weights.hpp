@@ -32,6 +32,16 @@ struct layer_weights {
   std::vector<kernels::buffer> vectors;  ///< norm gains and biases: what the views above look at
 };
 
+/// What weights become on the device.
+struct weight_form {
+  kernels::dtype compute = kernels::dtype::f32;  ///< f32, f16 or bf16: what they are packed for
+  /// Round matrices to this while loading. With fewer than 8 bits the head, which makes the logits, gets 8.
+  std::optional<kernels::quantized_format> rounded = {};
+};
+
+/// The form of the head's matrix.
+std::optional<kernels::quantized_format> head_format(const weight_form& form);
+
 /// Told as weights arrive: bytes of the model files done and to do, by the type that config.json states.
 using load_progress = std::function<void(std::size_t bytes_done, std::size_t bytes_total)>;
 
@@ -44,7 +54,7 @@ class stage_weights {
   /// std::runtime_error with one line: file, tensor, found, expected. What `kept` has of the same source is
   /// shared and not loaded again.
   stage_weights(const architecture& arch, weight_source& source, const stage_range& range,
-                kernels::dtype compute, kernels::backend& on, kernels::stream& stream,
+                const weight_form& form, kernels::backend& on, kernels::stream& stream,
                 const load_progress& progress, const stage_weights* kept = nullptr);
 
   /// Lets go of all that `range` does not need.

@@ -64,6 +64,21 @@ BOOST_AUTO_TEST_CASE(values_and_flags) {
   BOOST_TEST(!got.settings.engine.dtype.has_value());
 }
 
+BOOST_AUTO_TEST_CASE(weights_may_be_rounded) {
+  const auto plain = run({"bench", "--model=a"}).settings.engine;
+  BOOST_TEST(plain.quantize_bits == 0);
+  BOOST_TEST(plain.quantize_group == -1);
+  const auto got =
+      run({"batch", "--model=a", "--input=b", "--output=c", "--quantize", "int4", "--quantize-group", "row"})
+          .settings.engine;
+  BOOST_TEST(got.quantize_bits == 4);
+  BOOST_TEST(got.quantize_group == 0);
+  BOOST_TEST(run({"bench", "--model=a", "--quantize=int8"}).settings.engine.quantize_bits == 8);
+  for (const std::string bad :
+       {"--quantize=int3", "--quantize=8", "--quantize-group=48", "--quantize-group=0"})
+    BOOST_CHECK((run({"bench", "--model=a", bad}).what == outcome::refuse));
+}
+
 BOOST_AUTO_TEST_CASE(a_folder_may_stand_alone) {
   BOOST_TEST(run({"inspect", "console"}).settings.model == "console");
   BOOST_TEST((run({"inspect", "console"}).settings.what == command::inspect));

@@ -17,6 +17,8 @@ std::string other_value(const option_spec& spec) {
   static const std::map<std::string_view, std::string> values{{"model", "some/folder"},
                                                               {"log_level", "debug"},
                                                               {"dtype", "bf16"},
+                                                              {"quantize", "int4"},
+                                                              {"quantize_group", "64"},
                                                               {"max_context", "7777"},
                                                               {"kv_dtype", "f16"},
                                                               {"temperature", "0.25"},

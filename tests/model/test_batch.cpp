@@ -53,18 +53,62 @@ void run_step(stage& s, kernels::kv_store& kv, kernels::backend& on, kernels::st
                                  values.begin() + static_cast<std::ptrdiff_t>((row + 1) * vocab));
 }
 
+constexpr auto symmetric = kernels::zero_kind::none;
+struct quantized_case {
+  kernels::quantized_format format;
+  double bound;
+};
+const quantized_case quantized_cases[] = {{{8, 32, symmetric, dtype::f16}, 0.04},
+                                          {{4, 32, symmetric, dtype::f16}, 0.4}};
+const weight_form forms[] = {{dtype::f32},
+                             {dtype::bf16},
+                             {dtype::f16},
+                             {dtype::bf16, kernels::quantized_format{8, 128, symmetric, dtype::f16}},
+                             {dtype::f32, kernels::quantized_format{4, 32, symmetric, dtype::f16}}};
+
 }  // namespace
+
+/// How far logits move when weights are rounded while loading.
+BOOST_AUTO_TEST_CASE(rounded_weights_stay_close) {
+  const auto arch = small_model();
+  const std::vector<std::int32_t> tokens{5, 17, 3, 96, 44, 45, 46, 0, 12, 80};
+  for (const auto& isa : kernels::supported_isas()) {
+    const auto cpu = kernels::make_cpu_backend(2, isa);
+    const auto stream = cpu->make_stream();
+    random_source weights(arch, dtype::f32);
+    const auto logits_of = [&](const std::optional<kernels::quantized_format>& rounded) {
+      stage s(arch, weights, {whole_range(arch), dtype::f32, 64, 64, rounded}, *cpu);
+      const auto kv = cpu->make_kv_store(s.kv_shape(4, dtype::f32));
+      job j{tokens, 0, {2}, {}};
+      run_step(s, *kv, *cpu, *stream, {&j}, {static_cast<std::int32_t>(tokens.size())});
+      return std::pair{j.rows, s.step_weight_bytes()};
+    };
+    const auto [exact, exact_bytes] = logits_of({});
+    double before = 0;
+    for (const quantized_case& c : quantized_cases) {
+      const auto [rows, bytes] = logits_of(c.format);
+      double worst = 0;
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        worst = std::max(worst, relative_error(rows[i], exact[i]));
+      BOOST_TEST(worst < c.bound, isa << ", " << to_string(c.format) << ": " << worst);
+      BOOST_TEST(worst > before);  // fewer bits cost more
+      BOOST_TEST(bytes < exact_bytes);
+      before = worst;
+    }
+  }
+}
 
 BOOST_AUTO_TEST_CASE(batch_invariance) {
   const auto arch = small_model();
   std::mt19937 random(7);
   const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
   for (const auto& isa : kernels::supported_isas()) {
-    for (const auto type : {dtype::f32, dtype::bf16, dtype::f16}) {
+    for (const auto& form : forms) {
+      const auto type = form.compute;
       const auto cpu = kernels::make_cpu_backend(2, isa);
       const auto stream = cpu->make_stream();
       random_source weights(arch, type);
-      stage s(arch, weights, {whole_range(arch), type, 64, 64}, *cpu);
+      stage s(arch, weights, {whole_range(arch), type, 64, 64, form.rounded}, *cpu);
       const auto kv = cpu->make_kv_store(s.kv_shape(64, type));
 
       std::vector<job> jobs(6);
@@ -98,7 +142,8 @@ BOOST_AUTO_TEST_CASE(batch_invariance) {
           run_step(s, *kv, *cpu, *stream, {&alone[i]},
                    {std::min(64, static_cast<std::int32_t>(alone[i].tokens.size()) - alone[i].done)});
         BOOST_CHECK_MESSAGE(alone[i].rows == jobs[i].rows,
-                            isa << ", " << name_of(type) << ", sequence " << i);
+                            isa << ", " << name_of(type) << ", "
+                                << (form.rounded ? to_string(*form.rounded) : "") << ", sequence " << i);
       }
     }
   }
