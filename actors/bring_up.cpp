@@ -119,9 +119,9 @@ std::string bring_up::ask_profiles(const std::vector<int>& living, std::uint32_t
   return {};
 }
 
-planner::pipeline_plan bring_up::plan(const std::vector<int>& living) const {
+planner::pipeline_plan bring_up::plan(const std::vector<int>& usable) const {
   std::vector<planner::rank_offer> offers;
-  for (const auto rank : living)
+  for (const auto rank : usable)
     offers.push_back(
         {rank, 1.0,
          static_cast<std::size_t>(usable_memory * static_cast<double>(profiles_.at(rank).memory_bytes))});
@@ -181,12 +181,24 @@ void bring_up::hold_ready(const planner::pipeline_plan& plan, std::vector<stage_
   }
 }
 
-engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone) {
+std::vector<int> bring_up::without(const std::set<int>& gone) const {
+  std::vector<int> out;
+  for (std::size_t r = 0; r < nodes_.size(); ++r)
+    if (!gone.contains(static_cast<int>(r))) out.push_back(static_cast<int>(r));
+  return out;
+}
+
+std::string bring_up::objection(const std::set<int>& gone, const std::set<int>& emptied) const {
+  auto out = gone;
+  out.insert(emptied.begin(), emptied.end());
+  const auto usable = without(out);
+  return usable.empty() ? "no rank would be left" : plan(usable).error;
+}
+
+engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone, const std::set<int>& emptied) {
   engine_layout out;
   out.epoch = epoch;
-  std::vector<int> living;
-  for (std::size_t r = 0; r < nodes_.size(); ++r)
-    if (!gone.contains(static_cast<int>(r))) living.push_back(static_cast<int>(r));
+  const auto living = without(gone);
   const auto ranks = living.size();
 
   std::vector<epoch_ready> begun;
@@ -194,7 +206,11 @@ engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone) {
   if (out.error.empty()) out.error = ask_profiles(living, epoch);
   if (!out.error.empty()) return out;
 
-  const auto pipeline = plan(living);
+  auto idle = gone;
+  idle.insert(emptied.begin(), emptied.end());
+  auto usable = without(idle);
+  if (usable.empty()) usable = living;  // those that were to be emptied are needed after all
+  const auto pipeline = plan(usable);
   if (!pipeline.error.empty()) {
     out.error = pipeline.error;
     return out;
@@ -241,10 +257,15 @@ engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone) {
     out.caches.push_back(caches_.at(at(s.rank)));
     out.stage_ranks.push_back(s.rank);
   }
+  const auto cost = cost_of(leader_, 0);
+  const auto share_of = [&](const stage_assignment& p) {
+    if (p.first_layer == p.last_layer) return 0.0;
+    return (p.last_layer - p.first_layer) * cost.layer + (p.next_rank < 0 ? cost.head : 0.0);
+  };
   for (std::size_t i = 0; i < ranks; ++i)
     out.rows.push_back({profiles_.at(living[i]), orders[i].first_layer, orders[i].last_layer,
                         orders[i].next_rank, ready[i].weight_bytes, ready[i].step_bytes, stores[i].bytes,
-                        ready[i].load_ns});
+                        ready[i].load_ns, share_of(orders[i])});
   return out;
 }
 

@@ -37,6 +37,7 @@ struct rank_row {
   std::uint64_t step_bytes = 0;  ///< of weights that every step reads
   std::uint64_t kv_bytes = 0;
   std::int64_t load_ns = 0;
+  double share = 0;  ///< of a step's time, as planned; any unit
 };
 
 /// An engine that is ready to serve, or the reason why there is none.
@@ -59,16 +60,19 @@ class bring_up {
            std::vector<executor_actor> executors, std::vector<cache_actor> caches,
            const engine_wishes& wishes);
 
-  /// Blocks until the ranks that are not in `gone` are ready in `epoch`. A rank that dies meanwhile is an
-  /// error as any other.
-  engine_layout run(std::uint32_t epoch, const std::set<int>& gone);
+  /// Blocks until the ranks that are not in `gone` are ready in `epoch`; those in `emptied` live, but get no
+  /// layers. A rank that dies meanwhile is an error as any other.
+  engine_layout run(std::uint32_t epoch, const std::set<int>& gone, const std::set<int>& emptied);
+  /// Why run() with these would find no plan; empty when it would. After a run.
+  std::string objection(const std::set<int>& gone, const std::set<int>& emptied) const;
 
  private:
   template <class Answer, class Message, class Timeout>
   std::string ask(const std::vector<int>& ranks, const std::vector<Message>& messages, Timeout timeout,
                   std::vector<Answer>& answers);
   std::string ask_profiles(const std::vector<int>& living, std::uint32_t epoch);
-  planner::pipeline_plan plan(const std::vector<int>& living) const;
+  std::vector<int> without(const std::set<int>& gone) const;
+  planner::pipeline_plan plan(const std::vector<int>& usable) const;
   std::vector<stage_assignment> places_of(const planner::pipeline_plan& plan, std::uint32_t epoch) const;
   void hold_ready(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) const;
 

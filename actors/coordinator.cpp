@@ -15,6 +15,11 @@ std::string milliseconds(std::chrono::nanoseconds t) {
   return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(t).count()) + " ms";
 }
 
+std::set<int> united(std::set<int> a, const std::set<int>& b) {
+  a.insert(b.begin(), b.end());
+  return a;
+}
+
 std::string list_of(const std::vector<int>& ranks) {
   std::string out;
   for (const auto r : ranks) out += (out.empty() ? "" : ", ") + std::to_string(r);
@@ -103,18 +108,54 @@ void coordinator::on_lost(int rank, std::chrono::nanoseconds silence) {
   changed_.notify_all();
 }
 
+// On the monitor's thread.
+void coordinator::on_slow(int rank, double times) {
+  const auto text = std::to_string(times);
+  bool spare = false;
+  {
+    const std::lock_guard lock{mutex_};
+    for (const auto& row : layout_.rows)
+      spare = spare || (row.first_layer == row.last_layer && !emptied_.contains(row.profile.rank) &&
+                        !gone_.contains(row.profile.rank));
+  }
+  say_("rank " + std::to_string(rank) + " is slow: its steps take " + text.substr(0, text.find('.') + 2) +
+       " times as long as its layers should, by the other ranks" +
+       (spare ? "; a spare takes its place" : "; there is no spare to take its place"));
+  if (spare) drain(rank);
+}
+
+std::string coordinator::drain(int rank) {
+  const std::lock_guard lock{mutex_};
+  if (rank < 0 || rank >= host_.environment().size())
+    return "there is no rank " + std::to_string(rank) + " among " +
+           std::to_string(host_.environment().size());
+  if (gone_.contains(rank)) return "rank " + std::to_string(rank) + " is lost already";
+  if (emptied_.contains(rank)) return "rank " + std::to_string(rank) + " is empty already";
+  if (stopping_ || !bring_up_) return "the job is ending";
+  if (seen_ != united(gone_, emptied_)) return "another pipeline is being put up; try again";
+  auto emptied = emptied_;
+  emptied.insert(rank);
+  if (auto wrong = bring_up_->objection(gone_, emptied); !wrong.empty())
+    return "rank " + std::to_string(rank) + " cannot be emptied: " + wrong;
+  emptied_ = std::move(emptied);
+  changed_.notify_all();
+  return {};
+}
+
 // Until one stands that nobody died under.
 engine_layout coordinator::put_up() {
   for (;;) {
     std::set<int> gone;
+    std::set<int> emptied;
     {
       const std::lock_guard lock{mutex_};
       gone = gone_;
+      emptied = emptied_;
     }
-    auto made = bring_up_->run(++epoch_, gone);
+    auto made = bring_up_->run(++epoch_, gone, emptied);
     const std::lock_guard lock{mutex_};
     if (gone == gone_ || stopping_) {
-      seen_ = gone;
+      seen_ = united(gone, emptied);
       return made;
     }
   }
@@ -124,13 +165,13 @@ void coordinator::serve() {
   for (;;) {
     {
       std::unique_lock lock{mutex_};
-      changed_.wait(lock, [this] { return stopping_ || seen_ != gone_; });
+      changed_.wait(lock, [this] { return stopping_ || seen_ != united(gone_, emptied_); });
       if (stopping_) return;
       const auto& stages = layout_.stage_ranks;
-      const bool idle_ones =
-          std::none_of(stages.begin(), stages.end(), [this](int r) { return gone_.contains(r); });
-      if (idle_ones) {  // the pipeline stands without them
-        seen_ = gone_;
+      const bool stands = std::none_of(stages.begin(), stages.end(),
+                                       [this](int r) { return gone_.contains(r) || emptied_.contains(r); });
+      if (stands) {  // those without layers are not missed
+        seen_ = united(gone_, emptied_);
         std::erase_if(layout_.rows, [this](const auto& row) { return gone_.contains(row.profile.rank); });
         continue;
       }

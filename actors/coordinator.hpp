@@ -35,11 +35,15 @@ class coordinator {
   /// From now on `to`, which was given the pipeline of `epoch`, is told of others. `fail` is called when
   /// there is none any more. Replaces an earlier one.
   void attach(scheduler_actor to, std::uint32_t epoch, std::function<void(const std::string& why)> fail);
+  /// Empties a rank: its layers go to others, and no request is lost. It stays in the job without work, and
+  /// may then be ended. Returns why that cannot be, or an empty text; it is done in the background.
+  std::string drain(int rank);
   /// No pipelines are put up any more; losses are still seen, so that the end of the job waits for nobody.
   void stop();
 
  private:
   void on_lost(int rank, std::chrono::nanoseconds silence);
+  void on_slow(int rank, double times);
   engine_layout put_up();
   void serve();
   void replace();
@@ -54,7 +58,8 @@ class coordinator {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::set<int> gone_;
-  std::set<int> seen_;  // of gone_, by the thread
+  std::set<int> emptied_;  // they live, and get no layers
+  std::set<int> seen_;     // of both, by the thread
   engine_layout layout_;
   scheduler_actor scheduler_;
   std::uint32_t told_ = 0;  // the scheduler's epoch

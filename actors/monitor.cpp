@@ -9,6 +9,9 @@ namespace {
 // For the first heartbeat: connections are made, and many ranks may start at once on few cores.
 constexpr std::chrono::seconds grace{15};
 
+// Over which the ranks' steps are compared.
+constexpr std::chrono::seconds interval{2};
+
 liveness::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
 }  // namespace
@@ -17,19 +20,25 @@ monitor_state::monitor_state(mpi::base_of<monitor_actor>* self, monitor_setup se
     : self_{self},
       setup_{std::move(setup)},
       ranks_{setup_.nodes.size(), setup_.options.deadline, grace, now()},
-      dead_(setup_.nodes.size()) {
+      dead_(setup_.nodes.size()),
+      steps_{setup_.nodes.size(), setup_.options.slow_factor},
+      interval_end_{now() + interval} {
   ranks_.forget(static_cast<std::size_t>(setup_.rank));
 }
 
 monitor_actor::behavior_type monitor_state::make_behavior() {
   mpi::send(self_, monitor_actor{self_}, tick{});
   return {
-      [this](const heartbeat& beat) {
-        const auto rank = static_cast<std::size_t>(beat.rank);
-        if (beat.rank >= 0 && rank < dead_.size()) ranks_.heard(rank, now());
-      },
+      [this](const heartbeat& beat) { on_heartbeat(beat); },
       [this](const tick&) { on_tick(); },
   };
+}
+
+void monitor_state::on_heartbeat(const heartbeat& beat) {
+  const auto rank = static_cast<std::size_t>(beat.rank);
+  if (beat.rank < 0 || rank >= dead_.size()) return;
+  ranks_.heard(rank, now());
+  if (beat.epoch == steps_epoch_) steps_.heard(rank, beat.steps, beat.compute_ns);
 }
 
 void monitor_state::on_tick() {
@@ -40,6 +49,15 @@ void monitor_state::on_tick() {
     setup_.lost(static_cast<int>(rank), ranks_.silence(rank, time));
   }
   const leader_beat beat{setup_.epoch()};
+  if (time > interval_end_) {
+    interval_end_ = time + interval;
+    for (const auto& [rank, times] : steps_.look()) setup_.slow(static_cast<int>(rank), times);
+    steps_epoch_ = beat.epoch;
+    if (const auto shares = setup_.shares(); shares != shares_) {
+      shares_ = shares;
+      steps_.set_shares(shares);
+    }
+  }
   for (std::size_t r = 0; r < dead_.size(); ++r)
     if (!dead_[r] && static_cast<int>(r) != setup_.rank) mpi::send(self_, setup_.nodes[r], beat);
 }

@@ -7,6 +7,7 @@
 #include "actors/failover_options.hpp"
 #include "actors/liveness.hpp"
 #include "actors/protocol.hpp"
+#include "actors/stragglers.hpp"
 
 namespace fastserve::actors {
 
@@ -17,6 +18,10 @@ struct monitor_setup {
   std::function<std::uint32_t()> epoch;
   /// A rank has been silent for `silence`: it is dead from here on. On the monitor's thread.
   std::function<void(int rank, std::chrono::nanoseconds silence)> lost;
+  /// The planned time of each rank's part of a step in this epoch.
+  std::function<std::vector<double>()> shares;
+  /// A rank takes `times` as long for its steps as the others do for theirs. On the monitor's thread.
+  std::function<void(int rank, double times)> slow;
 };
 
 /// Listens for the heartbeats of all ranks, and sends the leader's to them, on a thread of its own.
@@ -28,12 +33,17 @@ class monitor_state {
   monitor_actor::behavior_type make_behavior();
 
  private:
+  void on_heartbeat(const heartbeat& beat);
   void on_tick();
 
   mpi::base_of<monitor_actor>* self_;
   monitor_setup setup_;
   liveness ranks_;
   std::vector<bool> dead_;
+  stragglers steps_;
+  std::uint32_t steps_epoch_ = 0;
+  std::vector<double> shares_;
+  liveness::time interval_end_;
 };
 
 }  // namespace fastserve::actors

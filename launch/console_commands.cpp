@@ -22,11 +22,12 @@ struct named_command {
   std::string_view doc;
 };
 
-constexpr std::array<named_command, 5> commands{
+constexpr std::array<named_command, 6> commands{
     {{"/help", kind::help, "/help", "this text"},
      {"/stats", kind::stats, "/stats", "speed of the last answer, load of the ranks"},
      {"/set", kind::set, "/set [KEY [VALUE]]",
       "show or change how answers are drawn, such as /set temperature 0"},
+     {"/drain", kind::drain, "/drain RANK", "give a rank's layers to others, so that it may be ended"},
      {"/quit", kind::quit, "/quit", "end; so does Ctrl-D on an empty line"},
      {"/exit", kind::quit, "", ""}}};
 
@@ -124,6 +125,7 @@ console_input parse_console_line(std::string_view line) {
     names.emplace_back(c.name);
     if (c.name != word) continue;
     out.what = c.what;
+    if (c.what == kind::drain) out.key = std::string{rest};
     if (c.what == kind::set) {
       out.key = std::string{take_word(rest)};
       out.value = std::string{rest};

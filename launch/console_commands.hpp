@@ -15,8 +15,9 @@ struct console_input {
     prompt,   ///< `text` goes to the model
     help,
     stats,
-    set,  ///< `key` and `value`; both empty: show all; only `value` empty: show one, if `value_given` is
-          ///< false
+    set,    ///< `key` and `value`; both empty: show all; only `value` empty: show one, if `value_given` is
+            ///< false
+    drain,  ///< `key`: the rank
     quit,
     unknown,  ///< `text` is a hint for the user, one line
   };

@@ -7,11 +7,13 @@
 #include <cstdio>
 #include <deque>
 #include <iostream>
+#include <limits>
 #include <mutex>
 #include <optional>
 
 #include "launch/console_commands.hpp"
 #include "launch/line_editor.hpp"
+#include "launch/parse_value.hpp"
 #include "launch/prompt_request.hpp"
 #include "launch/terminal.hpp"
 #include "launch/units.hpp"
@@ -48,6 +50,17 @@ class session final : public actors::answer_sink {
     say(model + " is ready. Type a prompt; /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n");
   }
 
+  std::string drain(const std::string& key) {
+    int rank = 0;
+    try {
+      rank = static_cast<int>(parse_integer(key, 0, std::numeric_limits<std::int32_t>::max()));
+    } catch (const std::invalid_argument& e) {
+      return std::string{"/drain RANK: "} + e.what() + "\n";
+    }
+    const auto refusal = engine_.drain(rank);
+    return refusal.empty() ? "rank " + std::to_string(rank) + " is being emptied\n" : refusal + "\n";
+  }
+
   /// A line from the keyboard. False when the user leaves.
   bool take_line(const std::string& line) {
     const auto input = parse_console_line(line);
@@ -55,6 +68,12 @@ class session final : public actors::answer_sink {
     if (input.what == kind::quit) return false;
     if (input.what == kind::stats) {
       const auto text = describe_stats();
+      const std::lock_guard lock{mutex_};
+      say(text);
+      return true;
+    }
+    if (input.what == kind::drain) {
+      const auto text = drain(input.key);
       const std::lock_guard lock{mutex_};
       say(text);
       return true;

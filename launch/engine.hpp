@@ -43,6 +43,9 @@ class engine {
   actors::front_end_actor spawn_front_end(actors::answer_sink& sink);
   actors::scheduler_stats stats();
   std::vector<actors::executor_stats> executor_stats();
+  /// Empties a rank without losing a request. Returns why that cannot be; otherwise it is done in the
+  /// background.
+  std::string drain(int rank) { return coordinator_->drain(rank); }
   /// To be called, from an actor's thread, when the job cannot go on. Replaces an earlier one.
   void set_failure_handler(std::function<void(const std::string& why)> handler);
   /// Ends the front ends and forgets the failure handler: neither is called any more when it returns.

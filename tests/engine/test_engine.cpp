@@ -13,6 +13,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <thread>
 
 #include "model/safetensors_source.hpp"
 #include "model/sampler.hpp"
@@ -187,6 +188,41 @@ BOOST_AUTO_TEST_CASE(writes_the_golden_story, *boost::unit_test::precondition(ha
     BOOST_TEST(got.done.finish_reason == "length");
     const auto trimmed = got.text.substr(got.text.find_first_not_of(' '));
     BOOST_TEST(text.find(trimmed) == 0U, "got:  " << trimmed << "\nwant: " << text);
+  });
+}
+
+// Ranks are emptied one after another while they compute, down to one: no answer is lost, told twice or other
+// than it would have been.
+BOOST_AUTO_TEST_CASE(draining_ranks_changes_no_answer) {
+  const auto ranks = mpi_job::env->size();
+  if (ranks < 2) return;
+  with_engine(for_model(tiny), [ranks](engine& e) {
+    solo alone{tiny};
+    collector answers;
+    const auto front_end = e.spawn_front_end(answers);
+    std::vector<act::submit> asked;
+    for (std::uint64_t id = 1; id <= 60; ++id) {
+      asked.push_back(ask(id, {1, static_cast<std::int32_t>(2 + id)}, 100));
+      asked.back().stop.ignore_eos = true;
+      fastserve::mpi::anon_send(front_end, asked.back());
+    }
+    BOOST_TEST(!e.drain(ranks).empty());
+    for (int rank = ranks - 1; rank >= 1; --rank) {
+      std::string refusal;
+      for (int i = 0; i < 500; ++i) {  // until the last one is over
+        refusal = e.drain(rank);
+        if (refusal.find("try again") == std::string::npos) break;
+        std::this_thread::sleep_for(std::chrono::milliseconds{10});
+      }
+      BOOST_TEST(refusal.empty(), refusal);
+      BOOST_TEST(!e.drain(rank).empty());
+    }
+    const auto got = answers.wait(asked.size());
+    for (const auto& a : asked)
+      BOOST_TEST(got.at(a.request).ids == alone.run(a), boost::test_tools::per_element());
+    BOOST_TEST(e.drain(0).find("no rank would be left") != std::string::npos);
+    BOOST_TEST(e.layout().limits.stages == 1);
+    BOOST_TEST(e.layout().epoch == e.loading_ranks());  // a rank without layers is emptied at once
   });
 }
 

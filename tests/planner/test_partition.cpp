@@ -101,3 +101,36 @@ BOOST_AUTO_TEST_CASE(is_optimal_on_small_cases) {
   BOOST_TEST(infeasible > 50);
   BOOST_TEST(infeasible < 1500);
 }
+
+BOOST_AUTO_TEST_CASE(a_spare_takes_the_place_of_a_lost_rank) {
+  const plan::model_cost m{.layers = 12, .layer_bytes = 10};
+  auto all = ranks(6);
+  const auto before = plan::partition(m, {all.begin(), all.begin() + 4});
+  all.erase(all.begin() + 1);
+  const auto after = plan::plan_again(m, all, before.stages);
+  BOOST_REQUIRE(after.stages.size() == 4U);
+  for (std::size_t i = 0; i < 4; ++i) {
+    BOOST_TEST(after.stages[i].rank == (i == 1 ? 4 : before.stages[i].rank));
+    BOOST_TEST(after.stages[i].first_layer == before.stages[i].first_layer);
+    BOOST_TEST(after.stages[i].last_layer == before.stages[i].last_layer);
+  }
+  BOOST_TEST(after.spares == std::vector<int>{5}, boost::test_tools::per_element());
+
+  // One too small is no help, the next one is.
+  all[3].memory_bytes = 20;
+  BOOST_TEST(plan::plan_again(m, all, before.stages).stages[1].rank == 5);
+}
+
+BOOST_AUTO_TEST_CASE(without_a_spare_the_layers_are_spread_or_refused) {
+  const plan::model_cost m{.layers = 12, .layer_bytes = std::size_t{1} << 20};
+  auto all = ranks(4, std::size_t{5} << 20);
+  const auto before = plan::partition(m, all);
+  all.erase(all.begin() + 2);
+  const auto after = plan::plan_again(m, all, before.stages);
+  BOOST_REQUIRE(after.stages.size() == 3U);
+  BOOST_TEST(after.slowest == 4);
+  all.pop_back();
+  const auto none = plan::plan_again(m, all, before.stages);
+  BOOST_TEST(none.stages.empty());
+  BOOST_TEST(none.error.find("needs 12 MiB in 2 ranks, which offer 10 MiB") != std::string::npos);
+}

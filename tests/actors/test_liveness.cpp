@@ -1,0 +1,87 @@
+#include <boost/test/unit_test.hpp>
+#include <chrono>
+#include <vector>
+
+#include "actors/liveness.hpp"
+#include "actors/stragglers.hpp"
+
+namespace act = fastserve::actors;
+using namespace std::chrono_literals;
+
+namespace {
+using found = std::vector<std::size_t>;
+}
+
+BOOST_AUTO_TEST_SUITE(liveness_suite)
+
+BOOST_AUTO_TEST_CASE(finds_who_is_silent_once_and_in_time) {
+  act::liveness l{3, 1s, 1s, 0s};
+  l.forget(2);
+  found late;
+  std::chrono::nanoseconds when{};
+  for (auto now = 0ms; now < 5s; now += 100ms) {
+    l.heard(0, now);
+    if (now <= 2s) l.heard(1, now);
+    for (const auto p : l.look(now)) {
+      late.push_back(p);
+      when = now;
+    }
+  }
+  BOOST_TEST(late == found{1}, boost::test_tools::per_element());
+  BOOST_TEST((when > 3s && when <= 3100ms));  // deadline and one look after the last sign of life
+}
+
+BOOST_AUTO_TEST_CASE(the_first_sign_of_life_may_take_longer) {
+  act::liveness l{1, 1s, 10s, 0s};
+  found late;
+  std::chrono::nanoseconds now{};
+  for (; late.empty() && now < 60s; now += 100ms) late = l.look(now);
+  BOOST_TEST((now > 10s && now < 10500ms));
+}
+
+// Stopped for longer than the deadline, the watcher takes nobody for dead: their signs may wait unread.
+BOOST_AUTO_TEST_CASE(a_late_watcher_accuses_nobody) {
+  act::liveness l{1, 1s, 1s, 0s};
+  l.heard(0, 0s);
+  BOOST_TEST(l.look(100ms).empty());
+  BOOST_TEST(l.look(30s).empty());
+  for (auto now = 30100ms; now <= 31s; now += 100ms) BOOST_TEST(l.look(now).empty());
+  BOOST_TEST(l.look(31100ms) == found{0}, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(finds_the_slow_rank_by_its_share) {
+  act::stragglers s{4, 3.0};
+  s.set_shares({1, 2, 1, 0});  // the second has twice the layers, the fourth none
+  std::vector<act::stragglers::finding> all;
+  for (int interval = 1; interval <= 10; ++interval) {
+    const auto steps = static_cast<std::uint64_t>(interval) * 100;
+    // From the fifth on the third takes four times as long as the first.
+    const std::int64_t slow = interval <= 4 ? 0 : (interval - 4) * 300'000;
+    s.heard(0, steps, interval * 100'000);
+    s.heard(1, steps, interval * 200'000);
+    s.heard(2, steps, interval * 100'000 + slow);
+    s.heard(3, 0, 0);
+    for (const auto& f : s.look()) {
+      all.push_back(f);
+      BOOST_TEST(interval == 7);  // three intervals in a row, told once
+    }
+  }
+  BOOST_REQUIRE(all.size() == 1U);
+  BOOST_TEST(all[0].rank == 2U);
+  BOOST_TEST(all[0].times == 4.0, boost::test_tools::tolerance(1e-9));
+}
+
+BOOST_AUTO_TEST_CASE(a_short_delay_is_no_straggler) {
+  act::stragglers s{2, 3.0};
+  s.set_shares({1, 1});
+  std::int64_t spent = 0;
+  for (int interval = 1; interval <= 20; ++interval) {
+    const auto steps = static_cast<std::uint64_t>(interval) * 100;
+    spent += interval % 3 == 0 ? 100'000 : 900'000;
+    s.heard(0, steps, interval * 100'000);
+    s.heard(1, steps, spent);
+    BOOST_TEST(s.look().empty());
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
