@@ -41,6 +41,13 @@ engine_layout coordinator::start() {
   setup.nodes = host_.nodes();
   setup.epoch = [this] { return epoch_.load(); };
   setup.lost = [this](int rank, std::chrono::nanoseconds silence) { on_lost(rank, silence); };
+  setup.shares = [this, ranks = setup.nodes.size()] {
+    std::vector<double> out(ranks);
+    const std::lock_guard lock{mutex_};
+    for (const auto& row : layout_.rows) out[static_cast<std::size_t>(row.profile.rank)] = row.share;
+    return out;
+  };
+  setup.slow = [this](int rank, double times) { on_slow(rank, times); };
   const auto monitor = mpi::spawn_detached<monitor_actor, monitor_state>(host_.system(), std::move(setup));
   host_.publish(role::monitor, monitor);
   host_.end_later(monitor);

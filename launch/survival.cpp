@@ -25,7 +25,7 @@ std::string missing_launcher_flag() {
   // srun does so only with variables, which is why the scripts set these in place of the flags.
   if (!variable("SLURM_STEP_ID").empty()) {
     if (variable("SLURM_KILL_BAD_EXIT") != "0") return "srun --kill-on-bad-exit=0, as SLURM_KILL_BAD_EXIT=0";
-    if (variable("SLURM_NO_KILL").empty()) return "srun --no-kill, as SLURM_NO_KILL=1";
+    if (variable("SLURM_NO_KILL") != "set") return "srun --no-kill, as SLURM_NO_KILL=set";
   }
   return {};
 }
