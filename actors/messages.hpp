@@ -175,6 +175,7 @@ struct executor_stats {
   std::uint64_t steps = 0;
   std::uint64_t rows = 0;
   std::int64_t compute_ns = 0;  ///< in kernels and sampling
+  std::int64_t draw_ns = 0;     ///< of it, drawing tokens from logits
   std::int64_t receive_ns = 0;  ///< waiting for the previous stage's activations
   std::int64_t move_ns = 0;     ///< waiting for blocks to be moved
   std::int64_t median_turnaround_ns =
@@ -305,7 +306,7 @@ FASTSERVE_INSPECT(draw_order, x.how, x.prompt, x.answer)
 FASTSERVE_INSPECT(sequence_work, x.request, x.first_position, x.tokens, x.blocks, x.draw)
 FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.ticket, x.sequences)
 FASTSERVE_INSPECT(executor_stats_request, x.epoch)
-FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.receive_ns, x.move_ns,
+FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.draw_ns, x.receive_ns, x.move_ns,
                   x.median_turnaround_ns)
 FASTSERVE_INSPECT(submit, x.request, x.prompt, x.sampling, x.stop)
 FASTSERVE_INSPECT(cancel, x.request)

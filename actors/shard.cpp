@@ -137,10 +137,13 @@ std::optional<step_result> shard::run(const micro_batch& work) {
     stats_.move_ns += moved - start;
     start = moved;
     stage_->forward(layout_, *kv_, *stream_);
-    if (last)
+    if (last) {
+      const auto forwarded = now_ns();
       draw(work, result);
-    else
+      stats_.draw_ns += now_ns() - forwarded;
+    } else {
       context_.channel->send(place_.next_rank, key, stage_->hidden(rows), *context_.backend, *stream_);
+    }
     result.drawn_ns = now_ns();
     stats_.compute_ns += result.drawn_ns - start;
     stats_.steps += 1;

@@ -70,6 +70,7 @@ struct figures {
   double prefill_tokens_per_s = 0;
   double decode_tokens_per_s = 0;
   double turnaround_us = 0;
+  double draw_us = 0;  ///< a step
 };
 
 double median(std::vector<double> v) {
@@ -104,7 +105,12 @@ figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& 
   out.prefill_tokens_per_s = double{1} * bench.batch * bench.prompt_tokens / watch.prefill_seconds();
   out.decode_tokens_per_s = watch.decode_rate();
   const auto stages = e.executor_stats();
-  if (!stages.empty()) out.turnaround_us = static_cast<double>(stages.front().median_turnaround_ns) / 1e3;
+  if (!stages.empty()) {
+    out.turnaround_us = static_cast<double>(stages.front().median_turnaround_ns) / 1e3;
+    const auto& last = stages.back();
+    out.draw_us =
+        static_cast<double>(last.draw_ns) / 1e3 / std::max<double>(static_cast<double>(last.steps), 1);
+  }
   return out;
 }
 
@@ -143,7 +149,7 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
   warm_up.decode_tokens = std::min(bench.decode_tokens, 4);
   measure(e, front_end, watch, warm_up, next_id, random);
 
-  std::vector<double> prefill, decode, turnaround, bandwidth, ops;
+  std::vector<double> prefill, decode, turnaround, draw, bandwidth, ops;
   for (std::int32_t i = 0; i < bench.repeat; ++i) {
     const auto limit = measure_limits(env, e);
     bandwidth.push_back(limit.read_bytes_per_s);
@@ -152,6 +158,7 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     prefill.push_back(f.prefill_tokens_per_s);
     decode.push_back(f.decode_tokens_per_s);
     turnaround.push_back(f.turnaround_us);
+    draw.push_back(f.draw_us);
   }
 
   std::uint64_t weights = 0;
@@ -183,7 +190,8 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
         {"weight_bytes_read_per_s", steps_per_s * static_cast<double>(step_bytes)},
         {"read_bandwidth_bytes_per_s", median(bandwidth)},
         {"peak_ops_per_s", median(ops)},
-        {"turnaround_us", one_host(e) ? median(turnaround) : 0}};
+        {"turnaround_us", one_host(e) ? median(turnaround) : 0},
+        {"draw_us", median(draw)}};
     std::printf("%s\n", line.dump().c_str());
     return 0;
   }
@@ -201,6 +209,12 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     std::printf(
         "actor overhead   %10.1f us         from the last stage's token to the first stage's next start\n",
         median(turnaround));
+  // What a pipeline of several stages hides, a single one does not.
+  const double step_us = 1e6 * bench.batch / std::max(median(decode), 1e-9);
+  if (e.layout().limits.stages == 1)
+    std::printf(
+        "outside kernels  %10.2f %%          of a decode step of %.1f ms: actors, and %.0f us of drawing\n",
+        100 * (median(turnaround) + median(draw)) / step_us, step_us / 1e3, median(draw));
   return 0;
 }
 
