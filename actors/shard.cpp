@@ -17,6 +17,9 @@ constexpr std::chrono::minutes activation_deadline{10};
 // Turnarounds kept between two requests for the counts.
 constexpr std::size_t most_turnarounds = 1 << 16;
 
+// Logits of a step from which on its tokens are drawn by all threads.
+constexpr std::size_t parallel_logits = 1 << 15;
+
 // Between two reports of how far the weights have come.
 constexpr std::chrono::milliseconds progress_period{100};
 
@@ -24,7 +27,10 @@ std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch
 
 }  // namespace
 
-shard::shard(rank_context& context) : context_{context}, stream_{context.backend->make_stream()} {
+shard::shard(rank_context& context)
+    : context_{context},
+      stream_{context.backend->make_stream()},
+      scratch_(static_cast<std::size_t>(context.backend->info().threads)) {
   stats_.rank = context.profile.rank;
 }
 
@@ -166,14 +172,24 @@ void shard::draw(const micro_batch& work, step_result& out) {
   const auto vocab = static_cast<std::size_t>(context_.architecture.vocab_size);
   const auto* logits =
       static_cast<const float*>(context_.backend->host_read(stage_->logits(wanted), *stream_));
-  for (const auto& s : work.sequences) {
-    if (s.draw.empty()) continue;
+  drawn_from_.clear();
+  for (const auto& s : work.sequences)
+    if (!s.draw.empty()) drawn_from_.push_back(&s);
+  out.tokens.resize(drawn_from_.size());
+  const auto one = [&](std::int64_t i, int thread) {
+    const auto row = static_cast<std::size_t>(i);
+    const auto& s = *drawn_from_[row];
     const auto& order = s.draw.front();
     const auto position = static_cast<std::uint64_t>(s.first_position) + s.tokens.size();
-    out.tokens.push_back({s.request, model::sample({logits, vocab}, order.how, position, order.prompt,
-                                                   order.answer, scratch_)});
-    logits += vocab;
-  }
+    out.tokens[row] = {s.request,
+                       model::sample({logits + row * vocab, vocab}, order.how, position, order.prompt,
+                                     order.answer, scratch_[static_cast<std::size_t>(thread)])};
+  };
+  // A parallel region costs as much as looking through a small vocabulary.
+  if (drawn_from_.size() * vocab < parallel_logits)
+    for (std::int64_t i = 0; i < wanted; ++i) one(i, 0);
+  else
+    context_.backend->each_on_host(wanted, one);
 }
 
 executor_stats shard::take_stats() {

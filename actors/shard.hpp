@@ -45,7 +45,8 @@ class shard {
   std::optional<model::stage_weights> held_;  // a spare's
   std::shared_ptr<kernels::kv_store> kv_;
   kernels::step_layout layout_;
-  model::sampler_scratch scratch_;
+  std::vector<model::sampler_scratch> scratch_;   // [threads]
+  std::vector<const sequence_work*> drawn_from_;  // of the step, by row of its logits
   executor_stats stats_;
   std::vector<std::int64_t> turnarounds_ns_;
 };

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -221,6 +222,12 @@ class backend {
   /// Plain: out = f(in), same shape. Gated: in [rows, 2 n] holds gate then up, out [rows, n] = f(gate) * up.
   /// in: f32; out: f32, f16, bf16 or q8.
   virtual void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) = 0;
+
+  /// Work of the host beside the device's: `work(i, thread)` once for each i below `count`, on up to
+  /// info().threads threads at once, none of them with two `i` at a time. `work` must not throw.
+  virtual void each_on_host(std::int64_t count, const std::function<void(std::int64_t, int)>& work) {
+    for (std::int64_t i = 0; i < count; ++i) work(i, 0);
+  }
 
   /// out[i, :] = in[sampled_rows[i], :]. f32.
   virtual void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) = 0;

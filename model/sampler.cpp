@@ -24,8 +24,16 @@ struct peak {
   bool clean = true;  ///< no NaN, no +inf, something finite
 };
 
+// One copy of a loop for each vector width, chosen when the program starts. Only for what gives the same bits
+// on every one of them.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define FASTSERVE_EVERY_WIDTH __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FASTSERVE_EVERY_WIDTH
+#endif
+
 /// The largest of a block's values that are neither NaN nor +inf; `odd` is set when there are others.
-float block_peak(std::span<const float> block, std::int32_t& odd) {
+FASTSERVE_EVERY_WIDTH float block_peak(std::span<const float> block, std::int32_t& odd) {
   constexpr std::size_t lanes = 16;  // independent maxima, of which the compiler makes vector code
   constexpr float largest = std::numeric_limits<float>::max();
   float best[lanes];

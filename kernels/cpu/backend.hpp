@@ -56,6 +56,11 @@ class cpu_backend final : public backend {
   void attention(tensor_view out, tensor_view query, const kv_store& kv, std::int32_t layer,
                  const attention_shape& shape, const step_plan& plan, stream& on) override;
   void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) override;
+  void each_on_host(std::int64_t count, const std::function<void(std::int64_t, int)>& work) override {
+    team_.run(count > 1, [&](int thread, int threads) {
+      for (std::int64_t i = thread; i < count; i += threads) work(i, thread);
+    });
+  }
   void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) override;
 
  private:
