@@ -55,6 +55,9 @@ bound_command bind(CLI::App& program, command which) {
   if (which == command::batch)
     out.positionals = {{"input", out.app->add_option("IN", keep_raw, "")},
                        {"output", out.app->add_option("OUT", keep_raw, "")}};
+  else if (which == command::compress)
+    out.positionals = {{"model", out.app->add_option("IN", keep_raw, "")},
+                       {"output", out.app->add_option("OUT", keep_raw, "")}};
   else if (which != command::version && which != command::simulate)
     out.positionals = {{"model", out.app->add_option("DIR", keep_raw, "")}};
   for (const option_spec& spec : option_table()) {
@@ -73,7 +76,7 @@ bound_command bind(CLI::App& program, command which) {
 std::vector<std::string> command_names() {
   std::vector<std::string> names;
   for (const command which : {command::console, command::batch, command::bench, command::bench_serve,
-                              command::simulate, command::inspect, command::version})
+                              command::simulate, command::compress, command::inspect, command::version})
     names.emplace_back(name_of(which));
   return names;
 }
@@ -129,7 +132,9 @@ void apply_positional(const bound_command& of, const positional& argument, optio
   const std::string& value = argument.option->results().front();
   for (const bound_option& b : of.bound) {
     if (b.spec->key != argument.key) continue;
-    const std::string what = argument.key == "model" ? "model" : std::string{argument.key} + " file";
+    const std::string what = argument.key == "model"         ? "model"
+                             : of.which == command::compress ? "output folder"
+                                                             : std::string{argument.key} + " file";
     if (b.option->count() > 0)
       throw usage_error{"the " + what + " is named twice: " + in_quotes(value) + " and " +
                             in_quotes(b.option->results().back()),

@@ -22,6 +22,7 @@ constexpr std::array<section_title, 12> titles{{{"console", "Prompts and answers
                                                 {"bench", "What to measure"},
                                                 {"load", "Requests and report"},
                                                 {"simulate", "The simulated cluster"},
+                                                {"compress", "What to make"},
                                                 {"sampling", "Sampling"},
                                                 {"stopping", "End of an answer"},
                                                 {"engine", "Engine"},
@@ -152,6 +153,19 @@ constexpr std::string_view simulate_examples =
     "  fastserve simulate --trace lengths.csv --requests 100000 --rates 2,4,8 --compare fcfs,sj-mlfq,srpt\n"
     "  fastserve simulate --calibrate figures.json --trace lengths.csv --scale 0.1 --rates 4\n";
 
+constexpr std::string_view compress_intro =
+    "Usage: fastserve compress IN OUT --format int8|int4 [options]\n\n"
+    "Writes the model of folder IN to the new folder OUT with integer weights, in the form of\n"
+    "compressed-tensors; it loads like any other. With a calibration text, scales, ranges and rounding are\n"
+    "chosen so that the layers' outputs change least. Says what it cost, there and in "
+    "OUT/compress_report.*.\n";
+
+constexpr std::string_view compress_examples =
+    "\nExamples:\n"
+    "  fastserve compress DIR DIR-int8 --format int8\n"
+    "  fastserve compress DIR DIR-int4 --format int4 --group 32 --calibrate text.txt\n"
+    "  fastserve compress DIR DIR-half --format int8 --prune 2:4 --calibrate a.txt --evaluate b.txt\n";
+
 constexpr std::string_view inspect_intro =
     "Usage: fastserve inspect DIR\n\n"
     "Tells what a model is: architecture, sizes, tokenizer, bytes of weights, keys and values.\n";
@@ -170,6 +184,8 @@ std::string_view summary_of(command which) {
       return "serve a load of requests and report latencies";
     case command::simulate:
       return "serve a load on a simulated cluster";
+    case command::compress:
+      return "make a model smaller, and tell what it costs";
     case command::inspect:
       return "tell what a model folder or a GGUF file holds";
     case command::version:
@@ -184,7 +200,7 @@ std::string program_help() {
       "Usage: mpirun -n N fastserve COMMAND [options]\n"
       "       fastserve COMMAND [options]\n\nCommands:\n";
   for (const command which : {command::console, command::batch, command::bench, command::bench_serve,
-                              command::simulate, command::inspect, command::version})
+                              command::simulate, command::compress, command::inspect, command::version})
     out += two_columns(std::string{name_of(which)}, std::string{summary_of(which)});
   out += '\n' + two_columns("-h, --help", "print this, or after a command the command's options");
   out += two_columns("--version", "as the command version");
@@ -213,6 +229,8 @@ std::string command_help(command which) {
       return std::string{simulate_intro} + option_sections(which) +
              "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
              std::string{simulate_examples};
+    case command::compress:
+      return std::string{compress_intro} + option_sections(which) + std::string{compress_examples};
     case command::inspect:
       return std::string{inspect_intro} + option_sections(which);
     case command::version:

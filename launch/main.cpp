@@ -45,6 +45,8 @@ int run(launch::options& settings) {
       return launch::run_version();
     case launch::command::simulate:
       return launch::run_simulate(settings);
+    case launch::command::compress:
+      return launch::run_compress(settings);
     case launch::command::console:
     case launch::command::bench:
     case launch::command::bench_serve:
@@ -72,9 +74,9 @@ int main(int argc, char** argv) {
   auto settings = invocation.settings;
   using outcome = launch::invocation::outcome;
   try {
-    const bool alone = settings.what == launch::command::inspect ||
-                       settings.what == launch::command::simulate ||
-                       settings.what == launch::command::version;
+    const bool alone =
+        settings.what == launch::command::inspect || settings.what == launch::command::compress ||
+        settings.what == launch::command::simulate || settings.what == launch::command::version;
     if (invocation.what == outcome::run && !alone) {
       const int code = run(settings);
       // The other ranks end first, with 0: a launcher that kills them for this code would report their death.

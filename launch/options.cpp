@@ -9,8 +9,8 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::array<std::string_view, 7> command_names{"console",  "batch",   "bench",  "bench-serve",
-                                                        "simulate", "inspect", "version"};
+constexpr std::array<std::string_view, 8> command_names{"console",  "batch",    "bench",   "bench-serve",
+                                                        "simulate", "compress", "inspect", "version"};
 
 /// Every value goes once more through the door it came in by, so that ranges are written in one place only.
 std::string check_ranges(const options& given) {
@@ -62,6 +62,11 @@ std::string options::validate() const {
         return "a batch needs two files: fastserve batch IN.jsonl OUT.jsonl --model DIR";
       break;
     case command::simulate:
+      break;
+    case command::compress:
+      if (model.empty() || compress.output.empty())
+        return "compress needs two folders: fastserve compress IN OUT --format int8";
+      if (compress.format.empty()) return "name a format with --format int8, int4 or none";
       break;
     case command::bench_serve:
       if (model.empty() == bench.random_weights.empty())

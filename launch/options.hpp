@@ -13,7 +13,16 @@
 namespace fastserve::launch {
 
 /// What the program is asked to do.
-enum class command : std::uint8_t { console, batch, bench, bench_serve, simulate, inspect, version };
+enum class command : std::uint8_t {
+  console,
+  batch,
+  bench,
+  bench_serve,
+  simulate,
+  compress,
+  inspect,
+  version
+};
 
 std::string_view name_of(command which) noexcept;
 std::optional<command> command_named(std::string_view name) noexcept;
@@ -109,6 +118,17 @@ struct simulate_options {
   std::string calibrate;   ///< JSON of bench serve: its costs and limits instead
 };
 
+/// How a model is made smaller.
+struct compress_wishes {
+  std::string output;       ///< folder to write
+  std::string format;       ///< int8, int4 or none
+  std::int32_t group = -1;  ///< input features that share a scale; 0 = the row; -1 = 128 or 32 by format
+  bool symmetric = false;   ///< no zero points
+  std::string calibrate;    ///< text; empty = round to nearest
+  std::string evaluate;     ///< text; empty = the last tenth of the calibration text
+  std::string prune;        ///< "0.5", "2:4"
+};
+
 /// Everything that the command line and the YAML file can say, with its default.
 /// Each field is described once, in option_table.cpp; both readers work from that description.
 struct options {
@@ -129,6 +149,7 @@ struct options {
   bench_options bench;
   load_options load;
   simulate_options simulate;
+  compress_wishes compress;
 
   /// Empty when usable, else one line that says what is wrong and what to do.
   std::string validate() const;

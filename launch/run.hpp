@@ -16,6 +16,7 @@ int run_batch(mpi::environment& env, const options& settings);
 int run_bench(mpi::environment& env, const options& settings);
 int run_bench_serve(mpi::environment& env, const options& settings);
 int run_simulate(const options& settings);
+int run_compress(const options& settings);
 int run_inspect(const options& settings);
 int run_version();
 
