@@ -17,7 +17,7 @@ struct section_title {
   std::string_view title;
 };
 
-constexpr std::array<section_title, 12> titles{{{"console", "Prompts and answers"},
+constexpr std::array<section_title, 13> titles{{{"console", "Prompts and answers"},
                                                 {"batch", "Files"},
                                                 {"bench", "What to measure"},
                                                 {"load", "Requests and report"},
@@ -156,9 +156,9 @@ constexpr std::string_view simulate_examples =
 constexpr std::string_view compress_intro =
     "Usage: fastserve compress IN OUT --format int8|int4 [options]\n\n"
     "Writes the model of folder IN to the new folder OUT with integer weights, in the form of\n"
-    "compressed-tensors; it loads like any other. With a calibration text, scales, ranges and rounding are\n"
-    "chosen so that the layers' outputs change least. Says what it cost, there and in "
-    "OUT/compress_report.*.\n";
+    "compressed-tensors; it loads like any other. With a calibration text, scales, ranges and rounding\n"
+    "are chosen so that the layers' outputs change least. Tells what it cost, there and in\n"
+    "OUT/compress_report.txt and .svg.\n";
 
 constexpr std::string_view compress_examples =
     "\nExamples:\n"

@@ -140,8 +140,12 @@ class stage_loader {
       return;
     }
     const auto name = head_name();
-    const std::array matrix{read_matrix(source_, name, arch_.vocab_size, arch_.hidden_size)};
-    to_.head = pack(matrix, head_format(form_));
+    if (auto stored = pack_stored({part{name, arch_.vocab_size}}, arch_.hidden_size)) {
+      to_.head = std::move(stored);
+    } else {
+      const std::array matrix{read_matrix(source_, name, arch_.vocab_size, arch_.hidden_size)};
+      to_.head = pack(matrix, head_format(form_));
+    }
     source_.release(name);
     // the bytes of a tied head were counted with the embedding
     if (!(arch_.tied_head && range_.embeds))
@@ -150,10 +154,15 @@ class stage_loader {
 
   linear_weights linear(const std::vector<part>& parts, std::int64_t cols, bool bias) {
     linear_weights out;
-    std::vector<kernels::host_matrix> matrices;
-    for (const auto& p : parts)
-      matrices.push_back(read_matrix(source_, p.name + ".weight", p.rows, cols, arch_.transposed_linear));
-    out.matrix = pack(matrices, form_.rounded);
+    std::vector<part> named;
+    for (const auto& p : parts) named.push_back({p.name + ".weight", p.rows});
+    out.matrix = pack_stored(named, cols);
+    if (!out.matrix) {
+      std::vector<kernels::host_matrix> matrices;
+      for (const auto& p : named)
+        matrices.push_back(read_matrix(source_, p.name, p.rows, cols, arch_.transposed_linear));
+      out.matrix = pack(matrices, form_.rounded);
+    }
     for (const auto& p : parts) done(p.name + ".weight", p.rows * cols);
     if (bias) {
       std::vector<float> values;
@@ -165,6 +174,21 @@ class stage_loader {
       out.bias = upload(values);
     }
     return out;
+  }
+
+  /// Matrices that the files hold as integers stay what they are. Null where one of them is of numbers: then
+  /// all are.
+  std::unique_ptr<kernels::weight> pack_stored(const std::vector<part>& parts, std::int64_t cols) {
+    if (arch_.transposed_linear) return nullptr;
+    for (const auto& p : parts) {
+      check_tensor(source_, p.name, {p.rows, cols});
+      if (!source_.describe(p.name).quantized) return nullptr;
+    }
+    std::vector<kernels::quantized_tensor> tensors;
+    for (const auto& p : parts) tensors.push_back(source_.quantized(p.name));
+    std::vector<kernels::quantized_matrix> views;
+    for (const auto& t : tensors) views.push_back(t.view());
+    return on_.pack_quantized(views);
   }
 
   std::unique_ptr<kernels::weight> pack(std::span<const kernels::host_matrix> matrices,

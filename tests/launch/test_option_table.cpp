@@ -40,7 +40,10 @@ std::string other_value(const option_spec& spec) {
                                                               {"compare", "fcfs,srpt"},
                                                               {"rates", "2,4.5"},
                                                               {"goodput", "ttft:500,tpot:50"},
-                                                              {"arrivals", "gamma"}};
+                                                              {"arrivals", "gamma"},
+                                                              {"format", "int4"},
+                                                              {"group", "64"},
+                                                              {"prune", "2:4"}};
   const auto found = values.find(spec.key);
   if (found != values.end()) return found->second;
   if (spec.form == option_spec::shape::flag) return spec.get(options{}).front() == "true" ? "false" : "true";
@@ -92,6 +95,8 @@ BOOST_AUTO_TEST_CASE(every_option_is_settable_on_the_command_line) {
           if (spec.key != file)
             for (const std::string& part : {std::string{"--"} + file, std::string{"f"}})
               arguments.push_back(part);
+      if (which == command::compress)
+        for (const auto* given : {"--output", "out", "--format", "int8"}) arguments.emplace_back(given);
       for (const std::string& part : flags_of(spec, value)) arguments.push_back(part);
       const invocation got = read_command_line(arguments);
       BOOST_TEST_CONTEXT(spec.flag() << " of " << name_of(which) << ": " << got.text) {
