@@ -15,7 +15,7 @@ namespace fastserve::kernels::cpu {
 /// a stream holds nothing. Scratch memory is kept between calls and grows only. One executor thread calls it.
 class cpu_backend final : public backend {
  public:
-  cpu_backend(int threads, const kernel_table& table) : table_{table}, team_{threads} {}
+  cpu_backend(int threads, const kernel_table& table) : table_{table}, team_{threads}, deal_{threads} {}
 
   device_info info() const override;
 
@@ -68,6 +68,7 @@ class cpu_backend final : public backend {
 
   const kernel_table& table_;
   thread_team team_;
+  job_deal deal_;
   scratch packed_rows_;  ///< input of a product
   std::vector<section_grid> section_grids_;
   scratch partials_;          ///< sums of a product cut along k, a piece per thread

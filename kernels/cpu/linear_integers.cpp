@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <atomic>
 
 #include "kernels/cpu/backend.hpp"
 #include "kernels/cpu/integer_weight.hpp"
@@ -9,7 +8,7 @@ namespace {
 
 constexpr std::int64_t parallel_bytes = std::int64_t{128} << 10;  // as in linear.cpp
 constexpr std::int64_t parallel_products = std::int64_t{2} << 20;
-constexpr std::int64_t stream_bytes = std::int64_t{256} << 10;
+constexpr std::int64_t stream_bytes = std::int64_t{64} << 10;  // of one job of few rows
 
 std::int64_t parts(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
 
@@ -30,7 +29,8 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
   std::int64_t jobs = 0;
   for (const auto& s : w.sections()) {
     std::int64_t job_panels = shape.block_panels;
-    if (tiles == 1) job_panels = std::clamp<std::int64_t>(stream_bytes / s.panels.panel_bytes, 1, 64);
+    if (tiles <= shape.few_tiles)
+      job_panels = std::clamp<std::int64_t>(stream_bytes / s.panels.panel_bytes, 1, shape.block_panels);
     // Enough jobs that the threads end together.
     while (job_panels > 1 && tile_blocks * parts(s.panel_count, job_panels) < 8 * team_.size())
       job_panels /= 2;
@@ -51,7 +51,7 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
   auto* partials = partials_.floats(static_cast<std::size_t>(shape.partial_floats * team_.size()));
   const bool worthwhile = static_cast<std::int64_t>(w.bytes()) >= parallel_bytes ||
                           in.rows * w.rows() * w.cols() >= parallel_products;
-  std::atomic<std::int64_t> next{0};
+  deal_.begin(jobs, worthwhile ? team_.size() : 1);
   team_.run(worthwhile, [&](int thread, int threads) {
     if (rounds) {
       const share mine{in.rows * records, thread, threads};
@@ -72,8 +72,8 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
     job.rows = in.rows;
     job.tiles = tiles;
     job.accumulate = accumulate;
-    std::size_t s = 0;
-    for (std::int64_t j; (j = next.fetch_add(1, std::memory_order_relaxed)) < jobs;) {
+    for (std::int64_t j; (j = deal_.take(thread)) >= 0;) {
+      std::size_t s = 0;
       while (j >= grids[s].first_job + grids[s].jobs) ++s;
       const auto& section = w.sections()[s];
       const std::int64_t local = j - grids[s].first_job;

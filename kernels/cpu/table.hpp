@@ -120,6 +120,7 @@ struct gemm_shape {
   int tile_rows = 0;      ///< most rows of one tile
   int block_rows = 0;     ///< most rows of one job
   int block_panels = 0;   ///< most panels of one job of several tiles
+  int few_tiles = 1;      ///< up to so many share one stream of weights
   std::int64_t partial_floats = 0;
 };
 

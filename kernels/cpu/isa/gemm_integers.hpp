@@ -15,9 +15,10 @@ namespace {
 
 constexpr int integer_block_rows = 48 * integer_tile_rows;
 constexpr int integer_block_panels = 8;
-constexpr int block_records = 4;  // of a job of several tiles: 16 KiB of int8 codes stay in L1
+constexpr int block_records = 4;  // for several tiles: 16 KiB of int8 codes stay in L1
 constexpr std::int64_t integer_partial_floats =
     static_cast<std::int64_t>(integer_block_rows) * panel_columns * integer_block_panels;
+constexpr int integer_few_tiles = 6;
 constexpr int step_columns = 16;  // multiplied between two fetches
 
 /// What a tile needs besides its rows.
@@ -254,9 +255,22 @@ void gemm_integers_of(const integer_job& job) {
   const integer_panels& w = job.weights;
   const std::int64_t job_rows =
       tile_begin(job.rows, job.tiles, job.tile_last) - tile_begin(job.rows, job.tiles, job.tile_first);
-  const std::int64_t step = job.tiles == 1 ? w.folds : block_records * (record_columns / w.columns);
-  for (std::int64_t from = 0; from < w.folds; from += step) {
-    const std::int64_t to = w.folds - from < step ? w.folds : from + step;
+  const std::int64_t block = block_records * (record_columns / w.columns);
+  if (job.tiles <= integer_few_tiles) {
+    // Panel after panel from end to end, as memory feeds them. A single tile fetches a fixed distance ahead;
+    // several use a block while it is in L1, and fetch between them the one that follows.
+    const std::int64_t step = job.tiles == 1 ? w.folds : block;
+    for (std::int64_t panel = job.panel_first; panel < job.panel_last; ++panel) {
+      for (std::int64_t from = 0; from < w.folds; from += step) {
+        const std::int64_t to = w.folds - from < step ? w.folds : from + step;
+        const char* ahead = w.data + panel * w.panel_bytes + to * w.fold_bytes;
+        multiply_integer_panel<Bits>(job, panel, from, to, ahead, job.partials);
+      }
+    }
+    return;
+  }
+  for (std::int64_t from = 0; from < w.folds; from += block) {
+    const std::int64_t to = w.folds - from < block ? w.folds : from + block;
     for (std::int64_t panel = job.panel_first; panel < job.panel_last; ++panel) {
       const char* ahead = nullptr;
       if (panel + 1 < job.panel_last) {

@@ -27,6 +27,7 @@ constexpr kernel_table make_table(const char* name, const char* title) {
                         .tile_rows = integer_tile_rows,
                         .block_rows = integer_block_rows,
                         .block_panels = integer_block_panels,
+                        .few_tiles = integer_few_tiles,
                         .partial_floats = integer_partial_floats},
       .stored_unsigned = stored_unsigned,
       .convert = {{convert<float, float>, convert<float, f16>, convert<float, bf16>},
