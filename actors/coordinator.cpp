@@ -40,6 +40,7 @@ engine_layout coordinator::start() {
   setup.rank = host_.context().profile.rank;
   setup.nodes = host_.nodes();
   setup.epoch = [this] { return epoch_.load(); };
+  setup.stalled_for = host_.context().stalled_for;
   setup.lost = [this](int rank, std::chrono::nanoseconds silence) { on_lost(rank, silence); };
   setup.shares = [this, ranks = setup.nodes.size()] {
     std::vector<double> out(ranks);

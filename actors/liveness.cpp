@@ -15,8 +15,8 @@ void liveness::heard(std::size_t peer, time now) {
 
 void liveness::forget(std::size_t peer) { peers_.at(peer).watched = false; }
 
-std::vector<std::size_t> liveness::look(time now) {
-  const bool late = now - last_look_ > deadline_ / 2;
+std::vector<std::size_t> liveness::look(time now, time unread) {
+  const bool late = std::max(now - last_look_, unread) > deadline_ / 2;
   last_look_ = now;
   std::vector<std::size_t> out;
   for (std::size_t i = 0; i < peers_.size(); ++i) {

@@ -19,9 +19,9 @@ class liveness {
   void forget(std::size_t peer);
 
   /// Those that have become too late since the last look; they are forgotten. When the looks themselves come
-  /// late (the process was stopped, or starved) nobody is: signs of life may wait unread, so everybody gets a
-  /// new deadline.
-  std::vector<std::size_t> look(time now);
+  /// late (the process was stopped, or starved), or what was sent waits unread since `unread`, nobody is:
+  /// everybody gets a new deadline.
+  std::vector<std::size_t> look(time now, time unread = {});
 
   /// Since the last sign of life (or the start).
   time silence(std::size_t peer, time now) const { return now - peers_.at(peer).heard; }

@@ -44,7 +44,7 @@ void monitor_state::on_heartbeat(const heartbeat& beat) {
 void monitor_state::on_tick() {
   mpi::send_after(self_, setup_.options.heartbeat, monitor_actor{self_}, tick{});
   const auto time = now();
-  for (const auto rank : ranks_.look(time)) {
+  for (const auto rank : ranks_.look(time, setup_.stalled_for())) {
     dead_[rank] = true;
     setup_.lost(static_cast<int>(rank), ranks_.silence(rank, time));
   }

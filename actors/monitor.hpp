@@ -16,6 +16,7 @@ struct monitor_setup {
   int rank = 0;                   ///< its own
   std::vector<node_actor> nodes;  ///< [ranks]
   std::function<std::uint32_t()> epoch;
+  std::function<std::chrono::nanoseconds()> stalled_for;  ///< the pump
   /// A rank has been silent for `silence`: it is dead from here on. On the monitor's thread.
   std::function<void(int rank, std::chrono::nanoseconds silence)> lost;
   /// The planned time of each rank's part of a step in this epoch.

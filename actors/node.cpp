@@ -49,7 +49,7 @@ node_actor::behavior_type node_state::make_behavior() {
 void node_state::on_tick() {
   mpi::send_after(self_, context_.failover.heartbeat, node_actor{self_}, tick{});
   const auto time = now();
-  if (!leader_.look(time).empty()) {
+  if (!leader_.look(time, context_.stalled_for()).empty()) {
     const auto silence = std::chrono::duration_cast<std::chrono::milliseconds>(leader_.silence(0, time));
     context_.fence("no word of the leader for " + std::to_string(silence.count()) + " ms");
     return;

@@ -45,6 +45,7 @@ struct rank_context {
   std::function<void(int exit_code)> leave;                             ///< ends the rank; from any thread
   std::function<void(int rank)> lose;                                   ///< that rank is dead
   std::function<void(std::uint32_t epoch)> begin_epoch;                 ///< earlier ones are over
+  std::function<std::chrono::nanoseconds()> stalled_for;                ///< see message_pump::stalled_for
   std::function<void(const std::string& why)> fence;                    ///< ends the process at once
 };
 

@@ -42,6 +42,7 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
   context_.leave = [this](int code) { leave(code); };
   context_.report_progress = [this](const load_progress& p) { mpi::anon_send(observer_, p); };
   context_.lose = [this](int rank) { lose(rank); };
+  context_.stalled_for = [this] { return pump_->stalled_for(); };
   context_.begin_epoch = [this](std::uint32_t epoch) {
     context_.vitals->epoch = epoch;
     pump_->set_epoch(epoch);
@@ -49,9 +50,10 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
   };
   context_.fence = [rank = env_.rank(), host = env_.host()](const std::string& why) {
     // Without a word to the others: they go on without this rank, or are gone themselves. The end of the
-    // process frees its memory, on devices too.
+    // process frees its memory, on devices too. With 0: some launchers end the
+    // job of a rank that ends with anything else.
     std::fprintf(stderr, "fastserve: rank %d (%s) leaves: %s\n", rank, host.c_str(), why.c_str());
-    std::_Exit(1);
+    std::_Exit(0);
   };
   pump_->set_fence_handler([this](int by) {
     context_.fence("it was silent for so long that rank " + std::to_string(by) + " goes on without it");

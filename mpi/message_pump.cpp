@@ -79,6 +79,7 @@ void message_pump::start() {
   if (started_) throw std::logic_error("message_pump::start called twice");
   started_ = true;
   last_traffic_ = clock::now();
+  last_poll_ = last_traffic_.time_since_epoch().count();
   // The lock keeps the thread from looking at thread_ before it is assigned.
   const std::lock_guard lock{mutex_};
   thread_ = std::thread{[this] {
@@ -199,8 +200,11 @@ void message_pump::loop() {
   prctl(PR_SET_TIMERSLACK, 1000UL);  // ns; the default of 50 us would double every short sleep
   try {
     while (phase_ != phase::done) {
-      if (poll())
-        last_traffic_ = clock::now();
+      const bool moved = poll();
+      const auto now = clock::now();
+      last_poll_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+      if (moved)
+        last_traffic_ = now;
       else if (phase_ != phase::done)
         idle();
     }

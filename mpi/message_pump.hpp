@@ -126,6 +126,12 @@ class message_pump {
   /// report.
   stop_report stop(std::chrono::milliseconds deadline);
 
+  /// Since the MPI thread last looked at the network: long when MPI itself does not return, and then what
+  /// others have sent waits unread.
+  std::chrono::nanoseconds stalled_for() const {
+    return clock::now().time_since_epoch() - std::chrono::nanoseconds{last_poll_.load()};
+  }
+
   pump_stats stats() const;
   buffer_pool& pool() { return pool_; }
 
@@ -171,6 +177,7 @@ class message_pump {
   std::atomic<std::uint32_t> epoch_{0};
   std::vector<std::atomic<bool>> dropped_;
   counters counters_;
+  std::atomic<std::int64_t> last_poll_{0};  // ns of the clock
 
   // Between threads.
   mutable std::mutex mutex_;

@@ -49,6 +49,14 @@ BOOST_AUTO_TEST_CASE(a_late_watcher_accuses_nobody) {
   BOOST_TEST(l.look(31100ms) == found{0}, boost::test_tools::per_element());
 }
 
+// Nor does one whose messages are not read for half the deadline.
+BOOST_AUTO_TEST_CASE(what_waits_unread_is_no_silence) {
+  act::liveness l{1, 1s, 1s, 0s};
+  for (auto now = 100ms; now <= 3s; now += 100ms) BOOST_TEST(l.look(now, 600ms).empty());
+  for (auto now = 3100ms; now <= 4s; now += 100ms) BOOST_TEST(l.look(now, 1ms).empty());
+  BOOST_TEST(l.look(4100ms, 1ms) == found{0}, boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(finds_the_slow_rank_by_its_share) {
   act::stragglers s{4, 3.0};
   s.set_shares({1, 2, 1, 0});  // the second has twice the layers, the fourth none
