@@ -10,7 +10,7 @@ jobs=$(nproc)
 echo "== format"
 mapfile -t sources < <(git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh')
 clang-format-14 --dry-run --Werror "${sources[@]}"
-mapfile -t shell < <(git ls-files '*.sh' '*.sbatch' .ci/run)
+mapfile -t shell < <(git ls-files '*.sh' '*.sbatch' .ci/run scripts/virtual_cluster)
 shellcheck "${shell[@]}"
 
 echo "== sanitizers (unit tests)"

@@ -15,7 +15,6 @@ ranks=4
 options=()
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
-touch started
 
 fail() {
   echo "FAILED: $*"
@@ -54,6 +53,8 @@ pid_of() {
     for pid in $(pgrep -f "^$program batch in.jsonl $out "); do
       if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
         echo "$pid"
+        # What the job's shared memory is named after.
+        tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PMIX_NAMESPACE=//p' | xargs printf '%x' >job_id
         return
       fi
     done
@@ -109,10 +110,8 @@ finish() {
   sleep 0.2
   left=$(pgrep -f "^$program batch in.jsonl $out " || true)
   [ -z "$left" ] || fail "$what: processes are left: $left"
-  while read -r left; do
-    # Somebody else's job may be running.
-    [ ! -e "$left" ] || grep -qs "$left" /proc/[0-9]*/maps || [ ! -e "$left" ] || fail "$what: $left is left"
-  done < <(find /dev/shm -name 'vader_segment*' -newer started 2>/dev/null)
+  left=$(find /dev/shm -name "vader_segment.*.$(cat job_id).*")
+  [ -z "$left" ] || fail "$what: shared memory is left: $left"
   grep -h 'is lost\|epoch' err | sed "s/^fastserve: /  $what: /"
 }
 
