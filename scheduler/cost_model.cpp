@@ -74,6 +74,7 @@ time step_costs::draw(const step_size& size) const {
 time step_costs::decode_step() const { return nanoseconds_of(fixed_ns + row_ns + draw_ns); }
 
 time step_costs::prefill(std::int64_t tokens, std::int64_t cached, std::int64_t chunk) const {
+  if (tokens == 0) return {};
   const auto chunks = std::max<std::int64_t>((tokens + chunk - 1) / chunk, 1);
   const auto n = static_cast<double>(tokens);
   const double context = n * static_cast<double>(cached) + n * (n + 1) / 2;

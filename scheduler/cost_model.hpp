@@ -28,7 +28,7 @@ struct step_costs {
   time draw(const step_size& size) const;
   /// One decode row with no context to speak of: what sj-mlfq takes for its shortest quantum.
   time decode_step() const;
-  /// Prefill of `tokens` behind `cached` positions, in chunks of at most `chunk` rows.
+  /// Prefill of `tokens` behind `cached` positions, in chunks of at most `chunk` rows; of none: nothing.
   time prefill(std::int64_t tokens, std::int64_t cached, std::int64_t chunk) const;
 };
 

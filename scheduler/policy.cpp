@@ -224,7 +224,7 @@ class hrrn final : public policy {
   void ran(policy_item&, time) override {}
   bool before(const policy_item& a, const policy_item& b, time now) const override {
     if (a.started != b.started) return a.started;
-    return a.started ? a.ticket < b.ticket : leads(a, b, now);
+    return a.started ? by_arrival{}(&a, &b) : leads(a, b, now);
   }
   std::size_t size() const override { return size_; }
 

@@ -42,6 +42,7 @@ struct request {
   std::vector<std::int32_t> stop_ids;  ///< tokens that end the answer (end-of-sequence ids among them)
   std::int32_t priority = 0;           ///< larger goes first
   std::uint64_t cache_salt = 0;        ///< requests share cached prefixes only under the same salt
+  std::vector<request_id> choices;     ///< further answers to the same prompt, each a request of its own
 };
 
 /// When things happened to a request, on the caller's clock.

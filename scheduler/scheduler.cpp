@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <stdexcept>
+#include <utility>
 
 #include "scheduler/sequence.hpp"
 
@@ -17,21 +18,6 @@ constexpr std::int32_t least_chunk_rows = 64;
 std::int32_t divide_up(std::int64_t a, std::int64_t b) { return static_cast<std::int32_t>((a + b - 1) / b); }
 
 }  // namespace
-
-struct scheduler::step {
-  step_id id{};
-  time begun{};
-  std::int32_t rows = 0;
-  step_size size;
-  bool follows = false;  // formed at once after the last one was complete
-  bool full = false;     // with it the pipeline was full
-  struct part {
-    sequence* of;
-    std::int32_t rows;
-    bool samples;
-  };
-  std::vector<part> parts;
-};
 
 // A micro-batch in the making.
 struct scheduler::round {
@@ -67,6 +53,8 @@ std::string scheduler::add(request what, time now) {
   if (policy_->size() >= limits_.max_waiting)
     return "the queue is full: " + std::to_string(policy_->size()) + " requests wait";
   if (sequences_.contains(what.id)) return "the request id is in use";
+  for (const auto id : what.choices)
+    if (sequences_.contains(id)) return "the request id is in use";
 
   auto s = std::make_unique<sequence>();
   const auto room = std::min<std::int64_t>(limits_.max_context, pool_tokens) - prompt;
@@ -81,6 +69,7 @@ std::string scheduler::add(request what, time now) {
   s->item.total_tokens = s->prompt_tokens;
   if (limits_.prefix_caching)
     s->item.cached_tokens = cache_.peek(s->what.cache_salt, s->tokens, s->prompt_tokens - 1);
+  add_choices(*s);
   enter(*s, now);
   sequences_.emplace(s->what.id, std::move(s));
   return {};
@@ -187,6 +176,7 @@ void scheduler::recall(sequence& s) {
 
 // Blocks for the first `tokens` rows, from what is free; and in them what was saved.
 void scheduler::take(sequence& s, std::int32_t tokens) {
+  if (shares_tail(s)) own_tail(s);
   const auto had = s.blocks.size();
   pool_.allocate(blocks_for(tokens) - static_cast<std::int32_t>(had), s.blocks);
   if (had == 0) settle(s);
@@ -203,12 +193,16 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
     recall(s);
   }
   rows = std::min(rows, s.backlog());
-  const auto wanted = blocks_for(s.there() + rows) - static_cast<std::int32_t>(s.blocks.size());
+  const auto wanted =
+      blocks_for(s.there() + rows) - static_cast<std::int32_t>(s.blocks.size()) + (shares_tail(s) ? 1 : 0);
   if (wanted > 0 && !make_room(s, wanted, now)) {
     if (begins) release_blocks(s);  // the cached prefix
     return false;
   }
   if (wanted > 0 || s.saved > 0) take(s, s.there() + rows);
+  // Others may have copied the block that it goes on in.
+  if (s.dispatched % block_tokens != 0)
+    s.ticket = std::max(s.ticket, ticket_of(s.blocks[static_cast<std::size_t>(s.dispatched / block_tokens)]));
   if (!s.admitted) {
     s.admitted = true;
     s.times.admitted = now;
@@ -217,12 +211,17 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
   const bool samples = rows == s.backlog();
   const auto at = static_cast<std::size_t>(s.dispatched);
   if (!s.decodes()) totals_.prompt_tokens += static_cast<std::uint64_t>(rows);
-  r.out.entries.push_back({s.what.id, s.dispatched,
-                           std::span{s.tokens}.subspan(at, static_cast<std::size_t>(rows)), s.blocks,
-                           samples});
+  r.out.entries.push_back({s.what.id,
+                           s.dispatched,
+                           std::span{s.tokens}.subspan(at, static_cast<std::size_t>(rows)),
+                           s.blocks,
+                           samples,
+                           {}});
+  if (samples)
+    for (const auto* c : s.choices) r.out.entries.back().choices.push_back(c->what.id);
   r.record.parts.push_back({&s, rows, samples});
   r.record.size.rows += rows;
-  r.record.size.draws += samples ? 1 : 0;
+  r.record.size.draws += samples ? 1 + static_cast<std::int64_t>(s.choices.size()) : 0;
   r.record.size.context += std::int64_t{rows} * s.dispatched + std::int64_t{rows} * (rows + 1) / 2;
   r.out.rows += rows;
   r.out.ticket = std::max(r.out.ticket, s.ticket);
@@ -335,54 +334,70 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
 
   std::vector<progress> out;
   auto next = drawn.begin();
+  const auto token_of = [&](const sequence& s) {
+    if (next == drawn.end() || next->id != s.what.id)
+      throw std::logic_error("the tokens of a step do not match its sequences");
+    return next++->token;
+  };
   for (const auto& [s, rows, samples] : record.parts) {
     s->in_flight -= 1;
     s->computed += rows;
     std::int32_t token = -1;
+    std::vector<std::pair<sequence*, std::int32_t>> begun;  // choices
     if (samples) {
-      if (next == drawn.end() || next->id != s->what.id)
-        throw std::logic_error("the tokens of a step do not match its sequences");
-      token = next++->token;
+      token = token_of(*s);
       s->drawing = false;
+      for (auto* c : std::exchange(s->choices, {})) {
+        begun.emplace_back(c, token_of(*c));
+        share(*c, *s);
+      }
     }
     if (limits_.prefix_caching)
       s->told = cache_.insert(s->what.cache_salt, s->tokens, s->computed, s->blocks, s->told);
     if (s->ending) {
       if (s->in_flight == 0) out.push_back(retire(*s, *s->ending, now));
-      continue;
-    }
-    const bool queued = s->queued;
-    leave(*s);
-    policy_->ran(s->item, spent);
-    if (token < 0) {
-      if (queued) {
+    } else {
+      const bool queued = s->queued;
+      leave(*s);
+      policy_->ran(s->item, spent);
+      if (token >= 0) {
+        answer(*s, token, now, out);
+      } else if (queued) {
         policy_->unpop(s->item);
         s->queued = true;
       }
-      continue;
     }
-
-    s->tokens.push_back(token);
-    ++totals_.completion_tokens;
-    if (s->answered() == 1) s->times.first_token = now;
-    const auto& stops = s->what.stop_ids;
-    std::optional<finish_reason> reason;
-    if (std::find(stops.begin(), stops.end(), token) != stops.end())
-      reason = finish_reason::stop;
-    else if (s->answered() >= s->what.max_tokens)
-      reason = finish_reason::length;
-    if (reason) {
-      out.push_back(retire(*s, *reason, now));
-      out.back().token = token;
-    } else {
-      enter(*s, now);
-      out.push_back({s->what.id, token, std::nullopt, s->times, s->prompt_tokens, s->answered()});
+    for (const auto& [c, drawn_for_it] : begun) {
+      if (c->ending)
+        out.push_back(retire(*c, *c->ending, now));
+      else
+        answer(*c, drawn_for_it, now, out);
     }
   }
   if (next != drawn.end()) throw std::logic_error("the tokens of a step do not match its sequences");
   last_completed_ = now;
   busy_ = policy_->size() > 0;
   return out;
+}
+
+// A token drawn for a sequence that the policy does not hold.
+void scheduler::answer(sequence& s, std::int32_t token, time now, std::vector<progress>& out) {
+  s.tokens.push_back(token);
+  ++totals_.completion_tokens;
+  if (s.answered() == 1) s.times.first_token = now;
+  const auto& stops = s.what.stop_ids;
+  std::optional<finish_reason> reason;
+  if (std::find(stops.begin(), stops.end(), token) != stops.end())
+    reason = finish_reason::stop;
+  else if (s.answered() >= s.what.max_tokens)
+    reason = finish_reason::length;
+  if (reason) {
+    out.push_back(retire(s, *reason, now));
+    out.back().token = token;
+  } else {
+    enter(s, now);
+    out.push_back({s.what.id, token, std::nullopt, s.times, s.prompt_tokens, s.answered()});
+  }
 }
 
 // From result to result while there is work, so that what lies between two steps counts. In a pipeline only a
@@ -397,6 +412,14 @@ std::optional<progress> scheduler::finish(request_id id, finish_reason as, time 
   const auto it = sequences_.find(id);
   if (it == sequences_.end()) return std::nullopt;
   auto& s = *it->second;
+  if (s.first != nullptr) {
+    // Its token is under way, or it has not begun.
+    if (s.first->drawing) {
+      s.ending = as;
+      return std::nullopt;
+    }
+    std::erase(s.first->choices, &s);
+  }
   if (s.in_flight > 0) {
     leave(s);
     s.ending = as;
@@ -411,63 +434,11 @@ progress scheduler::retire(sequence& s, finish_reason why, time now) {
   progress out{s.what.id, -1, why, s.times, s.prompt_tokens, s.answered()};
   leave(s);
   policy_->ended(s.item);
+  if (!s.choices.empty()) hand_over(s, now);
   release_blocks(s);
   forget_saved(s);
   ++totals_.finished;
   sequences_.erase(s.what.id);
-  return out;
-}
-
-std::vector<progress> scheduler::restart(std::int32_t stages, std::int32_t kv_blocks, time now,
-                                         const swap_limits& swap) {
-  assert(stages > 0 && kv_blocks > 0);
-  limits_.stages = stages;
-  limits_.kv_blocks = kv_blocks;
-  pool_ = block_pool{kv_blocks};
-  cache_.clear();
-  limits_.swap = swap;
-  swap_ = swap_pool{swap.memory_slots, swap.disk_slots};
-  tickets_.assign(static_cast<std::size_t>(kv_blocks), 0);
-  moves_.clear();
-  saved_ = 0;
-  in_flight_.clear();
-  resident_.clear();
-  decoding_ = 0;
-  costs_ = {};  // of other stages
-  busy_ = false;
-
-  const auto pool_tokens = std::int64_t{kv_blocks} * block_tokens;
-  std::vector<sequence*> ordered;
-  for (const auto& [id, s] : sequences_) ordered.push_back(s.get());
-  std::sort(ordered.begin(), ordered.end(),
-            [](const auto* a, const auto* b) { return a->item.ticket < b->item.ticket; });
-  std::vector<progress> out;
-  for (auto* s : ordered) {
-    const bool queued = s->queued;
-    leave(*s);
-    s->blocks.clear();
-    s->slots.clear();
-    s->dispatched = s->computed = s->saved = s->in_flight = 0;
-    s->told = 0;
-    s->ticket = 0;
-    s->item.cached_tokens = 0;
-    s->drawing = s->counted = false;
-    if (s->ending) {
-      out.push_back(retire(*s, *s->ending, now));
-      continue;
-    }
-    const auto room = std::max<std::int64_t>(0, pool_tokens - s->prompt_tokens);
-    s->what.max_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(s->what.max_tokens, room));
-    if (s->answered() >= s->what.max_tokens) {
-      out.push_back(retire(*s, s->answered() > 0 ? finish_reason::length : finish_reason::error, now));
-    } else if (queued) {
-      describe(*s);
-      policy_->unpop(s->item);
-      s->queued = true;
-    } else {
-      enter(*s, now);
-    }
-  }
   return out;
 }
 
@@ -489,46 +460,6 @@ std::span<const std::int32_t> scheduler::tokens(request_id id) const {
   const auto it = sequences_.find(id);
   return it == sequences_.end() ? std::span<const std::int32_t>{}
                                 : std::span<const std::int32_t>{it->second->tokens};
-}
-
-void scheduler::check_integrity() const {
-  pool_.check_integrity();
-  cache_.check_integrity();
-  check_swap();
-  std::vector<std::int32_t> holders(static_cast<std::size_t>(pool_.capacity()), 0);
-  std::size_t queued = 0;
-  std::size_t resident = 0;
-  for (const auto& [id, s] : sequences_) {
-    for (const auto b : s->blocks) ++holders.at(static_cast<std::size_t>(b));
-    queued += s->queued ? 1 : 0;
-    resident += s->blocks.empty() ? 0 : 1;
-    const bool runnable = s->ready();
-    if (runnable != s->queued)
-      throw std::logic_error("a sequence that could run is not queued, or one that cannot is");
-    if (s->backlog() < 0 || s->computed > s->dispatched)
-      throw std::logic_error("a sequence miscounts its rows");
-    if (s->in_flight == 0 && s->computed != s->dispatched) throw std::logic_error("a sequence has lost rows");
-    if (static_cast<std::int32_t>(s->blocks.size()) < blocks_for(s->dispatched))
-      throw std::logic_error("a sequence outgrew its blocks");
-  }
-  if (queued != policy_->size()) throw std::logic_error("the policy holds sequences that are gone");
-  if (resident != resident_.size()) throw std::logic_error("the list of resident sequences is wrong");
-  for (std::int32_t b = 0; b < pool_.capacity(); ++b) {
-    const auto known = pool_.references(b) - holders[static_cast<std::size_t>(b)];
-    if (known != 0 && known != 1) throw std::logic_error("block " + std::to_string(b) + " is leaked");
-  }
-  if (pool_.capacity() - pool_.free_blocks() <
-      static_cast<std::int32_t>(std::count_if(holders.begin(), holders.end(), [](auto n) { return n > 0; })))
-    throw std::logic_error("a block is held and free");
-
-  std::unordered_map<const sequence*, std::int32_t> flights;
-  for (const auto& f : in_flight_)
-    for (const auto& p : f.parts) ++flights[p.of];
-  for (const auto& [id, s] : sequences_) {
-    const auto it = flights.find(s.get());
-    if (s->in_flight != (it == flights.end() ? 0 : it->second))
-      throw std::logic_error("a sequence miscounts its micro-batches in flight");
-  }
 }
 
 }  // namespace fastserve::scheduler

@@ -39,6 +39,7 @@ struct batch_entry {
   std::span<const std::int32_t> tokens;  ///< valid until the next call on the scheduler
   std::span<const std::int32_t> blocks;  ///< enough for the last row; same life
   bool samples = false;                  ///< the last row's logits give the next token
+  std::vector<request_id> choices;       ///< and the first tokens of these requests
 };
 
 struct micro_batch {
@@ -79,6 +80,7 @@ struct counters {
   std::uint64_t prefix_hit_tokens = 0;  ///< not computed because they were cached
   std::uint64_t blocks_out = 0;         ///< copied out of the KV store
   std::uint64_t blocks_in = 0;          ///< copied back
+  std::uint64_t blocks_copied = 0;      ///< within it, before a choice writes to what others hold
   std::int32_t swap_slots = 0;
   std::int32_t swap_slots_free = 0;
 };
@@ -95,6 +97,10 @@ struct counters {
 /// cached when its turn comes is neither copied back nor computed. A request that could never fit is refused
 /// by add(), so there is always one that can go on.
 ///
+/// The further choices of a request wait for its prompt. Their first tokens are drawn from the same logits,
+/// then each goes its own way on the prompt's blocks; a block that is not full is copied by whoever writes to
+/// it first while others hold it.
+///
 /// Copies have their own order, beside the steps: move_order's ticket names them and micro_batch::ticket
 /// those that a step waits for. Only blocks that no step in flight touches are moved, so moves need not wait
 /// for steps.
@@ -105,8 +111,9 @@ class scheduler {
   explicit scheduler(const limits& within);
   ~scheduler();
 
-  /// Queues a request. Returns an empty text, or why it can never run (prompt empty or longer than the
-  /// context or the KV pool, queue full). max_tokens is cut to what context and pool leave.
+  /// Queues a request, with its further choices. Returns an empty text, or why it can never run (prompt empty
+  /// or longer than the context or the KV pool, queue full). max_tokens is cut to what context and pool
+  /// leave.
   std::string add(request what, time now);
 
   /// The next micro-batch, or nothing when the pipeline is full or no sequence is ready.
@@ -153,6 +160,7 @@ class scheduler {
   bool place(sequence& s, std::int32_t rows, round& r, time now);
   bool make_room(sequence& s, std::int32_t blocks, time now);
   bool may_start(const sequence& s) const;
+  void answer(sequence& s, std::int32_t token, time now, std::vector<progress>& out);
   void recall(sequence& s);
   void take(sequence& s, std::int32_t tokens);
   void preempt(sequence& s);
@@ -164,6 +172,14 @@ class scheduler {
   void count_decoding(sequence& s);
   void observe(const step& done, time now);
   progress retire(sequence& s, finish_reason why, time now);
+
+  // scheduler_choices.cpp
+  void add_choices(sequence& s);
+  void share(sequence& choice, const sequence& of);
+  void hand_over(sequence& s, time now);
+  bool shares_tail(const sequence& s) const;
+  void own_tail(sequence& s);
+  void check_choices() const;
 
   // scheduler_swap.cpp
   std::int32_t free_blocks() const { return pool_.free_blocks() + cache_.evictable_blocks(); }

@@ -1,7 +1,8 @@
 #pragma once
 
-// What scheduler.cpp and scheduler_swap.cpp share; for them alone.
+// What the scheduler*.cpp files share; for them alone.
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct scheduler::sequence {
   std::uint64_t ticket = 0;             // of the last move that touched one of the blocks
   std::vector<std::int32_t> slots;      // of the swap pool: what the first `saved` rows' blocks held
   std::int32_t saved = 0;               // rows; only while there are no blocks
+  std::vector<sequence*> choices;       // further ones of this prompt, which wait for its first token
+  sequence* first = nullptr;            // the one that this one waits for
   request_times times;
 
   // Rows that need no computing: what is saved comes back with the first step.
@@ -35,7 +38,24 @@ struct scheduler::sequence {
   std::int32_t backlog() const { return static_cast<std::int32_t>(tokens.size()) - there(); }
   bool ready() const { return !drawing && !ending && backlog() > 0; }
   bool decodes() const { return backlog() == 1 && dispatched > 0 && dispatched >= prompt_tokens; }
-  std::int32_t answered() const { return static_cast<std::int32_t>(tokens.size()) - prompt_tokens; }
+  std::int32_t answered() const {
+    return std::max(static_cast<std::int32_t>(tokens.size()) - prompt_tokens, 0);
+  }
+};
+
+struct scheduler::step {
+  step_id id{};
+  time begun{};
+  std::int32_t rows = 0;
+  step_size size;
+  bool follows = false;  // formed at once after the last one was complete
+  bool full = false;     // with it the pipeline was full
+  struct part {
+    sequence* of;
+    std::int32_t rows;
+    bool samples;
+  };
+  std::vector<part> parts;
 };
 
 }  // namespace fastserve::scheduler

@@ -1,0 +1,50 @@
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "scheduler/sequence.hpp"
+
+namespace fastserve::scheduler {
+
+void scheduler::check_integrity() const {
+  pool_.check_integrity();
+  cache_.check_integrity();
+  check_swap();
+  check_choices();
+  std::vector<std::int32_t> holders(static_cast<std::size_t>(pool_.capacity()), 0);
+  std::size_t queued = 0;
+  std::size_t resident = 0;
+  for (const auto& [id, s] : sequences_) {
+    for (const auto b : s->blocks) ++holders.at(static_cast<std::size_t>(b));
+    queued += s->queued ? 1 : 0;
+    resident += s->blocks.empty() ? 0 : 1;
+    const bool runnable = s->ready();
+    if (runnable != s->queued)
+      throw std::logic_error("a sequence that could run is not queued, or one that cannot is");
+    if (s->backlog() < 0 || s->computed > s->dispatched)
+      throw std::logic_error("a sequence miscounts its rows");
+    if (s->in_flight == 0 && s->computed != s->dispatched) throw std::logic_error("a sequence has lost rows");
+    if (static_cast<std::int32_t>(s->blocks.size()) < blocks_for(s->dispatched))
+      throw std::logic_error("a sequence outgrew its blocks");
+  }
+  if (queued != policy_->size()) throw std::logic_error("the policy holds sequences that are gone");
+  if (resident != resident_.size()) throw std::logic_error("the list of resident sequences is wrong");
+  for (std::int32_t b = 0; b < pool_.capacity(); ++b) {
+    const auto known = pool_.references(b) - holders[static_cast<std::size_t>(b)];
+    if (known != 0 && known != 1) throw std::logic_error("block " + std::to_string(b) + " is leaked");
+  }
+  if (pool_.capacity() - pool_.free_blocks() <
+      static_cast<std::int32_t>(std::count_if(holders.begin(), holders.end(), [](auto n) { return n > 0; })))
+    throw std::logic_error("a block is held and free");
+
+  std::unordered_map<const sequence*, std::int32_t> flights;
+  for (const auto& f : in_flight_)
+    for (const auto& p : f.parts) ++flights[p.of];
+  for (const auto& [id, s] : sequences_) {
+    const auto it = flights.find(s.get());
+    if (s->in_flight != (it == flights.end() ? 0 : it->second))
+      throw std::logic_error("a sequence miscounts its micro-batches in flight");
+  }
+}
+
+}  // namespace fastserve::scheduler
