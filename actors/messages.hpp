@@ -141,6 +141,7 @@ struct move_blocks {
 
 /// What the last stage needs to draw a token. The texts so far travel only when a penalty reads them.
 struct draw_order {
+  std::uint64_t request = 0;  ///< whose token it is
   model::sampling_params how;
   std::vector<std::int32_t> prompt;
   std::vector<std::int32_t> answer;
@@ -152,7 +153,7 @@ struct sequence_work {
   std::int32_t first_position = 0;
   std::vector<std::int32_t> tokens;
   std::vector<std::int32_t> blocks;
-  std::vector<draw_order> draw;  ///< one element when the last row's token is wanted, else none
+  std::vector<draw_order> draw;  ///< of the last row's logits; several where answers share a prompt
 };
 
 /// A step of the pipeline: the same message goes to every stage at once.
@@ -202,6 +203,9 @@ struct submit {
   std::vector<std::int32_t> prompt;
   model::sampling_params sampling;
   model::stop_params stop;
+  std::int32_t choices = 1;   ///< answers; each is drawn with model::choice_seed
+  std::int32_t priority = 0;  ///< larger goes first
+  std::string cache_salt;     ///< cached prefixes are shared under the same salt only
 };
 
 /// Takes a request back.
@@ -254,6 +258,7 @@ struct scheduler_stats {
 /// The next token of an answer and the text that it completes (possibly none).
 struct answer_token {
   std::uint64_t request = 0;
+  std::int32_t choice = 0;
   model::sampled_token token;
   std::string text;
 };
@@ -261,6 +266,7 @@ struct answer_token {
 /// The end of an answer. Times are relative to the request's arrival at the scheduler.
 struct answer_done {
   std::uint64_t request = 0;
+  std::int32_t choice = 0;    ///< every one of a request has its end
   std::string text;           ///< what was still held back
   std::string finish_reason;  ///< "stop", "length", "cancelled" or "error"
   std::string error;
@@ -302,13 +308,13 @@ FASTSERVE_INSPECT(kv_allotment, x.epoch, x.blocks, x.memory_slots, x.disk_slots)
 FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.memory_block_ns, x.disk_block_ns, x.error)
 FASTSERVE_INSPECT(block_move, x.kind, x.block, x.other)
 FASTSERVE_INSPECT(move_blocks, x.epoch, x.ticket, x.moves)
-FASTSERVE_INSPECT(draw_order, x.how, x.prompt, x.answer)
+FASTSERVE_INSPECT(draw_order, x.request, x.how, x.prompt, x.answer)
 FASTSERVE_INSPECT(sequence_work, x.request, x.first_position, x.tokens, x.blocks, x.draw)
 FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.ticket, x.sequences)
 FASTSERVE_INSPECT(executor_stats_request, x.epoch)
 FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.draw_ns, x.receive_ns, x.move_ns,
                   x.median_turnaround_ns)
-FASTSERVE_INSPECT(submit, x.request, x.prompt, x.sampling, x.stop)
+FASTSERVE_INSPECT(submit, x.request, x.prompt, x.sampling, x.stop, x.choices, x.priority, x.cache_salt)
 FASTSERVE_INSPECT(cancel, x.request)
 FASTSERVE_INSPECT(drawn_token, x.request, x.token)
 FASTSERVE_INSPECT(step_result, x.epoch, x.step, x.drawn_ns, x.tokens, x.error)
@@ -317,8 +323,8 @@ FASTSERVE_INSPECT(scheduler_stats, x.waiting, x.running, x.steps, x.prompt_token
                   x.finished, x.preemptions, x.prefix_hit_tokens, x.kv_tokens, x.kv_tokens_free, x.blocks_out,
                   x.blocks_in, x.swap_tokens, x.swap_tokens_free, x.step_fixed_ns, x.step_row_ns,
                   x.step_draw_ns, x.step_context_ns)
-FASTSERVE_INSPECT(answer_token, x.request, x.token, x.text)
-FASTSERVE_INSPECT(answer_done, x.request, x.text, x.finish_reason, x.error, x.prompt_tokens,
+FASTSERVE_INSPECT(answer_token, x.request, x.choice, x.token, x.text)
+FASTSERVE_INSPECT(answer_done, x.request, x.choice, x.text, x.finish_reason, x.error, x.prompt_tokens,
                   x.completion_tokens, x.queue_ns, x.first_token_ns, x.total_ns)
 FASTSERVE_INSPECT(load_progress, x.rank, x.done_bytes, x.total_bytes)
 

@@ -1,11 +1,15 @@
 #include "actors/scheduler.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
 namespace fastserve::actors {
 
 namespace {
+
+// Names of tenants that are told apart at once. Those forgotten only lose their cached prefixes.
+constexpr std::size_t most_salts = 100'000;
 
 scheduler::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
@@ -30,31 +34,72 @@ scheduler_actor::behavior_type scheduler_state::make_behavior() {
 
 void scheduler_state::on_submit(const submit& what) {
   const auto to = caf::actor_cast<front_end_actor>(self_->current_sender());
-  scheduler::request request{scheduler::request_id{what.request}, what.prompt, what.stop.max_tokens,
-                             what.stop.stop_token_ids};
-  if (!what.stop.ignore_eos)
-    request.stop_ids.insert(request.stop_ids.end(), setup_.eos_ids.begin(), setup_.eos_ids.end());
-
-  auto refusal = what.sampling.validate();
-  if (refusal.empty()) refusal = scheduler_.add(std::move(request), now());
-  if (!refusal.empty()) {
-    answer_done done;
-    done.request = what.request;
-    done.finish_reason = scheduler::name_of(scheduler::finish_reason::error);
-    done.error = refusal;
-    done.prompt_tokens = static_cast<std::int32_t>(what.prompt.size());
-    mpi::send(self_, to, std::move(done));
+  if (const auto refusal = take_in(what, to); !refusal.empty()) {
+    for (std::int32_t i = 0; i < std::clamp(what.choices, 1, model::most_choices); ++i) {
+      answer_done done;
+      done.request = what.request;
+      done.choice = i;
+      done.finish_reason = scheduler::name_of(scheduler::finish_reason::error);
+      done.error = refusal;
+      done.prompt_tokens = static_cast<std::int32_t>(what.prompt.size());
+      mpi::send(self_, to, std::move(done));
+    }
     return;
   }
-  live_.emplace(what.request, live_request{to, what.sampling, static_cast<std::int32_t>(what.prompt.size()),
-                                           answer_text{setup_.tokenizer.get(), what.prompt, what.stop}});
   fill_pipeline();
 }
 
+// Why the request cannot be taken, or nothing.
+std::string scheduler_state::take_in(const submit& what, const front_end_actor& to) {
+  if (auto wrong = what.sampling.validate(); !wrong.empty()) return wrong;
+  if (what.choices < 1 || what.choices > model::most_choices)
+    return "n is " + std::to_string(what.choices) + ", expected 1 to " + std::to_string(model::most_choices);
+  if (open_.contains(what.request)) return "the request id is in use";
+
+  scheduler::request request{scheduler::request_id{next_number_},
+                             what.prompt,
+                             what.stop.max_tokens,
+                             what.stop.stop_token_ids,
+                             what.priority,
+                             salt_of(what.cache_salt),
+                             {}};
+  if (!what.stop.ignore_eos)
+    request.stop_ids.insert(request.stop_ids.end(), setup_.eos_ids.begin(), setup_.eos_ids.end());
+  for (std::int32_t i = 1; i < what.choices; ++i)
+    request.choices.push_back(scheduler::request_id{next_number_ + static_cast<std::uint64_t>(i)});
+  if (auto refusal = scheduler_.add(std::move(request), now()); !refusal.empty()) return refusal;
+
+  open_.emplace(what.request, open_request{next_number_, what.choices, what.choices});
+  for (std::int32_t i = 0; i < what.choices; ++i) {
+    live_request r{what.request,
+                   i,
+                   to,
+                   what.sampling,
+                   static_cast<std::int32_t>(what.prompt.size()),
+                   answer_text{setup_.tokenizer.get(), what.prompt, what.stop}};
+    r.sampling.seed = model::choice_seed(what.sampling.seed, i);
+    live_.emplace(next_number_++, std::move(r));
+  }
+  return {};
+}
+
+// A number for each salt, never given twice: a hash could be made to collide.
+std::uint64_t scheduler_state::salt_of(const std::string& name) {
+  if (name.empty()) return 0;
+  if (salts_.size() == most_salts) salts_.clear();  // their prefixes are computed again
+  const auto [it, added] = salts_.try_emplace(name, next_salt_);
+  if (added) ++next_salt_;
+  return it->second;
+}
+
 void scheduler_state::on_cancel(const cancel& what) {
-  const auto p =
-      scheduler_.finish(scheduler::request_id{what.request}, scheduler::finish_reason::cancelled, now());
-  if (p) report(*p, nullptr);
+  const auto it = open_.find(what.request);
+  if (it == open_.end()) return;
+  const auto [first, choices, left] = it->second;
+  for (std::int32_t i = 0; i < choices; ++i) {
+    const scheduler::request_id id{first + static_cast<std::uint64_t>(i)};
+    if (const auto p = scheduler_.finish(id, scheduler::finish_reason::cancelled, now())) report(*p, nullptr);
+  }
   fill_pipeline();
 }
 
@@ -104,13 +149,13 @@ void scheduler_state::report(const scheduler::progress& p, const model::sampled_
     if (!p.finished) last = *scheduler_.finish(p.id, error, now());
     last.finished = error;
     report_done(r, last, "the model's logits are not finite numbers; its weights may be damaged");
-    live_.erase(it);
+    end(it->first);
     return;
   }
   if (token != nullptr) {
     // A token that ends the answer by its id has no text.
     const bool silent = p.finished == scheduler::finish_reason::stop;
-    answer_token out{it->first, *token, silent ? std::string{} : r.text.push(token->token)};
+    answer_token out{r.request, r.choice, *token, silent ? std::string{} : r.text.push(token->token)};
     mpi::send(self_, r.to, std::move(out));
     if (r.text.stopped()) {
       if (!p.finished) last = *scheduler_.finish(p.id, scheduler::finish_reason::stop, now());
@@ -120,13 +165,21 @@ void scheduler_state::report(const scheduler::progress& p, const model::sampled_
   if (last.finished) {
     const bool failed = last.finished == scheduler::finish_reason::error;
     report_done(r, last, failed ? "the KV cache of the ranks that are left is too small for it" : "");
-    live_.erase(it);
+    end(it->first);
   }
+}
+
+void scheduler_state::end(std::uint64_t number) {
+  const auto it = live_.find(number);
+  const auto open = open_.find(it->second.request);
+  if (--open->second.left == 0) open_.erase(open);
+  live_.erase(it);
 }
 
 void scheduler_state::report_done(live_request& r, const scheduler::progress& p, const std::string& error) {
   answer_done done;
-  done.request = static_cast<std::uint64_t>(p.id);
+  done.request = r.request;
+  done.choice = r.choice;
   done.text = r.text.flush();
   done.finish_reason = scheduler::name_of(*p.finished);
   done.error = error;
@@ -168,16 +221,18 @@ micro_batch scheduler_state::message_of(const scheduler::micro_batch& batch) con
     w.tokens.assign(e.tokens.begin(), e.tokens.end());
     const auto blocks = scheduler::blocks_for(e.first_position + static_cast<std::int64_t>(e.tokens.size()));
     w.blocks.assign(e.blocks.begin(), e.blocks.begin() + blocks);
-    if (e.samples) {
-      const auto& r = live_.at(w.request);
-      draw_order order{r.sampling, {}, {}};
+    const auto draw_for = [&](scheduler::request_id id) {
+      const auto& r = live_.at(static_cast<std::uint64_t>(id));
+      draw_order order{static_cast<std::uint64_t>(id), r.sampling, {}, {}};
       if (r.sampling.penalizes()) {
-        const auto all = scheduler_.tokens(e.id);
+        const auto all = scheduler_.tokens(e.id);  // the choices have begun with the same
         order.prompt.assign(all.begin(), all.begin() + r.prompt_tokens);
         order.answer.assign(all.begin() + r.prompt_tokens, all.end());
       }
       w.draw.push_back(std::move(order));
-    }
+    };
+    if (e.samples) draw_for(e.id);
+    for (const auto id : e.choices) draw_for(id);
     out.sequences.push_back(std::move(w));
   }
   return out;
@@ -209,7 +264,8 @@ scheduler_stats scheduler_state::stats() const {
 void scheduler_state::fail_all(const std::string& why) {
   for (auto& [id, r] : live_) {
     answer_done done;
-    done.request = id;
+    done.request = r.request;
+    done.choice = r.choice;
     done.text = r.text.flush();
     done.finish_reason = scheduler::name_of(scheduler::finish_reason::error);
     done.error = why;
@@ -217,6 +273,7 @@ void scheduler_state::fail_all(const std::string& why) {
     mpi::send(self_, r.to, std::move(done));
   }
   live_.clear();
+  open_.clear();
   setup_.fail(why);
 }
 

@@ -35,14 +35,26 @@ class scheduler_state {
   scheduler_actor::behavior_type make_behavior();
 
  private:
+  // One answer. The scheduler object knows it by a number of its own.
   struct live_request {
+    std::uint64_t request = 0;
+    std::int32_t choice = 0;
     front_end_actor to;
     model::sampling_params sampling;
     std::int32_t prompt_tokens = 0;
     answer_text text;
   };
 
+  // A request from a front end, while any of its answers is open.
+  struct open_request {
+    std::uint64_t first = 0;  // of the numbers of its answers
+    std::int32_t choices = 0;
+    std::int32_t left = 0;
+  };
+
   void on_submit(const submit& what);
+  std::string take_in(const submit& what, const front_end_actor& to);
+  std::uint64_t salt_of(const std::string& name);
   void on_cancel(const cancel& what);
   void on_result(const step_result& result);
   void on_change(const pipeline_change& change);
@@ -55,6 +67,7 @@ class scheduler_state {
   }
   micro_batch message_of(const scheduler::micro_batch& batch) const;
   void report(const scheduler::progress& p, const model::sampled_token* token);
+  void end(std::uint64_t number);
   void report_done(live_request& r, const scheduler::progress& p, const std::string& error);
   void fail_all(const std::string& why);
 
@@ -62,6 +75,10 @@ class scheduler_state {
   scheduler_setup setup_;
   scheduler::scheduler scheduler_;
   std::unordered_map<std::uint64_t, live_request> live_;
+  std::unordered_map<std::uint64_t, open_request> open_;
+  std::uint64_t next_number_ = 1;
+  std::unordered_map<std::string, std::uint64_t> salts_;
+  std::uint64_t next_salt_ = 1;
   std::int64_t last_drawn_ns_ = 0;
 };
 

@@ -172,24 +172,27 @@ void shard::draw(const micro_batch& work, step_result& out) {
   const auto vocab = static_cast<std::size_t>(context_.architecture.vocab_size);
   const auto* logits =
       static_cast<const float*>(context_.backend->host_read(stage_->logits(wanted), *stream_));
-  drawn_from_.clear();
-  for (const auto& s : work.sequences)
-    if (!s.draw.empty()) drawn_from_.push_back(&s);
-  out.tokens.resize(drawn_from_.size());
-  const auto one = [&](std::int64_t i, int thread) {
-    const auto row = static_cast<std::size_t>(i);
-    const auto& s = *drawn_from_[row];
-    const auto& order = s.draw.front();
+  drawn_.clear();
+  std::size_t row = 0;
+  for (const auto& s : work.sequences) {
     const auto position = static_cast<std::uint64_t>(s.first_position) + s.tokens.size();
-    out.tokens[row] = {s.request,
-                       model::sample({logits + row * vocab, vocab}, order.how, position, order.prompt,
-                                     order.answer, scratch_[static_cast<std::size_t>(thread)])};
+    for (const auto& order : s.draw) drawn_.push_back({&order, position, row});
+    row += s.draw.empty() ? 0 : 1;
+  }
+  out.tokens.resize(drawn_.size());
+  const auto one = [&](std::int64_t i, int thread) {
+    const auto& d = drawn_[static_cast<std::size_t>(i)];
+    out.tokens[static_cast<std::size_t>(i)] = {
+        d.order->request,
+        model::sample({logits + d.row * vocab, vocab}, d.order->how, d.position, d.order->prompt,
+                      d.order->answer, scratch_[static_cast<std::size_t>(thread)])};
   };
   // A parallel region costs as much as looking through a small vocabulary.
-  if (drawn_from_.size() * vocab < parallel_logits)
-    for (std::int64_t i = 0; i < wanted; ++i) one(i, 0);
+  const auto count = static_cast<std::int64_t>(drawn_.size());
+  if (drawn_.size() * vocab < parallel_logits)
+    for (std::int64_t i = 0; i < count; ++i) one(i, 0);
   else
-    context_.backend->each_on_host(wanted, one);
+    context_.backend->each_on_host(count, one);
 }
 
 executor_stats shard::take_stats() {

@@ -45,8 +45,13 @@ class shard {
   std::optional<model::stage_weights> held_;  // a spare's
   std::shared_ptr<kernels::kv_store> kv_;
   kernels::step_layout layout_;
-  std::vector<model::sampler_scratch> scratch_;   // [threads]
-  std::vector<const sequence_work*> drawn_from_;  // of the step, by row of its logits
+  std::vector<model::sampler_scratch> scratch_;  // [threads]
+  struct draw_place {
+    const draw_order* order;
+    std::uint64_t position;
+    std::size_t row;  // of the step's logits
+  };
+  std::vector<draw_place> drawn_;  // of the step
   executor_stats stats_;
   std::vector<std::int64_t> turnarounds_ns_;
 };

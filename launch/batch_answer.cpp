@@ -28,11 +28,11 @@ std::int64_t characters_in(std::string_view bytes) {
 }
 
 // Four lists side by side, one entry a token.
-ordered_json logprobs_of(const batch_answer& answer, const batch_facts& facts) {
+ordered_json logprobs_of(const batch_answer& answer, const batch_choice& choice, const batch_facts& facts) {
   auto tokens = ordered_json::array(), own = ordered_json::array(), top = ordered_json::array(),
        offsets = ordered_json::array();
   std::int64_t offset = 0;
-  for (const auto& drawn : answer.tokens) {
+  for (const auto& drawn : choice.tokens) {
     tokens.push_back(text_of(drawn.token, facts));
     own.push_back(number(drawn.logprob));
     auto others = ordered_json::object();
@@ -63,24 +63,36 @@ std::string dump(const ordered_json& line) {
 
 }  // namespace
 
+std::int32_t batch_answer::completion_tokens() const {
+  std::int32_t n = 0;
+  for (const auto& c : choices) n += c.completion_tokens;
+  return n;
+}
+
 std::string format_batch_answer(const batch_answer& answer, const batch_facts& facts) {
-  ordered_json choice{
-      {"index", 0}, {"text", answer.text}, {"finish_reason", answer.finish_reason}, {"logprobs", nullptr}};
-  if (answer.logprobs) choice["logprobs"] = logprobs_of(answer, facts);
-  if (answer.token_ids) {
-    auto& list = choice["token_ids"] = ordered_json::array();
-    for (const auto& drawn : answer.tokens) list.push_back(drawn.token);
+  auto choices = ordered_json::array();
+  for (const auto& c : answer.choices) {
+    ordered_json choice{{"index", choices.size()},
+                        {"text", c.text},
+                        {"finish_reason", c.finish_reason},
+                        {"logprobs", nullptr}};
+    if (answer.logprobs) choice["logprobs"] = logprobs_of(answer, c, facts);
+    if (answer.token_ids) {
+      auto& list = choice["token_ids"] = ordered_json::array();
+      for (const auto& drawn : c.tokens) list.push_back(drawn.token);
+    }
+    choices.push_back(std::move(choice));
   }
   const auto name = std::to_string(answer.line);
   ordered_json body{{"id", "cmpl-" + name},
                     {"object", "text_completion"},
                     {"created", facts.created},
                     {"model", facts.model},
-                    {"choices", ordered_json::array({std::move(choice)})},
+                    {"choices", std::move(choices)},
                     {"usage",
                      {{"prompt_tokens", answer.prompt_tokens},
-                      {"completion_tokens", answer.completion_tokens},
-                      {"total_tokens", std::int64_t{answer.prompt_tokens} + answer.completion_tokens}}}};
+                      {"completion_tokens", answer.completion_tokens()},
+                      {"total_tokens", std::int64_t{answer.prompt_tokens} + answer.completion_tokens()}}}};
   auto line = frame(answer.line, answer.custom_id);
   line["response"] = {{"status_code", 200}, {"request_id", "req_" + name}, {"body", std::move(body)}};
   line["error"] = nullptr;

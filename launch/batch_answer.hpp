@@ -9,18 +9,25 @@
 
 namespace fastserve::launch {
 
-/// A finished answer of a batch.
+/// One of the answers to a line of a batch.
+struct batch_choice {
+  std::string text;
+  std::string finish_reason;
+  std::int32_t completion_tokens = 0;
+  std::vector<model::sampled_token> tokens;  ///< where logprobs or token_ids ask for them
+};
+
+/// What a line of a batch is answered with.
 struct batch_answer {
   std::uint64_t line = 0;  ///< of the input, from 1
   std::string custom_id;
-  std::string text;
-  std::string finish_reason;
   std::int32_t prompt_tokens = 0;
-  std::int32_t completion_tokens = 0;
   bool logprobs = false;
   std::int32_t alternatives = 0;
   bool token_ids = false;
-  std::vector<model::sampled_token> tokens;  ///< where logprobs or token_ids ask for them
+  std::vector<batch_choice> choices{1};  ///< "n" of them
+
+  std::int32_t completion_tokens() const;  ///< of all choices
 };
 
 /// What is the same in every line of a batch's output.

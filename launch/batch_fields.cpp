@@ -21,6 +21,8 @@ constexpr std::int64_t max_int32 = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t most_stop_texts = 256;
 constexpr std::size_t most_stop_bytes = std::size_t{64} << 10;
 constexpr std::size_t most_stop_ids = 65536;
+constexpr std::size_t most_salt_bytes = 256;
+constexpr std::int64_t most_priority = 1'000'000;
 constexpr std::int64_t most_alternatives = 20;  // a line of output has them for each of its tokens
 
 [[noreturn]] void wrong(const std::string& name, const std::string& expected, const json& found) {
@@ -119,7 +121,15 @@ void read_logprobs(const std::string& name, const json& value, batch_request& ou
 }
 
 void only_one(const std::string& name, const json& value, batch_request&) {
-  if (integer(name, value, 1, max_int32) != 1) unsupported(name, "only 1 answer a line for now");
+  if (integer(name, value, 1, max_int32) != 1) unsupported(name, "all answers are given; ask for n of them");
+}
+
+void read_cache_salt(const std::string& name, const json& value, batch_request& out) {
+  if (!value.is_string() || value.get_ref<const std::string&>().empty()) wrong(name, "a text", value);
+  if (value.get_ref<const std::string&>().size() > most_salt_bytes)
+    throw batch_refusal{"invalid_request",
+                        name + ": longer than " + std::to_string(most_salt_bytes) + " bytes"};
+  out.cache_salt = value.get<std::string>();
 }
 
 void only_false(const std::string& name, const json& value, batch_request&) {
@@ -164,7 +174,13 @@ const std::map<std::string, reader, std::less<>>& readers() {
       {"stop_token_ids", read_stop_ids},
       {"ignore_eos", [](s& n, const json& v, r& o) { o.stopping.ignore_eos = truth(n, v); }},
       {"return_token_ids", [](s& n, const json& v, r& o) { o.token_ids = truth(n, v); }},
-      {"n", only_one},
+      {"n", [](s& n, const json& v,
+               r& o) { o.choices = static_cast<std::int32_t>(integer(n, v, 1, model::most_choices)); }},
+      {"priority",
+       [](s& n, const json& v, r& o) {
+         o.priority = static_cast<std::int32_t>(integer(n, v, -most_priority, most_priority));
+       }},
+      {"cache_salt", read_cache_salt},
       {"best_of", only_one},
       {"echo", only_false},
       {"stream", only_false},

@@ -28,8 +28,11 @@ std::size_t open_limit(const engine& e) {
 }
 
 std::size_t bytes_of(const batch_answer& a) {
-  std::size_t out = 256 + a.text.size() + a.tokens.size() * sizeof(model::sampled_token);
-  for (const auto& t : a.tokens) out += t.top.size() * sizeof(model::token_logprob);
+  std::size_t out = 256;
+  for (const auto& c : a.choices) {
+    out += c.text.size() + c.tokens.size() * sizeof(model::sampled_token);
+    for (const auto& t : c.tokens) out += t.top.size() * sizeof(model::token_logprob);
+  }
   return out;
 }
 
@@ -157,6 +160,8 @@ void batch_job::submit(const input_line& line, std::uint64_t number, batch_reque
   open.answer.logprobs = what.logprobs;
   open.answer.alternatives = what.alternatives;
   open.answer.token_ids = what.token_ids;
+  open.answer.choices.resize(static_cast<std::size_t>(what.choices));
+  open.left = what.choices;
 
   actors::submit request;
   try {
@@ -170,6 +175,9 @@ void batch_job::submit(const input_line& line, std::uint64_t number, batch_reque
     own.sampling = what.sampling;
     own.stopping = std::move(what.stopping);
     request = make_request(number + 1, what.what, own, engine_.architecture(), tokens);
+    request.choices = what.choices;
+    request.priority = what.priority;
+    request.cache_salt = what.cache_salt;
   } catch (const std::exception& e) {
     auto entry = open.entry;
     entry.what = batch_journal::kind::error;
@@ -245,29 +253,38 @@ void batch_job::on_token(const actors::answer_token& token) {
   if (it == open_.end()) return;
   auto& open = it->second;
   open.begun = true;
-  open.answer.text += token.text;
-  if (open.answer.logprobs || open.answer.token_ids) open.answer.tokens.push_back(token.token);
+  auto& choice = open.answer.choices.at(static_cast<std::size_t>(token.choice));
+  choice.text += token.text;
+  if (open.answer.logprobs || open.answer.token_ids) choice.tokens.push_back(token.token);
 }
 
 void batch_job::on_done(const actors::answer_done& done) {
   const std::lock_guard lock{mutex_};
   const auto it = open_.find(done.request);
   if (it == open_.end()) return;
+  auto& choice = it->second.answer.choices.at(static_cast<std::size_t>(done.choice));
+  choice.text += done.text;
+  choice.finish_reason = done.finish_reason;
+  choice.completion_tokens = done.completion_tokens;
+  // What is wrong with one is wrong with the line; else the longest one stands for all.
+  auto& end = it->second.end;
+  const bool worse = end.error.empty() && !done.error.empty();
+  const bool cancelled = done.error.empty() && done.finish_reason == "cancelled";
+  it->second.taken_back = it->second.taken_back || cancelled;
+  if (worse || (end.error.empty() && done.completion_tokens >= end.completion_tokens)) end = done;
+  if (--it->second.left > 0) return;
   auto open = std::move(it->second);
   open_.erase(it);
   open_prompt_tokens_ -= open.prompt_tokens;
   changed_.notify_all();
   // Taken back while draining: as if it had never been sent.
-  if (done.error.empty() && done.finish_reason == "cancelled") return;
+  if (open.end.error.empty() && open.taken_back) return;
   finished what;
   what.entry = open.entry;
   what.answer = std::move(open.answer);
-  what.answer.text += done.text;
-  what.answer.finish_reason = done.finish_reason;
-  what.answer.prompt_tokens = done.prompt_tokens;
-  what.answer.completion_tokens = done.completion_tokens;
-  what.refused = !done.error.empty();
-  what.done = done;
+  what.answer.prompt_tokens = open.end.prompt_tokens;
+  what.refused = !open.end.error.empty();
+  what.done = std::move(open.end);
   push(std::move(what));
 }
 

@@ -51,7 +51,10 @@ class batch_job final : public actors::answer_sink {
     batch_journal::entry entry;
     batch_answer answer;
     std::size_t prompt_tokens = 0;
-    bool begun = false;  // has a token
+    bool begun = false;       // has a token
+    std::int32_t left = 1;    // choices that have not ended
+    actors::answer_done end;  // of the choice that stands for all
+    bool taken_back = false;
   };
   // What the writer has to do: an answer, an error line, or a refusal of the scheduler.
   struct finished {

@@ -102,8 +102,8 @@ void batch_job::write(finished& what) {
     line = format_batch_error(what.answer.line, what.error);
     ++tally_.failed;
   } else {
-    tally_.add_answer(what.answer.prompt_tokens, what.answer.completion_tokens, what.done.first_token_ns,
-                      what.done.total_ns);
+    tally_.add_answer(what.answer.prompt_tokens, what.answer.completion_tokens(), what.done.completion_tokens,
+                      what.done.first_token_ns, what.done.total_ns);
   }
   tally_.input_bytes += what.entry.input_bytes;
   journal_.append(what.entry, line);

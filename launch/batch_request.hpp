@@ -18,6 +18,9 @@ struct batch_request {
   bool logprobs = false;          ///< log-probabilities are wanted in the answer
   std::int32_t alternatives = 0;  ///< so many a token
   bool token_ids = false;         ///< the answer's token ids are wanted ("return_token_ids")
+  std::int32_t choices = 1;       ///< answers wanted ("n"), drawn with seed, seed + 1, ...
+  std::int32_t priority = 0;      ///< larger goes first
+  std::string cache_salt;         ///< cached prefixes are shared under the same salt only
 };
 
 /// Why a line of a batch is not answered.
@@ -38,9 +41,9 @@ using batch_line = std::variant<batch_request, batch_error>;
 /// file (from 1), unless it brings one. So is that of a line whose own cannot be read.
 ///
 /// The body's fields are those of OpenAI's completions, and top_k, min_p, repetition_penalty, ignore_eos,
-/// stop_token_ids and return_token_ids as vLLM has them. null stands for "not given". What cannot be obeyed
-/// is an error that names the field; "model", "user", "metadata", "store" and "service_tier" change no answer
-/// and are not looked at.
+/// stop_token_ids, return_token_ids and cache_salt as vLLM has them; "priority" is larger for what goes
+/// first. null stands for "not given". What cannot be obeyed is an error that names the field; "model",
+/// "user", "metadata", "store" and "service_tier" change no answer and are not looked at.
 batch_line read_batch_line(std::string_view text, std::uint64_t number,
                            const model::sampling_params& sampling, const model::stop_params& stopping);
 

@@ -52,14 +52,13 @@ double time_histogram::quantile_seconds(double share) const {
   return largest_seconds_;
 }
 
-void batch_tally::add_answer(std::int32_t prompt_tokens, std::int32_t completion_tokens,
+void batch_tally::add_answer(std::int32_t prompt_tokens, std::int32_t completion_tokens, std::int32_t longest,
                              std::int64_t first_token_ns, std::int64_t total_ns) {
   ++answered;
   tokens_in += static_cast<std::uint64_t>(std::max(prompt_tokens, 0));
   tokens_out += static_cast<std::uint64_t>(std::max(completion_tokens, 0));
   first_token.add(static_cast<double>(first_token_ns) / 1e9);
-  if (completion_tokens > 1)
-    each_token.add(static_cast<double>(total_ns - first_token_ns) / 1e9 / (completion_tokens - 1));
+  if (longest > 1) each_token.add(static_cast<double>(total_ns - first_token_ns) / 1e9 / (longest - 1));
 }
 
 std::string batch_tally::summary(double seconds) const {

@@ -34,8 +34,9 @@ struct batch_tally {
   time_histogram first_token;  ///< from arrival at the scheduler to the first token
   time_histogram each_token;   ///< between tokens of an answer, its mean
 
-  void add_answer(std::int32_t prompt_tokens, std::int32_t completion_tokens, std::int64_t first_token_ns,
-                  std::int64_t total_ns);
+  /// `longest`: tokens of the choice that the times are of.
+  void add_answer(std::int32_t prompt_tokens, std::int32_t completion_tokens, std::int32_t longest,
+                  std::int64_t first_token_ns, std::int64_t total_ns);
   /// Up to three lines, each with its newline.
   std::string summary(double seconds) const;
 };

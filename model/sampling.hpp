@@ -27,6 +27,14 @@ struct sampling_params {
   std::string validate() const;
 };
 
+/// Most answers to one prompt ("n").
+inline constexpr std::int32_t most_choices = 128;
+
+/// Seed of answer `index` of several to one prompt: asked for alone with this seed, it is the same.
+constexpr std::uint64_t choice_seed(std::uint64_t seed, std::int32_t index) {
+  return seed + static_cast<std::uint64_t>(index);
+}
+
 /// When an answer ends.
 struct stop_params {
   std::int32_t max_tokens = 256;

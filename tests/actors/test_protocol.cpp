@@ -48,7 +48,7 @@ void round_trip(caf::actor_system& sys, const T& value, const T& other) {
 
 mod::sampling_params sampling() { return {0.5F, 3, 0.9F, 0.1F, 1.1F, 0.2F, 0.3F, 77, 5}; }
 mod::sampled_token token() { return {9, -0.5F, {{9, -0.5F}, {10, -1.5F}}, false}; }
-act::sequence_work work() { return {4, 32, {1, 2, 3}, {7, 8, 9}, {{sampling(), {1, 2}, {3}}}}; }
+act::sequence_work work() { return {4, 32, {1, 2, 3}, {7, 8, 9}, {{5, sampling(), {1, 2}, {3}}}}; }
 
 }  // namespace
 
@@ -76,24 +76,25 @@ ROUND_TRIP(kv_allotment, disk_slots = 9, {1, 100, 2, 3})
 ROUND_TRIP(kv_ready, error = "", {1, 2, 3, 4, "why"})
 ROUND_TRIP(block_move, other = 9, {1, 2, 3})
 ROUND_TRIP(move_blocks, moves.clear(), {1, 2, {{1, 2, 3}, {2, 3, 4}}})
-ROUND_TRIP(draw_order, answer.push_back(1), {sampling(), {1, 2}, {3}})
+ROUND_TRIP(draw_order, answer.push_back(1), {5, sampling(), {1, 2}, {3}})
 ROUND_TRIP(sequence_work, draw.clear(), {work()})
 ROUND_TRIP(micro_batch, sequences[0].blocks[1] = 99, {1, 2, 3, 4, {work(), work()}})
 ROUND_TRIP(executor_stats_request, epoch = 2, {1})
 ROUND_TRIP(executor_stats, median_turnaround_ns = 0, {1, 2, 3, 4, 5, 6, 7, 8})
-ROUND_TRIP(submit, stop.stop.clear(), {1, {1, 2, 3}, sampling(), {10, true, {"stop", "it"}, {4, 5}}})
+ROUND_TRIP(submit, stop.stop.clear(),
+           {1, {1, 2, 3}, sampling(), {10, true, {"stop", "it"}, {4, 5}}, 2, 3, "salt"})
 ROUND_TRIP(cancel, request = 2, {1})
 ROUND_TRIP(drawn_token, token.valid = true, {1, token()})
 ROUND_TRIP(step_result, error = "no", {1, 2, 3, {{1, token()}, {2, token()}}, ""})
 ROUND_TRIP(stats_request, epoch = 2, {1})
 ROUND_TRIP(scheduler_stats, step_context_ns = 0,
            {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18})
-ROUND_TRIP(answer_token, text = "", {1, token(), "text"})
-ROUND_TRIP(answer_done, total_ns = 0, {1, "tail", "stop", "why", 2, 3, 4, 5, 6})
+ROUND_TRIP(answer_token, text = "", {1, 2, token(), "text"})
+ROUND_TRIP(answer_done, total_ns = 0, {1, 2, "tail", "stop", "why", 2, 3, 4, 5, 6})
 ROUND_TRIP(load_progress, total_bytes = 0, {1, 2, 3})
 
 BOOST_AUTO_TEST_CASE(sampling_fields_all_travel) {
-  const auto base = act::submit{1, {1}, sampling(), {10, true, {"s"}, {4}}};
+  const auto base = act::submit{1, {1}, sampling(), {10, true, {"s"}, {4}}, 2, 3, "salt"};
   const auto differs = [&](auto change) {
     auto other = base;
     change(other);
@@ -108,6 +109,9 @@ BOOST_AUTO_TEST_CASE(sampling_fields_all_travel) {
   differs([](auto& s) { s.sampling.frequency_penalty = 2; });
   differs([](auto& s) { s.sampling.seed = 2; });
   differs([](auto& s) { s.sampling.logprobs = 2; });
+  differs([](auto& s) { s.choices = 3; });
+  differs([](auto& s) { s.priority = 4; });
+  differs([](auto& s) { s.cache_salt = "pepper"; });
   differs([](auto& s) { s.stop.max_tokens = 2; });
   differs([](auto& s) { s.stop.ignore_eos = false; });
   differs([](auto& s) { s.stop.stop_token_ids = {}; });

@@ -14,10 +14,10 @@ batch_answer sample() {
   batch_answer out;
   out.line = 7;
   out.custom_id = "my \"id\"\n";
-  out.text = "a\nb \u00e9";
-  out.finish_reason = "stop";
+  out.choices[0].text = "a\nb \u00e9";
+  out.choices[0].finish_reason = "stop";
   out.prompt_tokens = 3;
-  out.completion_tokens = 2;
+  out.choices[0].completion_tokens = 2;
   return out;
 }
 
@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(ids_and_logprobs) {
   answer.logprobs = true;
   answer.alternatives = 1;
   const float none = -std::numeric_limits<float>::infinity();
-  answer.tokens = {{5, -0.5F, {{5, -0.5F}, {6, -1.0F}}, true}, {8, none, {{9, -0.25F}}, true}};
+  answer.choices[0].tokens = {{5, -0.5F, {{5, -0.5F}, {6, -1.0F}}, true}, {8, none, {{9, -0.25F}}, true}};
   const auto choice = json::parse(format_batch_answer(answer, facts))["response"]["body"]["choices"][0];
   BOOST_TEST(choice["token_ids"] == json({5, 8}));
   const auto& logprobs = choice["logprobs"];
@@ -63,9 +63,24 @@ BOOST_AUTO_TEST_CASE(ids_and_logprobs) {
              json::parse("[{},{}]"));
 }
 
+BOOST_AUTO_TEST_CASE(several_choices) {
+  auto answer = sample();
+  answer.token_ids = true;
+  answer.choices.push_back({"other", "length", 7, {{4, 0, {}, true}}});
+  const auto body = json::parse(format_batch_answer(answer, facts))["response"]["body"];
+  BOOST_REQUIRE(body["choices"].size() == 2U);
+  BOOST_TEST(body["choices"][1]["index"] == 1);
+  BOOST_TEST(body["choices"][1]["text"] == "other");
+  BOOST_TEST(body["choices"][1]["finish_reason"] == "length");
+  BOOST_TEST(body["choices"][1]["token_ids"] == json({4}));
+  BOOST_TEST(body["usage"]["prompt_tokens"] == 3);
+  BOOST_TEST(body["usage"]["completion_tokens"] == 9);
+  BOOST_TEST(body["usage"]["total_tokens"] == 12);
+}
+
 BOOST_AUTO_TEST_CASE(broken_bytes_stay_one_valid_line) {
   auto answer = sample();
-  answer.text = "a\xff\xc3\n\r";
+  answer.choices[0].text = "a\xff\xc3\n\r";
   answer.custom_id = "\xfe";
   const auto line = format_batch_answer(answer, facts);
   BOOST_TEST(line.find('\n') == std::string::npos);

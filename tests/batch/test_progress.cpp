@@ -100,8 +100,8 @@ BOOST_AUTO_TEST_CASE(quantiles_are_two_percent_high_at_most) {
 
 BOOST_AUTO_TEST_CASE(the_summary) {
   batch_tally tally;
-  tally.add_answer(10, 5, 20'000'000, 60'000'000);
-  tally.add_answer(20, 1, 40'000'000, 40'000'000);
+  tally.add_answer(10, 5, 5, 20'000'000, 60'000'000);
+  tally.add_answer(20, 1, 1, 40'000'000, 40'000'000);
   tally.failed = 3;
   tally.prefix_hit_tokens = 6;
   tally.preemptions = 1;

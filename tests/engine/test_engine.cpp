@@ -65,7 +65,7 @@ class collector final : public act::answer_sink {
  public:
   void on_token(const act::answer_token& t) override {
     const std::lock_guard lock{mutex_};
-    auto& a = answers_[t.request];
+    auto& a = answers_[key(t.request, t.choice)];
     a.ids.push_back(t.token.token);
     a.tokens.push_back(t.token);
     a.text += t.text;
@@ -73,7 +73,7 @@ class collector final : public act::answer_sink {
   }
   void on_done(const act::answer_done& d) override {
     const std::lock_guard lock{mutex_};
-    auto& a = answers_[d.request];
+    auto& a = answers_[key(d.request, d.choice)];
     BOOST_TEST(a.done.finish_reason.empty(), "request " << d.request << " ended twice");
     a.text += d.text;
     a.done = d;
@@ -86,6 +86,9 @@ class collector final : public act::answer_sink {
     return answers_;
   }
   std::function<void(const act::answer_token&)> on_token_;
+  static std::uint64_t key(std::uint64_t request, std::int32_t choice) {
+    return request + (static_cast<std::uint64_t>(choice) << 32);
+  }
 
  private:
   std::mutex mutex_;
@@ -355,6 +358,104 @@ BOOST_AUTO_TEST_CASE(answers_survive_swapping) {
   }
 }
 
+// Each of several answers is what its seed gives alone, whatever the pool, with its prompt computed once.
+BOOST_AUTO_TEST_CASE(choices_equal_their_solo_runs) {
+  for (const std::int64_t kv_tokens : {0, 640}) {
+    auto settings = for_model(tiny);
+    settings.scheduler.token_budget = 40;
+    settings.scheduler.max_batch = 12;
+    settings.scheduler.policy = "sj-mlfq";
+    settings.kv_cache.kv_tokens = kv_tokens;
+    settings.kv_cache.swap_space = kv_tokens == 0 ? 0 : 1'000'000;
+    with_engine(settings, [&](engine& e) {
+      std::mt19937 random{14};
+      std::vector<act::submit> requests;
+      std::size_t answers_due = 0;
+      std::uint64_t prompts = 0;
+      for (std::uint64_t id = 1; id <= 60; ++id) {
+        std::vector<std::int32_t> prompt(1 + random() % 80);
+        for (auto& t : prompt) t = static_cast<std::int32_t>(random() % 130);
+        auto s = ask(id, std::move(prompt), static_cast<std::int32_t>(1 + random() % 30));
+        s.stop.ignore_eos = random() % 2 == 0;
+        s.sampling.seed = random();
+        s.sampling.temperature = id % 5 == 0 ? 0.0F : 1.0F;
+        if (id % 3 == 0) s.sampling.repetition_penalty = 1.3F;
+        s.choices = static_cast<std::int32_t>(1 + random() % 6);
+        answers_due += static_cast<std::size_t>(s.choices);
+        prompts += s.prompt.size();
+        requests.push_back(std::move(s));
+      }
+      collector answers;
+      const auto front_end = e.spawn_front_end(answers);
+      for (const auto& s : requests) fastserve::mpi::anon_send(front_end, s);
+      const auto got = answers.wait(answers_due);
+      BOOST_TEST(got.size() == answers_due);
+      solo alone{tiny};
+      for (const auto& s : requests)
+        for (std::int32_t i = 0; i < s.choices; ++i) {
+          auto one = s;
+          one.sampling.seed = mod::choice_seed(s.sampling.seed, i);
+          const auto& a = got.at(collector::key(s.request, i));
+          BOOST_TEST(a.ids == alone.run(one), boost::test_tools::per_element());
+          BOOST_TEST(a.done.error == "");
+          BOOST_TEST(a.done.prompt_tokens == static_cast<std::int32_t>(s.prompt.size()));
+        }
+      const auto c = e.stats();
+      BOOST_TEST(c.kv_tokens_free == c.kv_tokens);
+      if (kv_tokens == 0) BOOST_TEST(c.prompt_tokens + c.prefix_hit_tokens == prompts);
+    });
+  }
+}
+
+// Under another salt nothing of a prompt is found, under the same one all of its full blocks are.
+BOOST_AUTO_TEST_CASE(tenants_share_no_blocks) {
+  with_engine(for_model(tiny), [](engine& e) {
+    collector answers;
+    const auto front_end = e.spawn_front_end(answers);
+    std::uint64_t id = 0;
+    const auto hits_with = [&](const std::string& salt) {
+      const auto before = e.stats().prefix_hit_tokens;
+      auto s = ask(++id, std::vector<std::int32_t>(50, 7), 2);
+      s.cache_salt = salt;
+      fastserve::mpi::anon_send(front_end, s);
+      answers.wait(id);
+      return e.stats().prefix_hit_tokens - before;
+    };
+    BOOST_TEST(hits_with("a") == 0U);
+    BOOST_TEST(hits_with("b") == 0U);
+    BOOST_TEST(hits_with("") == 0U);
+    BOOST_TEST(hits_with("a") == 48U);
+    BOOST_TEST(hits_with("b") == 48U);
+    BOOST_TEST(hits_with("") == 48U);
+    BOOST_TEST(hits_with("c") == 0U);
+  });
+}
+
+// What is asked for with a higher priority comes first, though it came last.
+BOOST_AUTO_TEST_CASE(priority_goes_first) {
+  auto settings = for_model(tiny);
+  settings.scheduler.max_batch = 1;
+  settings.scheduler.policy = "fcfs";
+  with_engine(settings, [](engine& e) {
+    collector answers;
+    std::vector<std::uint64_t> order;
+    answers.on_token_ = [&](const act::answer_token& t) {
+      if (std::find(order.begin(), order.end(), t.request) == order.end()) order.push_back(t.request);
+    };
+    const auto front_end = e.spawn_front_end(answers);
+    for (std::uint64_t id = 1; id <= 6; ++id) {
+      auto s = ask(id, {1, 2, 3}, 200);
+      s.stop.ignore_eos = true;
+      s.priority = id == 6 ? 5 : id == 5 ? -5 : 0;
+      fastserve::mpi::anon_send(front_end, s);
+    }
+    answers.wait(6);
+    BOOST_TEST(order.back() == 5U);
+    const auto place = std::find(order.begin(), order.end(), 6U) - order.begin();
+    BOOST_TEST(place <= e.layout().limits.stages);  // those began before it came
+  });
+}
+
 BOOST_AUTO_TEST_CASE(refuses_what_cannot_run_and_goes_on) {
   with_engine(for_model(tiny), [](engine& e) {
     collector answers;
@@ -365,8 +466,12 @@ BOOST_AUTO_TEST_CASE(refuses_what_cannot_run_and_goes_on) {
     auto bad = ask(3, {1, 2}, 4);
     bad.sampling.temperature = -1;
     fastserve::mpi::anon_send(front_end, bad);
+    auto crowd = ask(5, {1, 2}, 4);
+    crowd.choices = mod::most_choices + 1;
+    fastserve::mpi::anon_send(front_end, crowd);
     fastserve::mpi::anon_send(front_end, ask(4, {1, 2}, 4));
-    const auto got = answers.wait(4);
+    const auto got = answers.wait(4 + mod::most_choices);
+    BOOST_TEST(got.at(5).done.error.find("n is 129, expected 1 to 128") != std::string::npos);
     BOOST_TEST(got.at(1).done.error.find("the context holds") != std::string::npos);
     BOOST_TEST(got.at(2).done.error.find("empty") != std::string::npos);
     BOOST_TEST(got.at(3).done.error.find("temperature") != std::string::npos);
