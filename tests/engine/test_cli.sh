@@ -107,5 +107,15 @@ lines 1 out
 for key in model dtype ranks threads prompt_tokens batch prefill_tokens_per_s decode_tokens_per_s weight_bytes \
   read_bandwidth_bytes_per_s peak_ops_per_s; do says "\"$key\":" out; done
 
+# Load over two ranks, every policy in turn; what it saves makes a simulation of the same.
+run 0 2 bench serve --model "$demo" --threads 1 --requests 24 --rates 200 --prompt-tokens 32 --decode-tokens 8 \
+  --max-batch 4 --compare fcfs,sj-mlfq,hrrn,srpt --json --save "$work/serve" </dev/null
+lines 1 out
+[ "$(grep -o '"completed":24,' "$work/out" | wc -l)" -eq 4 ] || fail "not every policy completed every request"
+grep -q '<svg' "$work/serve.svg" || fail "no plot"
+run 0 0 simulate --calibrate "$work/serve.json" --requests 24 --rates 200 --prompt-tokens 32 --decode-tokens 8 \
+  --replicas 3 --json </dev/null
+says '"completed":24,' out
+
 [ "$failures" -eq 0 ] && echo "all passed"
 exit "$((failures > 0))"
