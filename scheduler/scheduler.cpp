@@ -68,7 +68,8 @@ std::string scheduler::add(request what, time now) {
   s->item.arrived = now;
   s->item.total_tokens = s->prompt_tokens;
   if (limits_.prefix_caching)
-    s->item.cached_tokens = cache_.peek(s->what.cache_salt, s->tokens, s->prompt_tokens - 1);
+    s->item.cached_tokens =
+        std::min(cache_.peek(s->what.cache_salt, s->tokens, s->prompt_tokens), s->prompt_tokens - 1);
   add_choices(*s);
   enter(*s, now);
   sequences_.emplace(s->what.id, std::move(s));
@@ -168,7 +169,10 @@ bool scheduler::make_room(sequence& s, std::int32_t blocks, time now) {
 void scheduler::recall(sequence& s) {
   if (!limits_.prefix_caching) return;
   const auto most = static_cast<std::int32_t>(s.tokens.size()) - 1;
-  s.dispatched = s.computed = cache_.match(s.what.cache_salt, s.tokens, most, s.blocks);
+  // Of a text that is known whole only the last token is computed, for its logits, in a copy of the last
+  // block.
+  const auto found = cache_.match(s.what.cache_salt, s.tokens, s.saved > 0 ? most : most + 1, s.blocks);
+  s.dispatched = s.computed = std::min(found, most);
   s.told = s.blocks.size();
   for (const auto b : s.blocks) s.ticket = std::max(s.ticket, ticket_of(b));
   if (!s.blocks.empty()) settle(s);

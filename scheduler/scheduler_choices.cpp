@@ -53,8 +53,8 @@ void scheduler::hand_over(sequence& s, time now) {
   enter(next, now);
 }
 
-// Whether its next row goes into a block that others hold, too. Such a block is not full, so no cache holds
-// it.
+// Whether its next row goes into a block that others hold, too: other choices, or the cache and who else took
+// the block from it.
 bool scheduler::shares_tail(const sequence& s) const {
   const auto tail = static_cast<std::size_t>(s.dispatched / block_tokens);
   return s.dispatched % block_tokens != 0 && tail < s.blocks.size() && pool_.references(s.blocks[tail]) > 1;
@@ -68,6 +68,7 @@ void scheduler::own_tail(sequence& s) {
   move({move_kind::copy, fresh[0], tail});
   ++totals_.blocks_copied;
   pool_.release(tail);
+  cache_.released(tail);
   tail = fresh[0];
   s.ticket = std::max(s.ticket, ticket_of(tail));
 }

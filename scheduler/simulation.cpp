@@ -26,6 +26,7 @@ class pipeline {
   }
   void start(time now) {
     while (auto batch = scheduler_.schedule(now)) fly(*batch, now);
+    scheduler_.take_moves();  // copies cost no time here
   }
   std::vector<progress> land(time now) {
     const auto f = std::move(flying_.front());

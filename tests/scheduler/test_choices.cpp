@@ -74,6 +74,41 @@ BOOST_AUTO_TEST_CASE(full_blocks_need_no_copies) {
   BOOST_TEST(s.count().completion_tokens == 9U);
 }
 
+// Nothing is computed twice but the last token, and not into the block that the cache keeps.
+BOOST_AUTO_TEST_CASE(of_a_prompt_that_is_known_whole_one_row_is_computed) {
+  sched::scheduler s{small()};
+  for (std::uint64_t id : {1, 2}) {
+    auto r = ask(1, 32, 2);
+    r.id = request_id{id};
+    s.add(r, {});
+    auto b = s.schedule({});
+    BOOST_REQUIRE(b);
+    const auto moves = s.take_moves();
+    if (id == 1) {
+      BOOST_TEST(b->rows == 32);
+      BOOST_TEST(!moves);
+    } else {
+      BOOST_TEST(b->rows == 1);
+      BOOST_TEST(b->entries[0].first_position == 31);
+      BOOST_REQUIRE(moves);
+      BOOST_REQUIRE(moves->moves.size() == 1U);
+      BOOST_TEST((moves->moves[0].kind == sched::move_kind::copy));
+      BOOST_TEST(b->ticket == moves->ticket);
+      const auto& blocks = b->entries[0].blocks;
+      BOOST_TEST(std::count(blocks.begin(), blocks.end(), moves->moves[0].other) == 0);
+      BOOST_TEST(std::count(blocks.begin(), blocks.end(), moves->moves[0].block) == 1);
+    }
+    while (b) {
+      s.complete(b->step, draw_all(*b), {});
+      s.check_integrity();
+      b = s.schedule({});
+    }
+    BOOST_TEST(s.idle());
+    BOOST_TEST(s.count().kv_blocks_free == 64);
+  }
+  BOOST_TEST(s.count().prefix_hit_tokens == 31U);
+}
+
 BOOST_AUTO_TEST_CASE(one_token_each_ends_them_all_at_once) {
   sched::scheduler s{small()};
   s.add(several(1, 20, 1, 5), {});
