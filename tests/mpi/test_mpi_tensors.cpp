@@ -187,7 +187,7 @@ BOOST_AUTO_TEST_CASE(frames_that_are_no_tensors_are_counted) {
   head = {1, 4, 4, 0};
   send(sizeof head + 63);
   send(sizeof head + 65);
-  head.type = 4;  // no such type
+  head.type = 5;  // none that travels
   send(sizeof head + 64);
   head = {1, -1, -64, 0};
   send(sizeof head + 64 * 4);
