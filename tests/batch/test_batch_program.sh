@@ -138,14 +138,14 @@ for signal in USR1 TERM; do
 done
 
 # Nothing that was begun is taken for finished when a signal comes after the whole input was read; with a rank that
-# stands still the grace time ends the job, and a second signal ends it at once. Then the same command goes on.
+# stands still (and is not yet taken for dead) the grace time ends the job, and a second signal ends it at once. Then the same command goes on.
 printf '{"prompt":"a","max_tokens":400,"ignore_eos":true}\n%.0s' {1..240} >in.jsonl
 run 0 undisturbed240.jsonl
 normal undisturbed240.jsonl >undisturbed.normal
 for way in early grace twice; do
   [ "$ranks" -gt 1 ] || [ "$way" = early ] || continue
   setsid "$mpirun" "$ranks" "$program" batch in.jsonl "$way.jsonl" "${settings[@]}" --max-batch 2 \
-    --grace "$([ "$way" = grace ] && echo 1 || echo 30)" >stdout 2>err &
+    --deadline-ms 60000 --fence-ms 120000 --grace "$([ "$way" = grace ] && echo 1 || echo 30)" >stdout 2>err &
   job=$!
   while [ ! -e "$way.jsonl.journal" ] && kill -0 "$job" 2>/dev/null; do sleep 0.02; done
   if [ "$way" != early ]; then
