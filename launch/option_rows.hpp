@@ -1,0 +1,112 @@
+#pragma once
+
+// What the files of option rows share (option_rows_*.cpp, an area of settings each); for them and
+// option_table.cpp alone.
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "launch/option_table.hpp"
+#include "launch/parse_value.hpp"
+
+namespace fastserve::launch {
+
+using shape = option_spec::shape;
+using commands = std::vector<command>;
+
+/// The rows of each area, in the order of the help.
+std::vector<option_spec> general_rows();
+std::vector<option_spec> engine_rows();
+std::vector<option_spec> failover_rows();
+std::vector<option_spec> sampling_rows();
+std::vector<option_spec> console_rows();
+std::vector<option_spec> batch_rows();
+std::vector<option_spec> bench_rows();
+std::vector<option_spec> load_rows();
+std::vector<option_spec> simulate_rows();
+std::vector<option_spec> compress_rows();
+
+/// What a row says of its setting.
+struct row {
+  std::string_view section;
+  std::string_view key;
+  std::string_view value_name;
+  std::string_view doc;
+  std::string_view unset = {};
+};
+
+/// A row without its value.
+option_spec begin(const row& of, shape form, commands who);
+
+/// A policy's name, or auto if that may be said. Throws std::invalid_argument.
+std::string parse_policy(std::string_view value, bool or_auto = false);
+
+// `field` takes options& or const options& and returns a reference to the field.
+
+template <typename Field>
+option_spec flag(const row& of, commands who, Field field) {
+  option_spec spec = begin(of, shape::flag, std::move(who));
+  spec.set = [field](options& o, std::string_view text) { field(o) = parse_bool(text); };
+  spec.get = [field](const options& o) { return std::vector<std::string>{field(o) ? "true" : "false"}; };
+  return spec;
+}
+
+template <typename Field>
+option_spec integer(const row& of, commands who, std::int64_t low, std::int64_t high, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.numeric = true;
+  spec.set = [field, low, high](options& o, std::string_view text) {
+    using value_type = std::remove_reference_t<decltype(field(o))>;
+    field(o) = static_cast<value_type>(parse_integer(text, low, high));
+  };
+  spec.get = [field](const options& o) { return std::vector<std::string>{std::to_string(field(o))}; };
+  return spec;
+}
+
+template <typename Field>
+option_spec real(const row& of, commands who, float low, float high, bool above_low, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.numeric = true;
+  spec.set = [=](options& o, std::string_view text) { field(o) = parse_real(text, low, high, above_low); };
+  spec.get = [field](const options& o) { return std::vector<std::string>{format_real(field(o))}; };
+  return spec;
+}
+
+template <typename Field>
+option_spec bytes(const row& of, commands who, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.set = [field](options& o, std::string_view text) { field(o) = parse_bytes(text); };
+  spec.get = [field](const options& o) { return std::vector<std::string>{format_exact_bytes(field(o))}; };
+  return spec;
+}
+
+template <typename Field>
+option_spec text(const row& of, commands who, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.empty_is_unset = true;
+  spec.set = [field](options& o, std::string_view value) {
+    if (value.empty()) throw std::invalid_argument{"expected a path, found nothing"};
+    if (value.find('\0') != std::string_view::npos)
+      throw std::invalid_argument{"expected a path, found " + in_quotes(value)};
+    field(o) = std::string{value};
+  };
+  spec.get = [field](const options& o) { return std::vector<std::string>{field(o)}; };
+  return spec;
+}
+
+/// Longest list that a setting may have.
+inline constexpr std::size_t max_list_entries = 65536;
+
+template <typename T>
+void append(std::vector<T>& list, T value) {
+  if (list.size() == max_list_entries)
+    throw std::invalid_argument{"more than " + std::to_string(max_list_entries) + " entries"};
+  list.push_back(std::move(value));
+}
+
+}  // namespace fastserve::launch

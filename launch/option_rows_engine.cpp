@@ -1,0 +1,129 @@
+#include "launch/option_rows.hpp"
+
+#include <limits>
+#include <stdexcept>
+
+namespace fastserve::launch {
+
+namespace {
+
+constexpr std::int64_t max_int32 = std::numeric_limits<std::int32_t>::max();
+constexpr std::int64_t max_tokens_anywhere = std::int64_t{1} << 40;
+
+template <typename Field>
+option_spec element_type(const row& of, commands who, std::vector<kernels::dtype> types, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.set = [field, types = std::move(types)](options& o, std::string_view value) {
+    std::vector<std::string_view> names{"auto"};
+    for (const auto type : types) names.push_back(kernels::name_of(type));
+    const std::string name = parse_choice(value, names);
+    field(o).reset();
+    for (const auto type : types)
+      if (kernels::name_of(type) == name) field(o) = type;
+  };
+  spec.get = [field](const options& o) {
+    return std::vector<std::string>{field(o) ? std::string{kernels::name_of(*field(o))} : "auto"};
+  };
+  return spec;
+}
+
+option_spec quantize(commands who) {
+  option_spec spec = begin({"engine", "quantize", "TYPE", "round weights while loading: none, int8 or int4"},
+                           shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    const auto name = parse_choice(value, {"none", "int8", "int4"});
+    o.engine.quantize_bits = name == "int8" ? 8 : name == "int4" ? 4 : 0;
+  };
+  spec.get = [](const options& o) {
+    const int bits = o.engine.quantize_bits;
+    return std::vector<std::string>{bits == 0 ? "none" : "int" + std::to_string(bits)};
+  };
+  return spec;
+}
+
+option_spec quantize_group(commands who) {
+  option_spec spec =
+      begin({"engine", "quantize_group", "N", "weights to a scale: 16, 32, 64, 128, row or auto",
+             "auto: 128 for int8, 32 for int4"},
+            shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    const auto name = parse_choice(value, {"auto", "row", "16", "32", "64", "128"});
+    o.engine.quantize_group = name == "auto" ? -1 : name == "row" ? 0 : std::stoi(name);
+  };
+  spec.get = [](const options& o) {
+    const auto group = o.engine.quantize_group;
+    return std::vector<std::string>{group < 0 ? "auto" : group == 0 ? "row" : std::to_string(group)};
+  };
+  return spec;
+}
+
+option_spec policy_name(commands who) {
+  option_spec spec = begin(
+      {"scheduler", "policy", "NAME",
+       "who runs next: auto (fcfs for batch, else sj-mlfq), fcfs, sj-mlfq, hrrn, srpt (knows max_tokens)"},
+      shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) { o.scheduler.policy = parse_policy(value, true); };
+  spec.get = [](const options& o) { return std::vector<std::string>{o.scheduler.policy}; };
+  return spec;
+}
+
+}  // namespace
+
+std::vector<option_spec> engine_rows() {
+  using kernels::dtype;
+  const std::vector<dtype> floats{dtype::f32, dtype::bf16, dtype::f16};
+  const std::vector<dtype> kv_types{dtype::f32, dtype::bf16, dtype::f16, dtype::i8};
+  const commands runs{command::console, command::batch, command::bench, command::bench_serve};
+  const commands planned{command::console, command::batch, command::bench, command::bench_serve,
+                         command::simulate};
+  std::vector<option_spec> rows;
+  rows.push_back(element_type(
+      {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, runs, floats,
+      [](auto& o) -> auto& { return o.engine.dtype; }));
+  rows.push_back(quantize(runs));
+  rows.push_back(quantize_group(runs));
+  rows.push_back(integer(
+      {"engine", "threads", "N", "OpenMP threads of a rank",
+       "0: the granted cores, shared among the ranks of a host"},
+      {command::console, command::batch, command::bench, command::bench_serve, command::compress}, 0, 4096,
+      [](auto& o) -> auto& { return o.engine.threads; }));
+  rows.push_back(integer(
+      {"engine", "max_context", "TOKENS", "longest prompt and answer together", "0: the model's own limit"},
+      planned, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));
+  rows.push_back(element_type(
+      {"kv_cache", "kv_dtype", "TYPE", "of keys and values: auto, f32, bf16, f16 or int8",
+       "auto: as --dtype"},
+      runs, kv_types, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
+  rows.push_back(integer(
+      {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
+       "0: what fits in free memory"},
+      planned, 0, max_tokens_anywhere, [](auto& o) -> auto& { return o.kv_cache.kv_tokens; }));
+  rows.push_back(bytes(
+      {"kv_cache", "swap_space", "SIZE",
+       "of each rank's memory for the KV of preempted requests, such as 8GiB"},
+      runs, [](auto& o) -> auto& { return o.kv_cache.swap_space; }));
+  rows.push_back(text(
+      {"kv_cache", "swap_dir", "DIR", "node-local folder for more of it; the file is gone with the job",
+       "none"},
+      runs, [](auto& o) -> auto& { return o.kv_cache.swap_dir; }));
+  rows.push_back(bytes(
+      {"kv_cache", "swap_disk", "SIZE", "of each rank in that folder"}, runs,
+      [](auto& o) -> auto& { return o.kv_cache.swap_disk; }));
+  rows.push_back(integer(
+      {"scheduler", "max_batch", "N", "most sequences in a micro-batch"}, planned, 1, 65536,
+      [](auto& o) -> auto& { return o.scheduler.max_batch; }));
+  rows.push_back(integer(
+      {"scheduler", "token_budget", "N",
+       "most tokens in a micro-batch; longer prompts are prefilled in chunks"},
+      planned, 1, 1 << 20, [](auto& o) -> auto& { return o.scheduler.token_budget; }));
+  rows.push_back(policy_name(planned));
+  rows.push_back(integer(
+      {"scheduler", "starvation_ms", "MS", "sj-mlfq: a request that waits this long goes first"}, planned, 1,
+      86'400'000, [](auto& o) -> auto& { return o.scheduler.starvation_ms; }));
+  rows.push_back(flag(
+      {"scheduler", "prefix_caching", "", "keep the KV of prompts for those that begin alike"}, planned,
+      [](auto& o) -> auto& { return o.scheduler.prefix_caching; }));
+  return rows;
+}
+
+}  // namespace fastserve::launch

@@ -1,0 +1,40 @@
+#include "launch/option_rows.hpp"
+
+namespace fastserve::launch {
+
+namespace {
+
+option_spec spare_weights(commands who) {
+  option_spec spec = begin(
+      {"failover", "spares", "KIND", "hot: they hold weights ready; cold: they load them when a rank dies"},
+      shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    o.failover.spares = parse_choice(value, {"hot", "cold"});
+  };
+  spec.get = [](const options& o) { return std::vector<std::string>{o.failover.spares}; };
+  return spec;
+}
+
+}  // namespace
+
+std::vector<option_spec> failover_rows() {
+  const commands runs{command::console, command::batch, command::bench, command::bench_serve};
+  constexpr std::int64_t longest = 3'600'000;
+  std::vector<option_spec> rows;
+  rows.push_back(integer(
+      {"failover", "spare_ranks", "N", "ranks kept without layers, to take over those of one that dies"},
+      runs, 0, 65536, [](auto& o) -> auto& { return o.failover.spare_ranks; }));
+  rows.push_back(spare_weights(runs));
+  rows.push_back(integer(
+      {"failover", "heartbeat_ms", "MS", "between two signs of life of a rank"}, runs, 1, longest,
+      [](auto& o) -> auto& { return o.failover.heartbeat_ms; }));
+  rows.push_back(integer(
+      {"failover", "deadline_ms", "MS", "a rank that is silent for this long is dead"}, runs, 2, longest,
+      [](auto& o) -> auto& { return o.failover.deadline_ms; }));
+  rows.push_back(integer(
+      {"failover", "fence_ms", "MS", "a rank that hears no leader for this long ends itself"}, runs, 2,
+      longest, [](auto& o) -> auto& { return o.failover.fence_ms; }));
+  return rows;
+}
+
+}  // namespace fastserve::launch
