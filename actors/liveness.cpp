@@ -1,16 +1,41 @@
 #include "actors/liveness.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace fastserve::actors {
 
+namespace {
+
+constexpr std::chrono::duration<double> half_life{60};
+
+liveness::time faded(liveness::time gap, liveness::time since) {
+  const auto share = std::exp2(-std::chrono::duration<double>{since} / half_life);
+  return std::chrono::duration_cast<liveness::time>(gap * share);
+}
+
+}  // namespace
+
 liveness::liveness(std::size_t peers, time deadline, time grace, time now)
-    : deadline_{deadline}, last_look_{now}, peers_(peers, {true, now, now + std::max(grace, deadline)}) {}
+    : deadline_{deadline}, last_look_{now}, peers_(peers) {
+  for (auto& p : peers_) {
+    p.heard = now;
+    p.due = now + std::max(grace, deadline);
+  }
+}
 
 void liveness::heard(std::size_t peer, time now) {
   auto& p = peers_.at(peer);
+  // The way to the first sign is no gap, nor is what passed while the watcher itself stood still.
+  if (p.begun && now - last_look_ <= deadline_ / 2)
+    p.gap = std::max(now - p.heard, faded(p.gap, now - p.heard));
+  p.begun = true;
   p.heard = now;
-  p.due = now + deadline_;
+  p.due = now + deadline(peer);
+}
+
+liveness::time liveness::deadline(std::size_t peer) const {
+  return std::clamp(patience * peers_.at(peer).gap, deadline_, most * deadline_);
 }
 
 void liveness::forget(std::size_t peer) { peers_.at(peer).watched = false; }
@@ -23,7 +48,7 @@ std::vector<std::size_t> liveness::look(time now, time unread) {
     auto& p = peers_[i];
     if (!p.watched) continue;
     if (late) {
-      p.due = std::max(p.due, now + deadline_);
+      p.due = std::max(p.due, now + deadline(i));
     } else if (now > p.due) {
       p.watched = false;
       out.push_back(i);

@@ -7,9 +7,18 @@
 namespace fastserve::actors {
 
 /// Who has been silent for too long. A plain object; times are the caller's clock.
+///
+/// The deadline follows the link: a peer whose signs lately came with gaps (a lossy network stalls TCP for
+/// seconds, a starved machine its threads) gets `patience` times its longest gap, at most `most` deadlines,
+/// and never less than the deadline. The gap is forgotten with a half-life of a minute. The idea is that of
+/// accrual detectors (Hayashibara et al., 2004); the longest gap stands for the distribution because TCP's
+/// stalls double and have no useful variance.
 class liveness {
  public:
   using time = std::chrono::nanoseconds;
+
+  static constexpr int patience = 4;  ///< two more doublings of a retransmission's timeout
+  static constexpr int most = 10;
 
   /// Watches `peers` from `now` on. Each has `grace` for its first sign of life and `deadline` between two.
   liveness(std::size_t peers, time deadline, time grace, time now);
@@ -26,11 +35,16 @@ class liveness {
   /// Since the last sign of life (or the start).
   time silence(std::size_t peer, time now) const { return now - peers_.at(peer).heard; }
 
+  /// How long the peer may be silent now.
+  time deadline(std::size_t peer) const;
+
  private:
   struct entry {
     bool watched = true;
-    time heard{};  // or the start
+    bool begun = false;  // was heard at least once
+    time heard{};        // or the start
     time due{};
+    time gap{};  // the longest lately between two signs of life
   };
   time deadline_;
   time last_look_;

@@ -12,6 +12,7 @@
 #include "launch/job_status.hpp"
 #include "launch/log.hpp"
 #include "launch/run.hpp"
+#include "launch/stale_segments.hpp"
 #include "mpi/environment.hpp"
 
 namespace {
@@ -56,6 +57,7 @@ int run(launch::options& settings) {
       launch::batch_signals::block();
       break;
   }
+  if (mpi::environment::launched()) launch::remove_stale_segments();
   mpi::environment env;
   launch::start_log(settings.log_level, env.leader());
   const int code = serve(env, settings);

@@ -57,6 +57,63 @@ BOOST_AUTO_TEST_CASE(what_waits_unread_is_no_silence) {
   BOOST_TEST(l.look(4100ms, 1ms) == found{0}, boost::test_tools::per_element());
 }
 
+// A network that stalls for ever longer is not taken for a death; one that never stalled is found at the
+// deadline.
+BOOST_AUTO_TEST_CASE(the_deadline_follows_the_link) {
+  act::liveness l{2, 1s, 10s, 0s};
+  std::vector<std::chrono::milliseconds> stalls{300ms, 600ms, 1300ms, 3s};
+  auto now = 100ms;
+  l.heard(1, now);
+  for (const auto stall : stalls) {
+    for (const auto end = now + stall; now < end; now += 100ms) {
+      l.heard(0, now);
+      BOOST_TEST(l.look(now).empty());
+    }
+    l.heard(1, now);
+  }
+  BOOST_TEST((l.deadline(0) == 1s));
+  BOOST_TEST((l.deadline(1) == 10s));  // ten deadlines, and no more, however long the stall
+  found late;
+  const auto last = now;
+  for (; late.empty() && now < last + 60s; now += 100ms) {
+    l.heard(0, now);
+    late = l.look(now);
+  }
+  BOOST_TEST(late == found{1}, boost::test_tools::per_element());
+  BOOST_TEST((now - last > 10s && now - last <= 10200ms));
+}
+
+BOOST_AUTO_TEST_CASE(a_gap_is_forgotten) {
+  act::liveness l{1, 1s, 1s, 0s};
+  auto now = 0ms;
+  l.heard(0, now);
+  for (; now < 800ms; now += 100ms) BOOST_TEST(l.look(now).empty());
+  l.heard(0, now);
+  BOOST_TEST((l.deadline(0) == 3200ms));
+  for (const auto end = now + 60s; now < end; now += 100ms) {
+    l.heard(0, now);
+    BOOST_TEST(l.look(now).empty());
+  }
+  BOOST_TEST((l.deadline(0) > 1500ms && l.deadline(0) < 1700ms));
+  for (const auto end = now + 60s; now < end; now += 100ms) {
+    l.heard(0, now);
+    BOOST_TEST(l.look(now).empty());
+  }
+  BOOST_TEST((l.deadline(0) == 1s));
+}
+
+// The first sign of life comes when it comes, and a watcher that stood still learns nothing from it.
+BOOST_AUTO_TEST_CASE(neither_the_start_nor_its_own_sleep_is_a_gap) {
+  act::liveness l{1, 1s, 15s, 0s};
+  auto now = 0ms;
+  for (; now < 9s; now += 100ms) BOOST_TEST(l.look(now).empty());
+  l.heard(0, now);
+  BOOST_TEST((l.deadline(0) == 1s));
+  now += 30s;
+  l.heard(0, now);
+  BOOST_TEST((l.deadline(0) == 1s));
+}
+
 BOOST_AUTO_TEST_CASE(finds_the_slow_rank_by_its_share) {
   act::stragglers s{4, 3.0};
   s.set_shares({1, 2, 1, 0});  // the second has twice the layers, the fourth none

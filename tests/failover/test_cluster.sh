@@ -6,45 +6,13 @@ set -u
 program=$1
 shift
 here=$(cd "$(dirname "$0")/../.." && pwd)
-cluster="$here/scripts/virtual_cluster"
-skip() {
-  echo "skipped: $*"
-  exit 77
-}
-[ "$(id -u)" -eq 0 ] || skip "needs root"
-for tool in slurmctld slurmd munged ip nsenter tc; do
-  command -v "$tool" >/dev/null || skip "$tool is missing"
-done
-ip netns add fastserve-probe 2>/dev/null || skip "network namespaces are not allowed here"
-ip netns del fastserve-probe
-
-work=$(mktemp -d /var/tmp/fastserve-cluster.XXXXXX) # /tmp is private to each node
-export VIRTUAL_CLUSTER_STATE=$work/cluster
-export SLURM_KILL_BAD_EXIT=0 SLURM_NO_KILL=set FASTSERVE_STATUS_FILE=$work/status
-trap '"$cluster" down >/dev/null 2>&1; rm -rf "$work"' EXIT
-cp "$program" "$work/fastserve"
-cp -r "$here/models/demo" "$work/demo"
-cd "$work" || exit 1
-failures=0
-
-fail() {
-  echo "FAILED: $*"
-  echo "--- stderr"; tail -15 err 2>/dev/null
-  failures=$((failures + 1))
-}
-
-awk 'BEGIN {
-  for (i = 0; i < 400; ++i)
-    printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"The %dth king of\",\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":true}}\n",
-      i, i, 150 + (i * 7) % 50, i % 2 ? "0.7" : "0", i
-}' >in.jsonl
-
-normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
+# shellcheck source=tests/failover/cluster.bash
+. "$here/tests/failover/cluster.bash"
 
 begin() {
   out=$1
   rm -f "$out" "$out".* status
-  timeout 120 "$cluster" srun --mpi=pmix -N3 -n3 -c1 --chdir="$work" ./fastserve batch in.jsonl "$out" --model demo \
+  timeout 200 "$cluster" srun --mpi=pmix -N3 -n3 -c1 --chdir="$work" "$work/fastserve" batch in.jsonl "$out" --model demo \
     --threads 1 --max-batch 16 >stdout 2>err &
   job=$!
 }
@@ -72,18 +40,11 @@ finish() {
   done
   [ "$(cat status 2>/dev/null)" = 0 ] || fail "$1: status '$(cat status 2>/dev/null)'"
   [ "$(grep -c 'is lost' err)" -eq "$2" ] || fail "$1: $(grep -c 'is lost' err) losses seen, expected $2"
-  normal "$out" >now.normal
-  cmp -s now.normal undisturbed.normal || fail "$1: differs from the undisturbed run"
-  [ "$(grep -o '"custom_id":"[^"]*"' now.normal | sort -u | wc -l)" -eq 400 ] || fail "$1: ids are missing or repeat"
+  check_answers "$1" "$out"
   grep -h 'is lost\|epoch\|leaves' err | sed "s/^fastserve: /  $1: /"
   "$cluster" scancel --user=root
   wait "$job" 2>/dev/null
-  local left patience=100
-  while left=$(pgrep -f "^[^ ]*/fastserve batch in.jsonl $out ") && [ "$patience" -gt 0 ]; do
-    sleep 0.1
-    patience=$((patience - 1))
-  done
-  [ -z "$left" ] || fail "$1: processes are left: $left"
+  nothing_left "$1"
 }
 # Until all nodes may work again.
 wait_for_nodes() {
@@ -128,28 +89,13 @@ case_heal() {
   wait_for_nodes
 }
 
-have_netem() {
-  local code=0
-  ip netns add netem_probe || return 1
-  ip netns exec netem_probe tc qdisc add dev lo root netem delay 1ms 2>/dev/null || code=1
-  ip netns del netem_probe
-  return "$code"
-}
-
-# What a bad network does must not look like a death.
+# What a bad network does must not look like a death: 200 ms on the way from each node, and 30 % of all packets lost.
 case_loss() {
-  local node
-  if ! have_netem; then
-    echo "  not run: this kernel has no netem"
-    return
-  fi
   begin loss.jsonl
   wait_for_answers
-  for node in 1 2 3; do
-    ip netns exec "vn$node" tc qdisc add dev eth0 root netem delay 100ms loss 5%
-  done
-  sleep 6
-  for node in 1 2 3; do ip netns exec "vn$node" tc qdisc del dev eth0 root; done
+  "$cluster" weather 200 30
+  sleep "${LOSS_SECONDS:-20}"
+  "$cluster" weather 0 0
   finish "delay and loss" 0
 }
 
@@ -160,17 +106,12 @@ case_node() {
   finish "a node that dies" 1
 }
 
-if [ "$*" = loss ] && ! have_netem; then skip "this kernel has no netem"; fi
-"$cluster" up 3 >up.log 2>&1 || skip "the cluster does not come up: $(tail -1 up.log)"
-begin undisturbed.jsonl
-wait "$job" || fail "the undisturbed run: exit code $?"
-normal undisturbed.jsonl >undisturbed.normal
-[ "$(wc -l <undisturbed.normal)" -eq 400 ] || fail "the undisturbed run is not whole"
-for which in "${@:-rank cut heal loss node}"; do
-  # shellcheck disable=SC2086
-  for one in $which; do "case_$one"; done
-done
-"$cluster" down
-! ip netns list | grep -q '^vn[0-9]' || fail "namespaces are left"
-echo "$failures failures"
-[ "$failures" -eq 0 ]
+export SLURM_KILL_BAD_EXIT=0 SLURM_NO_KILL=set
+# Kernels without netem get their bad weather from a program.
+if [ "$*" = loss ]; then
+  VIRTUAL_CLUSTER_LINK=$(dirname "$program")/tests/lossy_link
+  export VIRTUAL_CLUSTER_LINK
+fi
+cluster_up 3
+export FASTSERVE_STATUS_FILE=$work/status
+run_cases rank cut heal loss node -- "$@"

@@ -1,0 +1,112 @@
+# What the tests on the virtual Slurm cluster share; sourced, not run. Expects $program and $here; sets $work, $cluster,
+# $requests; exits with 77 where there can be no cluster.
+
+cluster="$here/scripts/virtual_cluster"
+failures=0
+requests=${requests:-400}
+
+skip() {
+  echo "skipped: $*"
+  exit 77
+}
+
+fail() {
+  echo "FAILED: $*"
+  for log in err job.log; do
+    [ ! -s "$log" ] || { echo "--- $log"; tail -15 "$log"; }
+  done
+  failures=$((failures + 1))
+}
+
+# make_input REQUESTS
+make_input() {
+  requests=$1
+  awk -v n="$1" 'BEGIN {
+    for (i = 0; i < n; ++i)
+      printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"The %dth king of\",\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":true}}\n",
+        i, i, 150 + (i * 7) % 50, i % 2 ? "0.7" : "0", i
+  }' >in.jsonl
+}
+
+normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
+
+# cluster_up NODES: with the demo model, the input and the answers of a run that nobody disturbed.
+cluster_up() {
+  local tool
+  [ "$(id -u)" -eq 0 ] || skip "needs root"
+  for tool in slurmctld slurmd munged ip nsenter; do
+    command -v "$tool" >/dev/null || skip "$tool is missing"
+  done
+  ip netns add fastserve-probe 2>/dev/null || skip "network namespaces are not allowed here"
+  ip netns del fastserve-probe
+  nodes=$1
+  work=$(mktemp -d /var/tmp/fastserve-cluster.XXXXXX) # /tmp is private to each node
+  export VIRTUAL_CLUSTER_STATE=$work/cluster
+  trap '"$cluster" down >/dev/null 2>&1; rm -rf "$work"' EXIT
+  cp "$program" "$work/fastserve"
+  cp -r "$here/models/demo" "$work/demo"
+  cd "$work" || exit 1
+  "$cluster" up "$nodes" >up.log 2>&1 || skip "the cluster does not come up: $(tail -1 up.log)"
+  make_input "$requests"
+  expect_answers
+}
+
+# The answers to in.jsonl of a run that nobody disturbs.
+expect_answers() {
+  rm -f undisturbed.jsonl*
+  "$here/scripts/mpirun_here.sh" 2 ./fastserve batch in.jsonl undisturbed.jsonl --model demo --threads 1 >/dev/null 2>err ||
+    fail "the undisturbed run: exit code $?"
+  normal undisturbed.jsonl >undisturbed.normal
+  [ "$(wc -l <undisturbed.normal)" -eq "$requests" ] || fail "the undisturbed run is not whole"
+}
+
+lines() { if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi; }
+
+# Until the answers in $out are more than they were at the call: the job is in the middle of its work.
+wait_for_more() {
+  local patience=1500 before
+  before=$(lines "$out")
+  while [ "$(lines "$out")" -le "$before" ] && [ "$patience" -gt 0 ]; do
+    sleep 0.02
+    patience=$((patience - 1))
+  done
+  [ "$patience" -gt 0 ] || fail "$out does not grow"
+}
+
+# check_answers WHAT FILE
+check_answers() {
+  normal "$2" >now.normal
+  cmp -s now.normal undisturbed.normal || fail "$1: differs from the undisturbed run"
+  [ "$(grep -o '"custom_id":"[^"]*"' now.normal | sort -u | wc -l)" -eq "$requests" ] || fail "$1: ids are missing or repeat"
+}
+
+# No process of the program, no shared memory and no temporary file of the job on any node.
+nothing_left() {
+  local node left patience=100
+  while left=$(pgrep -f "^$work/fastserve batch ") && [ "$patience" -gt 0 ]; do
+    sleep 0.1
+    patience=$((patience - 1))
+  done
+  [ -z "$left" ] || fail "$1: processes are left: $left"
+  for node in $(seq "$nodes"); do
+    "$cluster" on "$node" true 2>/dev/null || continue # the node itself is dead
+    left=$("$cluster" on "$node" find /dev/shm /tmp -type f)
+    [ -z "$left" ] || fail "$1: left on node $node: $left"
+  done
+}
+
+# run_cases CASE... -- [CHOSEN...]
+run_cases() {
+  local all=() one
+  while [ "$1" != -- ]; do
+    all+=("$1")
+    shift
+  done
+  shift
+  [ $# -gt 0 ] || set -- "${all[@]}"
+  for one in "$@"; do "case_$one"; done
+  "$cluster" down
+  ! ip netns list | grep -q '^vn[0-9]' || fail "namespaces are left"
+  echo "$failures failures"
+  [ "$failures" -eq 0 ]
+}
