@@ -10,7 +10,7 @@ jobs=$(nproc)
 echo "== format"
 mapfile -t sources < <(git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh')
 clang-format-14 --dry-run --Werror "${sources[@]}"
-mapfile -t shell < <(git ls-files '*.sh' '*.sbatch' .ci/run scripts/virtual_cluster)
+mapfile -t shell < <(git ls-files '*.sh' '*.bash' '*.sbatch' .ci/run scripts/virtual_cluster)
 shellcheck "${shell[@]}"
 
 echo "== sanitizers (unit tests)"
@@ -21,4 +21,4 @@ ctest --preset asan -L unit -j "$jobs"
 echo "== release (every test)"
 cmake --preset release -DFASTSERVE_TESTS=ON -DFASTSERVE_WERROR=ON
 cmake --build --preset release -j "$jobs"
-ctest --preset release
+ctest --preset release -j "$jobs"

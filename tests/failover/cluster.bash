@@ -1,7 +1,8 @@
 # What the tests on the virtual Slurm cluster share; sourced, not run. Expects $program and $here; sets $work, $cluster,
 # $requests; exits with 77 where there can be no cluster.
 
-cluster="$here/scripts/virtual_cluster"
+cluster="${here:?}/scripts/virtual_cluster"
+out='' # of the job that runs
 failures=0
 requests=${requests:-400}
 
@@ -43,7 +44,7 @@ cluster_up() {
   work=$(mktemp -d /var/tmp/fastserve-cluster.XXXXXX) # /tmp is private to each node
   export VIRTUAL_CLUSTER_STATE=$work/cluster
   trap '"$cluster" down >/dev/null 2>&1; rm -rf "$work"' EXIT
-  cp "$program" "$work/fastserve"
+  cp "${program:?}" "$work/fastserve"
   cp -r "$here/models/demo" "$work/demo"
   cd "$work" || exit 1
   "$cluster" up "$nodes" >up.log 2>&1 || skip "the cluster does not come up: $(tail -1 up.log)"

@@ -96,6 +96,8 @@ case_loss() {
   "$cluster" weather 200 30
   sleep "${LOSS_SECONDS:-20}"
   "$cluster" weather 0 0
+  sleep 0.2
+  [ ! -s "$VIRTUAL_CLUSTER_STATE/link.log" ] || sed -n '$s/.*; //;$s/^/  delay and loss: /p' "$VIRTUAL_CLUSTER_STATE/link.log"
   finish "delay and loss" 0
 }
 

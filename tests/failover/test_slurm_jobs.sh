@@ -30,7 +30,9 @@ is_over() { case "$(state_of "$1")" in COMPLETED | CANCELLED | FAILED | TIMEOUT 
 restarts_of() { "$cluster" scontrol show job "$1" | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p'; }
 
 # A job that went back into the queue rests there for two minutes; not in a test.
-hasten() { [ "$(state_of "$1")" != PENDING ] || "$cluster" scontrol update JobId="$1" StartTime=now 2>/dev/null; }
+hasten() {
+  if "$cluster" scontrol show job "$1" | grep -q Reason=BeginTime; then "$cluster" scontrol update JobId="$1" StartTime=now; fi
+}
 
 # until_requeued JOB TIMES
 until_requeued() {
@@ -101,7 +103,7 @@ case_preempt() {
   local urgent
   submit preempt.jsonl
   wait_for_more
-  urgent=$("$cluster" sbatch --parsable --partition=urgent --nodes=3 --output=urgent.log --wrap 'srun hostname; sleep 2')
+  urgent=$("$cluster" sbatch --parsable --partition=urgent --exclusive --nodes=3 --output=urgent.log --wrap 'srun hostname; sleep 2')
   until_requeued "$job" 1
   until_gone "$urgent"
   [ "$(grep -c '^vn' urgent.log)" -eq 3 ] || fail "the urgent job did not run: $(cat urgent.log)"
