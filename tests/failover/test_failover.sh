@@ -38,7 +38,7 @@ requests() { wc -l <in.jsonl; }
 begin() {
   out=$1
   rm -f "$out" "$out".*
-  timeout 100 "$mpirun" --survive "$ranks" "$program" batch in.jsonl "$out" --model "$demo" --threads 1 \
+  timeout 200 "$mpirun" --survive "$ranks" "$program" batch in.jsonl "$out" --model "$demo" --threads 1 \
     --max-batch 16 "${options[@]}" >stdout 2>err &
   job=$!
 }
@@ -205,7 +205,7 @@ case_stopped() {
   begin paused.jsonl
   wait_for_answers
   strike STOP 2
-  sleep 0.5
+  sleep 0.4
   strike CONT 2
   finish "a paused rank"
 }
