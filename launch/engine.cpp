@@ -98,6 +98,7 @@ engine::engine(mpi::environment& env, const options& settings) : settings_{setti
   }
   if (const auto failure = env.agree(error)) throw std::runtime_error(failure->text);
   host_ = std::make_unique<actors::rank_host>(env, std::move(context));
+  env.begun();
 }
 
 engine::~engine() {

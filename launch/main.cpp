@@ -58,7 +58,7 @@ int run(launch::options& settings) {
       break;
   }
   if (mpi::environment::launched()) launch::remove_stale_segments();
-  mpi::environment env;
+  mpi::environment env{std::chrono::seconds{settings.failover.start_timeout_s}};
   launch::start_log(settings.log_level, env.leader());
   const int code = serve(env, settings);
   if (env.leader()) launch::write_job_status(code);  // before MPI ends, which may take its time

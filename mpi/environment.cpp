@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <stdexcept>
@@ -74,8 +75,17 @@ bool environment::launched() {
                      [](const char* name) { return std::getenv(name) != nullptr; });
 }
 
-environment::environment(int* argc, char*** argv) {
+environment::environment(int* argc, char*** argv, std::chrono::seconds start) {
   const bool alone = !launched();
+  if (!alone && start.count() > 0)
+    limit_ = std::make_unique<start_limit>(start, [start] {
+      std::fprintf(stderr,
+                   "fastserve: the ranks have not found each other within %lld s (--start-timeout): one may "
+                   "have died; "
+                   "run it again\n",
+                   static_cast<long long>(start.count()));
+      ::_exit(1);
+    });
   if (alone) refuse_strangers();
   int level = MPI_THREAD_SINGLE;
   {

@@ -2,11 +2,15 @@
 
 #include <mpi.h>
 
+#include <chrono>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "mpi/start_limit.hpp"
 
 namespace fastserve::mpi {
 
@@ -26,7 +30,10 @@ class environment {
   /// Throws std::runtime_error when MPI cannot be initialised or has no thread support, and when a launcher
   /// started several processes that MPI takes for strangers (srun without an MPI plugin).
   environment() : environment(nullptr, nullptr) {}
-  environment(int* argc, char*** argv);
+  /// Ends the process with 1 and a line on stderr when begun() is not called within `start`: a rank that dies
+  /// in MPI_Init or in a collective leaves the others there for ever. 0: waits for ever.
+  explicit environment(std::chrono::seconds start) : environment(nullptr, nullptr, start) {}
+  environment(int* argc, char*** argv, std::chrono::seconds start = {});
   environment(const environment&) = delete;
   environment& operator=(const environment&) = delete;
   ~environment();
@@ -49,6 +56,9 @@ class environment {
 
   void barrier();
 
+  /// All ranks have come so far that nobody waits for another without a deadline.
+  void begun() { limit_ = nullptr; }
+
   /// Ends all ranks with `code`. Does not return and does not wait for anyone.
   [[noreturn]] void abort(int code) noexcept;
 
@@ -63,6 +73,7 @@ class environment {
  private:
   void find_neighbours();
 
+  std::unique_ptr<start_limit> limit_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;
   int size_ = 1;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build needs, on Debian and Ubuntu; elsewhere prints the names that Spack knows it by.
-# Usage: scripts/install_dependencies.sh
+# Usage: scripts/install_dependencies.sh [--with-slurm]
 set -euo pipefail
 
 packages=(
@@ -17,6 +17,8 @@ packages=(
 )
 # Used by scripts/test.sh alone.
 packages+=(clang-format-14 shellcheck)
+# For scripts/virtual_cluster and the tests on it.
+if [ "${1:-}" = --with-slurm ]; then packages+=(slurm-wlm munge iproute2 util-linux procps); fi
 
 if ! command -v apt-get >/dev/null; then
   cat >&2 <<'TEXT'

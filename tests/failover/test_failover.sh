@@ -38,6 +38,9 @@ requests() { wc -l <in.jsonl; }
 begin() {
   out=$1
   rm -f "$out" "$out".*
+  begin_again
+}
+begin_again() {
   timeout 200 "$mpirun" --survive "$ranks" "$program" batch in.jsonl "$out" --model "$demo" --threads 1 \
     --max-batch 16 "${options[@]}" >stdout 2>err &
   job=$!
@@ -160,6 +163,23 @@ case_start() {
     strike KILL "$rank"
     finish "rank $rank at the start" "$rank"
   done
+}
+
+# In MPI_Init or what follows it, where nobody has a deadline: the job ends by itself, and goes on when started again.
+case_init() {
+  make_input 200 0 60
+  undisturbed
+  options=(--start-timeout 6)
+  begin init.jsonl
+  strike KILL 2
+  if wait "$job"; then
+    normal "$out" | cmp -s - undisturbed.normal || fail "killed at once: differs from the undisturbed run"
+    echo "  killed at once: the job went on"
+    return
+  fi
+  echo "  killed at once: $(grep -h 'start-timeout\|non-zero\|exited' err | sort -u | head -1)"
+  begin_again
+  finish "started again after a death in the start"
 }
 
 # One after the other, and the second while the job is getting over the first.

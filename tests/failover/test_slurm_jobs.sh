@@ -163,8 +163,8 @@ case_shapes() {
   finish "2 ranks for 3 nodes" "$job"
   submit uneven.jsonl --nodes=2 --ntasks=3 --ntasks-per-node=2
   finish "3 ranks on 2 nodes" "$job"
-  submit many.jsonl --nodes=2 --ntasks=8 --ntasks-per-node=4 --overcommit
-  finish "8 ranks on 2 nodes" "$job"
+  submit many.jsonl --nodes=2 --ntasks=4 --ntasks-per-node=2
+  finish "4 ranks on 2 nodes" "$job"
 }
 
 run_cases signal preempt scancel requeue array shapes -- "$@"

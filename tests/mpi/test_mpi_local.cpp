@@ -1,11 +1,13 @@
 #define BOOST_TEST_MODULE mpi_local
 #include <boost/test/unit_test.hpp>
 
+#include <atomic>
 #include <future>
 #include <thread>
 
 #include "mpi/buffer_pool.hpp"
 #include "mpi/local_tensor_channel.hpp"
+#include "mpi/start_limit.hpp"
 #include "tensor_cases.hpp"
 #include "test_messages.hpp"
 
@@ -231,3 +233,17 @@ BOOST_AUTO_TEST_CASE(a_watch_tells_several_actors_apart) {
 
 }  // namespace
 }  // namespace fastserve::tests
+
+BOOST_AUTO_TEST_CASE(a_start_that_takes_too_long_is_ended) {
+  std::promise<void> expired;
+  const fastserve::mpi::start_limit limit{1ms, [&] { expired.set_value(); }};
+  BOOST_CHECK(expired.get_future().wait_for(patience) == std::future_status::ready);
+}
+
+BOOST_AUTO_TEST_CASE(a_start_in_time_is_left_alone) {
+  std::atomic<int> expired = 0;
+  fastserve::mpi::start_limit limit{1h, [&] { ++expired; }};
+  limit.done();
+  limit.done();
+  BOOST_CHECK_EQUAL(expired.load(), 0);
+}
