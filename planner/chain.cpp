@@ -108,8 +108,7 @@ chain_cut cut_sum(const chain_problem& p, const std::vector<std::size_t>& order)
       while (!window.empty() && l - window.front() > as_middle) window.pop_front();
       if (window.empty()) continue;
       const auto start = window.front();
-      const auto cost =
-          reach[static_cast<std::size_t>(start)] + time.seconds(l - start, false, false);
+      const auto cost = reach[static_cast<std::size_t>(start)] + time.seconds(l - start, false, false);
       if (cost < best[i][static_cast<std::size_t>(l)]) {
         best[i][static_cast<std::size_t>(l)] = cost;
         from[i][static_cast<std::size_t>(l)] = {l - start, who[static_cast<std::size_t>(start)]};

@@ -12,7 +12,7 @@ namespace fastserve::planner {
 /// order, and where to cut. Times and bytes are affine in the number of layers.
 struct chain_problem {
   struct place {
-    stage_line time;         ///< of a stage on this rank, any unit
+    stage_line time;  ///< of a stage on this rank, any unit
     double memory_bytes = 0;
     std::size_t group = 0;
   };
@@ -55,18 +55,18 @@ struct chain_cut {
   bool found() const { return !stages.empty(); }
 };
 
-/// The best cut over `order` (indices of ranks, at most as many as there are layers), any of which may be left
-/// out. Exact: for `slowest` the smallest bound under which all layers find a place, by dynamic programming over
-/// the last rank used; for `sum` dynamic programming over last rank and layers.
+/// The best cut over `order` (indices of ranks, at most as many as there are layers), any of which may be
+/// left out. Exact: for `slowest` the smallest bound under which all layers find a place, by dynamic
+/// programming over the last rank used; for `sum` dynamic programming over last rank and layers.
 chain_cut cut_in_order(const chain_problem& problem, const std::vector<std::size_t>& order, chain_goal goal);
 
 /// The best cut over any order of any of the ranks, at most `most_stages` of them (0 = any number; bounds
 /// `slowest` only).
 ///
-/// Exact where hops are equal: the layers a rank can take do not depend on its place but for the first and the
-/// last, so all pairs of those are compared. Exact by trying all orders for up to 6 ranks otherwise. For more,
-/// heuristic: ranks as if hops were equal, groups one after the other by nearest neighbour and 2-opt, against
-/// each group alone; then the exact cut of that order.
+/// Exact where hops are equal: the layers a rank can take do not depend on its place but for the first and
+/// the last, so all pairs of those are compared. Exact by trying all orders for up to 6 ranks otherwise. For
+/// more, heuristic: ranks as if hops were equal, groups one after the other by nearest neighbour and 2-opt,
+/// against each group alone; then the exact cut of that order.
 chain_cut cut_any_order(const chain_problem& problem, std::int32_t most_stages, chain_goal goal);
 
 /// The least `slowest` of any order when rank `with` must have a layer (hops taken as equal). Infinite when

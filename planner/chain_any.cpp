@@ -141,7 +141,8 @@ chain_cut equal_sum(const chain_problem& p) {
   for (std::size_t r = 0; r < n; ++r) {
     next = done;
     for (std::size_t m = 0; m < 4; ++m)
-      for (std::size_t l = 0; l < width; ++l) chosen[(r * 4 + m) * width + l] = {0, static_cast<std::uint8_t>(m)};
+      for (std::size_t l = 0; l < width; ++l)
+        chosen[(r * 4 + m) * width + l] = {0, static_cast<std::uint8_t>(m)};
     const auto& time = p.ranks[r].time;
     for (std::size_t m = 0; m < 4; ++m)
       for (std::size_t add = 0; add < 4; ++add) {
@@ -149,6 +150,14 @@ chain_cut equal_sum(const chain_problem& p) {
         const bool embeds = (add & 1U) != 0, heads = (add & 2U) != 0;
         const auto most = room(p, r, infinite, embeds, heads);
         if (most == 0) continue;
+        if (embeds && heads) {  // then it has all layers
+          const auto alone = time.seconds(p.layers, true, true) + hop;
+          if (most >= p.layers && alone < next[3 * width + width - 1]) {
+            next[3 * width + width - 1] = alone;
+            chosen[(r * 4 + 3) * width + width - 1] = {p.layers, 0};
+          }
+          continue;
+        }
         const double* from = &done[m * width];
         double* to = &next[(m | add) * width];
         std::deque<std::size_t> window;
@@ -296,8 +305,7 @@ chain_cut cut_any_order(const chain_problem& p, std::int32_t most_stages, chain_
   // Each group alone, the largest first.
   std::vector<std::vector<std::size_t>> members(p.groups);
   for (std::size_t r = 0; r < p.ranks.size(); ++r) members[p.ranks[r].group].push_back(r);
-  std::sort(members.begin(), members.end(),
-            [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  std::sort(members.begin(), members.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
   for (std::size_t g = 0; g < std::min(members.size(), tried_starts) && !members[g].empty(); ++g) {
     auto part = p;
     part.ranks.clear();

@@ -13,14 +13,14 @@ namespace fastserve::planner {
 /// the hardware could do at best.
 struct rank_profile {
   int rank = 0;
-  int group = 0;     ///< ranks of a group have equal links to all others
-  std::string name;  ///< of the group or host, for people
+  int group = 0;                                ///< ranks of a group have equal links to all others
+  std::string name;                             ///< of the group or host, for people
   std::array<double, arithmetics> ops_per_s{};  ///< products of many rows; 0 = never used
-  double bytes_per_s = 0;     ///< of weights that a product of one row reads
-  double elements_per_s = 0;  ///< of operations between products; 0 = for nothing
-  double step_s = 0;          ///< fixed cost of a step: messages, scheduling, waking up
-  double operation_s = 0;     ///< fixed cost of one operation of a layer
-  double memory_bytes = 0;    ///< for weights and KV
+  double bytes_per_s = 0;                       ///< of weights that a product of one row reads
+  double elements_per_s = 0;                    ///< of operations between products; 0 = for nothing
+  double step_s = 0;                            ///< fixed cost of a step: messages, scheduling, waking up
+  double operation_s = 0;                       ///< fixed cost of one operation of a layer
+  double memory_bytes = 0;                      ///< for weights and KV
 };
 
 /// Between two ranks.

@@ -50,8 +50,7 @@ stage_line prompt_line(const model_work& model, const rank_profile& on, double t
   // Windows bend it, so those models are added up chunk by chunk, up to a bound.
   constexpr double most_steps = 4096;
   if (model.layer.window > 0 && whole <= most_steps) {
-    for (double i = 0; i < whole; ++i)
-      out.add(step_line(model, on, chunk, i * chunk + chunk / 2, 1, 0), 1);
+    for (double i = 0; i < whole; ++i) out.add(step_line(model, on, chunk, i * chunk + chunk / 2, 1, 0), 1);
   } else {
     out.add(step_line(model, on, chunk, whole * chunk / 2, 1, 0), whole);
   }

@@ -24,9 +24,9 @@ struct stage_line {
 };
 
 /// One step of `rows` rows in which each row attends to `context` positions on average (itself included), the
-/// rows belong to `sequences` sequences, and `drawn` rows draw a token. Products and attention cost the larger
-/// of operations / rate and bytes / bandwidth (the roofline model, Williams et al., CACM 52(4), 2009), the
-/// rest elements / rate and a fixed time an operation.
+/// rows belong to `sequences` sequences, and `drawn` rows draw a token. Products and attention cost the
+/// larger of operations / rate and bytes / bandwidth (the roofline model, Williams et al., CACM 52(4), 2009),
+/// the rest elements / rate and a fixed time an operation.
 stage_line step_line(const model_work& model, const rank_profile& on, double rows, double context,
                      double sequences, double drawn);
 

@@ -58,9 +58,8 @@ plan::chain_problem random_problem(std::mt19937& random, std::size_t ranks, std:
   p.embedding_bytes = static_cast<double>(random() % 30);
   p.head_bytes = static_cast<double>(random() % 30);
   for (std::size_t r = 0; r < ranks; ++r)
-    p.ranks.push_back({{up_to(2), 0.2 + up_to(4), up_to(1), up_to(4)},
-                       tight ? 10 + up_to(60) : 1e9,
-                       random() % groups});
+    p.ranks.push_back(
+        {{up_to(2), 0.2 + up_to(4), up_to(1), up_to(4)}, tight ? 10 + up_to(60) : 1e9, random() % groups});
   p.groups = groups;
   p.hops.resize(groups * groups);
   for (std::size_t a = 0; a < groups; ++a)
@@ -160,7 +159,8 @@ BOOST_AUTO_TEST_CASE(a_slow_rank_is_left_out_and_the_loss_is_known) {
   BOOST_TEST(cut.slowest == 3.5);
   BOOST_TEST(plan::slowest_with(p, 0, 1) == 10.5);
   BOOST_TEST(plan::slowest_with(p, 0, 2) == 3.5);
-  // One layer is what a rank of a seventh of the speed takes.
+  // One layer is what a rank of half the speed takes.
+  p.layers = 7;
   p.ranks[1].time.layer = 2.0;
   BOOST_TEST(plan::cut_any_order(p, 0, chain_goal::slowest).stages.size() == 4U);
 }

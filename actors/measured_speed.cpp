@@ -1,0 +1,226 @@
+#include "actors/measured_speed.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <system_error>
+#include <unistd.h>
+
+#include "kernels/quantized.hpp"
+
+namespace fastserve::actors {
+
+namespace {
+
+namespace fs = std::filesystem;
+using planner::arithmetic;
+using kernels::dtype;
+
+constexpr std::int64_t width = 2048;          // of the matrix: a layer's, of a small model
+constexpr std::int64_t many_rows = 256;       // a chunk of a prompt
+constexpr std::size_t streamed_bytes = std::size_t{128} << 20;  // several times a last-level cache's share
+constexpr double budget_s = 0.08;
+constexpr double step_s = 60e-6;  // messages, scheduling and drawing of a step, docs/performance.md "Actors"
+constexpr const char* form = "fastserve-speed-1";  // of the cache's lines
+
+// The best of several rounds, in seconds.
+template <class Work>
+double best_of(Work work) {
+  using clock = std::chrono::steady_clock;
+  const auto since = [](clock::time_point t) { return std::chrono::duration<double>(clock::now() - t).count(); };
+  work();  // to wake the threads
+  double best = 0;
+  for (const auto start = clock::now(); best == 0 || since(start) < budget_s;) {
+    const auto round = clock::now();
+    work();
+    const auto took = since(round);
+    if (best == 0 || took < best) best = took;
+  }
+  return std::max(best, 1e-9);
+}
+
+class bench {
+ public:
+  explicit bench(kernels::backend& on) : on_{on}, stream_{on.make_stream()} {
+    // Small numbers that are neither zero nor denormal; the times do not depend on them.
+    values_.resize(static_cast<std::size_t>(width * width));
+    for (std::size_t i = 0; i < values_.size(); ++i)
+      values_[i] = 0.01F * static_cast<float>(static_cast<int>(i * 2654435761U % 17) - 8);
+    in_ = on.allocate(static_cast<std::size_t>(many_rows * width * 2) * sizeof(float));
+    out_ = on.allocate(static_cast<std::size_t>(many_rows * width * 2) * sizeof(float));
+    on.upload(in_.view(dtype::f32, many_rows, 2 * width), values_.data(), *stream_);
+  }
+
+  std::unique_ptr<kernels::weight> pack(arithmetic a, std::int64_t rows, std::int64_t cols) {
+    const kernels::host_matrix m{values_.data(), dtype::f32, rows, cols};
+    switch (a) {
+      case arithmetic::int8:
+        return on_.quantize({&m, 1}, {8, 128, kernels::zero_kind::none, dtype::f16});
+      case arithmetic::int4:
+        return on_.quantize({&m, 1}, {4, 32, kernels::zero_kind::none, dtype::f16});
+      case arithmetic::f16:
+        return on_.pack({&m, 1}, dtype::f16);
+      case arithmetic::bf16:
+        return on_.pack({&m, 1}, dtype::bf16);
+      case arithmetic::f32:
+        break;
+    }
+    return on_.pack({&m, 1}, dtype::f32);
+  }
+  void multiply(const kernels::weight& by, std::int64_t rows) {
+    on_.linear(out_.view(dtype::f32, rows, by.rows()), in_.view(by.input_type(), rows, by.cols()), by, {}, false,
+               *stream_);
+  }
+  void activate() {
+    on_.activate(out_.view(dtype::f32, many_rows / 2, width), in_.view(dtype::f32, many_rows / 2, 2 * width),
+                 kernels::activation::silu, true, *stream_);
+  }
+  /// The inputs hold numbers of this type.
+  void prepare(dtype type) {
+    // Through the back end itself, which alone knows how inputs of integer products lie.
+    std::vector<float> ones(static_cast<std::size_t>(width), 1.0F);
+    auto gain = on_.allocate(ones.size() * sizeof(float));
+    on_.upload(gain.view(dtype::f32, 1, width), ones.data(), *stream_);
+    auto from = on_.allocate(static_cast<std::size_t>(many_rows * width) * sizeof(float));
+    on_.upload(from.view(dtype::f32, many_rows, width), values_.data(), *stream_);
+    kernels::norm_weights by;
+    by.gain = gain.view(dtype::f32, 1, width);
+    on_.norm(in_.view(type, many_rows, width), from.view(dtype::f32, many_rows, width), by, *stream_);
+  }
+
+ private:
+  kernels::backend& on_;
+  std::unique_ptr<kernels::stream> stream_;
+  std::vector<float> values_;
+  kernels::buffer in_, out_;
+};
+
+std::string processor() {
+  std::ifstream in{"/proc/cpuinfo"};
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("model name")) return line.substr(std::min(line.find(':') + 2, line.size()));
+  return "unknown";
+}
+
+}  // namespace
+
+measured_speed measure_speed(kernels::backend& on, const std::vector<arithmetic>& kinds) {
+  measured_speed out;
+  bench b{on};
+  out.elements_per_s = static_cast<double>(many_rows / 2 * width) / best_of([&] { b.activate(); });
+  for (const auto kind : kinds) {
+    const auto matrix = b.pack(kind, width, width);
+    b.prepare(matrix->input_type());
+    out.ops_per_s[static_cast<std::size_t>(kind)] =
+        2.0 * width * width * many_rows / best_of([&] { b.multiply(*matrix, many_rows); });
+  }
+  // Attention runs in f32, whatever the products are.
+  auto& f32 = out.ops_per_s[static_cast<std::size_t>(arithmetic::f32)];
+  if (f32 == 0) {
+    const auto matrix = b.pack(arithmetic::f32, width, width);
+    b.prepare(matrix->input_type());
+    f32 = 2.0 * width * width * many_rows / best_of([&] { b.multiply(*matrix, many_rows); });
+  }
+  const auto tiny = b.pack(arithmetic::f32, 16, 64);
+  b.prepare(tiny->input_type());
+  out.operation_s = best_of([&] {
+                      for (int i = 0; i < 100; ++i) b.multiply(*tiny, 1);
+                    }) /
+                    100;
+  // Weights as they are read in a step of one row: more of them than any cache holds.
+  const auto kind = kinds.empty() ? arithmetic::f32 : kinds.front();
+  std::vector<std::unique_ptr<kernels::weight>> many;
+  std::size_t bytes = 0;
+  while (bytes < streamed_bytes) {
+    many.push_back(b.pack(kind, width, width));
+    bytes += many.back()->bytes();
+  }
+  b.prepare(many.front()->input_type());
+  const auto took = best_of([&] {
+    for (const auto& m : many) b.multiply(*m, 1);
+  });
+  out.bytes_per_s = static_cast<double>(bytes) /
+                    std::max(took - out.operation_s * static_cast<double>(many.size()), took / 2);
+  return out;
+}
+
+std::string speed_key(const kernels::backend& on, int local_ranks) {
+  return processor() + "; " + on.info().name + "; " + std::to_string(local_ranks) + " ranks a host; " +
+         FASTSERVE_VERSION;
+}
+
+speed_cache::speed_cache(fs::path folder) : folder_{std::move(folder)} {
+  if (!folder_.empty()) return;
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg == '/')
+    folder_ = fs::path{xdg} / "fastserve";
+  else if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/')
+    folder_ = fs::path{home} / ".cache" / "fastserve";
+}
+
+fs::path speed_cache::file_of(const std::string& key) const {
+  // FNV-1a: a name that is the same on all hosts of a shared home.
+  std::uint64_t hash = 14695981039346656037U;
+  for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  std::ostringstream name;
+  name << "speed-" << std::hex << hash;
+  return folder_ / name.str();
+}
+
+std::optional<measured_speed> speed_cache::find(const std::string& key) const {
+  if (folder_.empty()) return {};
+  std::ifstream in{file_of(key)};
+  std::string line, name, end;
+  if (!std::getline(in, line) || line != key) return {};
+  measured_speed out;
+  in >> name;
+  for (auto& r : out.ops_per_s) in >> r;
+  in >> out.bytes_per_s >> out.elements_per_s >> out.operation_s >> end;
+  const auto sound = [](double v) { return std::isfinite(v) && v >= 0; };
+  if (!in || name != form || end != "end" || !std::all_of(out.ops_per_s.begin(), out.ops_per_s.end(), sound) ||
+      !(out.bytes_per_s > 0) || !sound(out.bytes_per_s) || !sound(out.elements_per_s) || !sound(out.operation_s))
+    return {};
+  return out;
+}
+
+void speed_cache::keep(const std::string& key, const measured_speed& speed) const {
+  if (folder_.empty()) return;
+  std::error_code ignored;
+  fs::create_directories(folder_, ignored);
+  const auto file = file_of(key);
+  // Renamed into place: a reader sees a whole file, of whichever rank was last.
+  auto fresh = file;
+  fresh += "." + std::to_string(::getpid());
+  {
+    std::ofstream out{fresh};
+    out.precision(9);
+    out << key << '\n' << form;
+    for (const auto r : speed.ops_per_s) out << ' ' << r;
+    out << ' ' << speed.bytes_per_s << ' ' << speed.elements_per_s << ' ' << speed.operation_s << " end\n";
+    if (!out.flush()) {
+      fs::remove(fresh, ignored);
+      return;
+    }
+  }
+  fs::rename(fresh, file, ignored);
+  if (ignored) fs::remove(fresh, ignored);
+}
+
+planner::rank_profile profile_of(int rank, const std::string& name, double memory_bytes,
+                                 const measured_speed& speed) {
+  planner::rank_profile out;
+  out.rank = rank;
+  out.name = name;
+  out.ops_per_s = speed.ops_per_s;
+  out.bytes_per_s = speed.bytes_per_s;
+  out.elements_per_s = speed.elements_per_s;
+  out.operation_s = speed.operation_s;
+  out.step_s = step_s;
+  out.memory_bytes = memory_bytes;
+  return out;
+}
+
+}  // namespace fastserve::actors
