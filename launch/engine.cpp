@@ -10,6 +10,7 @@
 
 #include "actors/scheduler.hpp"
 #include "kernels/cpu/topology.hpp"
+#include "launch/model_form.hpp"
 #include "model/model_folder.hpp"
 #include "model/random_source.hpp"
 
@@ -57,16 +58,10 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   actors::rank_context context;
   context.architecture = architecture_of(settings);
   const auto& arch = context.architecture;
-  context.compute_type = settings.engine.dtype.value_or(arch.stored_type);
-  if (const int bits = settings.engine.quantize_bits; bits != 0) {
-    const auto group = settings.engine.quantize_group;
-    context.quantize = {bits,
-                        group >= 0  ? group
-                        : bits == 8 ? 128
-                                    : 32,
-                        kernels::zero_kind::none, kernels::dtype::f16};
-  }
-  context.kv_type = settings.kv_cache.kv_dtype.value_or(context.compute_type);
+  const auto form = form_of(settings, arch);
+  context.compute_type = form.compute;
+  context.quantize = form.quantize;
+  context.kv_type = form.kv;
   context.swap_folder = settings.kv_cache.swap_dir;
   const auto& failover = settings.failover;
   context.failover = {

@@ -17,11 +17,12 @@ struct section_title {
   std::string_view title;
 };
 
-constexpr std::array<section_title, 13> titles{{{"console", "Prompts and answers"},
+constexpr std::array<section_title, 14> titles{{{"console", "Prompts and answers"},
                                                 {"batch", "Files"},
                                                 {"bench", "What to measure"},
                                                 {"load", "Requests and report"},
                                                 {"simulate", "The simulated cluster"},
+                                                {"plan", "What to plan for"},
                                                 {"compress", "What to make"},
                                                 {"sampling", "Sampling"},
                                                 {"stopping", "End of an answer"},
@@ -153,6 +154,19 @@ constexpr std::string_view simulate_examples =
     "  fastserve simulate --trace lengths.csv --requests 100000 --rates 2,4,8 --compare fcfs,sj-mlfq,srpt\n"
     "  fastserve simulate --calibrate figures.json --trace lengths.csv --scale 0.1 --rates 4\n";
 
+constexpr std::string_view plan_intro =
+    "Usage: fastserve plan --model DIR --cluster FILE.yaml [options]\n"
+    "       mpirun -n N fastserve plan --model DIR --measure > FILE.yaml\n\n"
+    "Tells which rank of a cluster would hold which layers, in how many pipelines, how fast that is expected\n"
+    "to be, and why. Needs the model's config.json, but no cluster and no MPI. With --measure it measures\n"
+    "the ranks and links of the job that it runs in and prints them as a cluster file.\n";
+
+constexpr std::string_view plan_examples =
+    "\nExamples:\n"
+    "  fastserve plan --model DIR --cluster configs/cluster-example.yaml --svg plan.svg\n"
+    "  fastserve plan --random-weights config.json --cluster FILE.yaml --goal latency --batch 1\n"
+    "  mpirun -n 4 fastserve plan --model DIR --measure > here.yaml\n";
+
 constexpr std::string_view compress_intro =
     "Usage: fastserve compress IN OUT --format int8|int4 [options]\n\n"
     "Writes the model of folder IN to the new folder OUT with integer weights, in the form of\n"
@@ -184,6 +198,8 @@ std::string_view summary_of(command which) {
       return "serve a load of requests and report latencies";
     case command::simulate:
       return "serve a load on a simulated cluster";
+    case command::plan:
+      return "tell which layers would run where on a cluster";
     case command::compress:
       return "make a model smaller, and tell what it costs";
     case command::inspect:
@@ -200,7 +216,7 @@ std::string program_help() {
       "Usage: mpirun -n N fastserve COMMAND [options]\n"
       "       fastserve COMMAND [options]\n\nCommands:\n";
   for (const command which : {command::console, command::batch, command::bench, command::bench_serve,
-                              command::simulate, command::compress, command::inspect, command::version})
+                              command::simulate, command::plan, command::compress, command::inspect, command::version})
     out += two_columns(std::string{name_of(which)}, std::string{summary_of(which)});
   out += '\n' + two_columns("-h, --help", "print this, or after a command the command's options");
   out += two_columns("--version", "as the command version");
@@ -229,6 +245,8 @@ std::string command_help(command which) {
       return std::string{simulate_intro} + option_sections(which) +
              "\nEvery option may also stand in the YAML file of --config; the flag wins.\n" +
              std::string{simulate_examples};
+    case command::plan:
+      return std::string{plan_intro} + option_sections(which) + std::string{plan_examples};
     case command::compress:
       return std::string{compress_intro} + option_sections(which) + std::string{compress_examples};
     case command::inspect:

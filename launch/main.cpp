@@ -28,6 +28,8 @@ int serve(mpi::environment& env, launch::options& settings) {
         return launch::run_bench(env, settings);
       case launch::command::bench_serve:
         return launch::run_bench_serve(env, settings);
+      case launch::command::plan:
+        return launch::run_plan_measure(env, settings);
       default:
         return launch::run_console(env, settings);
     }
@@ -48,6 +50,9 @@ int run(launch::options& settings) {
       return launch::run_simulate(settings);
     case launch::command::compress:
       return launch::run_compress(settings);
+    case launch::command::plan:
+      if (!settings.plan.measure) return launch::run_plan(settings);
+      break;
     case launch::command::console:
     case launch::command::bench:
     case launch::command::bench_serve:
@@ -78,7 +83,8 @@ int main(int argc, char** argv) {
   try {
     const bool alone =
         settings.what == launch::command::inspect || settings.what == launch::command::compress ||
-        settings.what == launch::command::simulate || settings.what == launch::command::version;
+        settings.what == launch::command::simulate || settings.what == launch::command::version ||
+        (settings.what == launch::command::plan && !settings.plan.measure);
     if (invocation.what == outcome::run && !alone) {
       const int code = run(settings);
       // The other ranks end first, with 0: a launcher that kills them for this code would report their death.

@@ -29,6 +29,7 @@ std::vector<option_spec> batch_rows();
 std::vector<option_spec> bench_rows();
 std::vector<option_spec> load_rows();
 std::vector<option_spec> simulate_rows();
+std::vector<option_spec> plan_rows();
 std::vector<option_spec> compress_rows();
 
 /// What a row says of its setting.

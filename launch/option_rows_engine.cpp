@@ -57,6 +57,19 @@ option_spec quantize_group(commands who) {
   return spec;
 }
 
+option_spec speed_profile(commands who) {
+  option_spec spec =
+      begin({"engine", "profile", "HOW",
+             "speeds that layers are divided by: measure, cached (measured once a machine), equal, or auto: "
+             "cached for models from 1 GB on, else equal"},
+            shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    o.engine.profile = parse_choice(value, {"auto", "measure", "cached", "equal"});
+  };
+  spec.get = [](const options& o) { return std::vector<std::string>{o.engine.profile}; };
+  return spec;
+}
+
 option_spec policy_name(commands who) {
   option_spec spec = begin(
       {"scheduler", "policy", "NAME",
@@ -76,24 +89,34 @@ std::vector<option_spec> engine_rows() {
   const commands runs{command::console, command::batch, command::bench, command::bench_serve};
   const commands planned{command::console, command::batch, command::bench, command::bench_serve,
                          command::simulate};
+  const commands formed{command::console, command::batch, command::bench, command::bench_serve,
+                        command::plan};
+  const commands batched{command::console,     command::batch,    command::bench,
+                         command::bench_serve, command::simulate, command::plan};
   std::vector<option_spec> rows;
   rows.push_back(element_type(
-      {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, runs, floats,
+      {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, formed, floats,
       [](auto& o) -> auto& { return o.engine.dtype; }));
-  rows.push_back(quantize(runs));
-  rows.push_back(quantize_group(runs));
+  rows.push_back(quantize(formed));
+  rows.push_back(quantize_group(formed));
   rows.push_back(integer(
       {"engine", "threads", "N", "OpenMP threads of a rank",
        "0: the granted cores, shared among the ranks of a host"},
-      {command::console, command::batch, command::bench, command::bench_serve, command::compress}, 0, 4096,
+      {command::console, command::batch, command::bench, command::bench_serve, command::plan,
+       command::compress},
+      0, 4096,
       [](auto& o) -> auto& { return o.engine.threads; }));
+  rows.push_back(speed_profile(runs));
+  rows.push_back(text(
+      {"engine", "profile_dir", "DIR", "where measured speeds are kept", "the user's cache folder"}, formed,
+      [](auto& o) -> auto& { return o.engine.profile_dir; }));
   rows.push_back(integer(
       {"engine", "max_context", "TOKENS", "longest prompt and answer together", "0: the model's own limit"},
       planned, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));
   rows.push_back(element_type(
       {"kv_cache", "kv_dtype", "TYPE", "of keys and values: auto, f32, bf16, f16 or int8",
        "auto: as --dtype"},
-      runs, kv_types, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
+      formed, kv_types, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
   rows.push_back(integer(
       {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
        "0: what fits in free memory"},
@@ -110,12 +133,12 @@ std::vector<option_spec> engine_rows() {
       {"kv_cache", "swap_disk", "SIZE", "of each rank in that folder"}, runs,
       [](auto& o) -> auto& { return o.kv_cache.swap_disk; }));
   rows.push_back(integer(
-      {"scheduler", "max_batch", "N", "most sequences in a micro-batch"}, planned, 1, 65536,
+      {"scheduler", "max_batch", "N", "most sequences in a micro-batch"}, batched, 1, 65536,
       [](auto& o) -> auto& { return o.scheduler.max_batch; }));
   rows.push_back(integer(
       {"scheduler", "token_budget", "N",
        "most tokens in a micro-batch; longer prompts are prefilled in chunks"},
-      planned, 1, 1 << 20, [](auto& o) -> auto& { return o.scheduler.token_budget; }));
+      batched, 1, 1 << 20, [](auto& o) -> auto& { return o.scheduler.token_budget; }));
   rows.push_back(policy_name(planned));
   rows.push_back(integer(
       {"scheduler", "starvation_ms", "MS", "sj-mlfq: a request that waits this long goes first"}, planned, 1,

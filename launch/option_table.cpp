@@ -21,7 +21,7 @@ const std::vector<option_spec>& option_table() {
   static const std::vector<option_spec> table = [] {
     std::vector<option_spec> all;
     for (auto rows : {general_rows(), engine_rows(), failover_rows(), sampling_rows(), console_rows(),
-                      batch_rows(), bench_rows(), load_rows(), simulate_rows(), compress_rows()})
+                      batch_rows(), bench_rows(), load_rows(), simulate_rows(), plan_rows(), compress_rows()})
       for (option_spec& spec : rows) all.push_back(std::move(spec));
     return all;
   }();

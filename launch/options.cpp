@@ -9,8 +9,8 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::array<std::string_view, 8> command_names{"console",  "batch",    "bench",   "bench-serve",
-                                                        "simulate", "compress", "inspect", "version"};
+constexpr std::array<std::string_view, 9> command_names{"console", "batch",    "bench",   "bench-serve", "simulate",
+                                                        "plan",    "compress", "inspect", "version"};
 
 /// Every value goes once more through the door it came in by, so that ranges are written in one place only.
 std::string check_ranges(const options& given) {
@@ -62,6 +62,14 @@ std::string options::validate() const {
         return "a batch needs two files: fastserve batch IN.jsonl OUT.jsonl --model DIR";
       break;
     case command::simulate:
+      break;
+    case command::plan:
+      if (model.empty() == bench.random_weights.empty())
+        return "name a folder with --model DIR, or a shape with --random-weights CONFIG.json";
+      if (plan.measure != plan.cluster.empty())
+        return "name a cluster with --cluster FILE.yaml, or measure the ranks of this job with --measure";
+      if (plan.measure && (plan.json || !plan.svg.empty()))
+        return "--measure prints a cluster file: --svg and --json belong to --cluster";
       break;
     case command::compress:
       if (model.empty() || compress.output.empty())

@@ -19,6 +19,7 @@ enum class command : std::uint8_t {
   bench,
   bench_serve,
   simulate,
+  plan,
   compress,
   inspect,
   version
@@ -33,6 +34,8 @@ struct engine_options {
   int quantize_bits = 0;             ///< weights are rounded to so many bits while loading; 0 = they are not
   std::int32_t quantize_group = -1;  ///< input features to a scale; 0 = the whole row, -1 = by the bits
   std::int32_t threads = 0;          ///< of each rank; 0 = the granted cores, shared among the local ranks
+  std::string profile = "auto";      ///< speeds that layers are divided by: measure, cached, equal, auto
+  std::string profile_dir;           ///< where they are kept; empty = the user's cache folder
   std::int32_t max_context = 0;      ///< tokens of prompt and answer together; 0 = the model's own limit
 };
 
@@ -119,6 +122,21 @@ struct simulate_options {
   std::string calibrate;   ///< JSON of bench serve: its costs and limits instead
 };
 
+/// What `fastserve plan` plans for.
+struct plan_options {
+  std::string cluster;        ///< file that describes the ranks, see cluster_file.hpp
+  bool measure = false;       ///< measure the ranks of this job and print such a file instead
+  std::string goal = "throughput";
+  std::int32_t batch = 0;     ///< sequences at once, over all pipelines; 0 = full micro-batches
+  std::int32_t prompt_tokens = 512;
+  std::int32_t decode_tokens = 128;
+  std::int32_t context = 0;   ///< tokens that there must be KV for; 0 = prompt and answer
+  std::int32_t spares = 0;
+  std::int32_t replicas = 0;  ///< pipelines; 0 = chosen
+  std::string svg;            ///< file for the picture
+  bool json = false;
+};
+
 /// How a model is made smaller.
 struct compress_wishes {
   std::string output;       ///< folder to write
@@ -150,6 +168,7 @@ struct options {
   bench_options bench;
   load_options load;
   simulate_options simulate;
+  plan_options plan;
   compress_wishes compress;
 
   /// Empty when usable, else one line that says what is wrong and what to do.

@@ -16,6 +16,9 @@ int run_batch(mpi::environment& env, const options& settings);
 int run_bench(mpi::environment& env, const options& settings);
 int run_bench_serve(mpi::environment& env, const options& settings);
 int run_simulate(const options& settings);
+/// Collective only to measure; alone otherwise.
+int run_plan(const options& settings);
+int run_plan_measure(mpi::environment& env, const options& settings);
 int run_compress(const options& settings);
 int run_inspect(const options& settings);
 int run_version();
