@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "actors/measured_speed.hpp"
+#include "actors/unequal_ranks.hpp"
 #include "model/stage_weights.hpp"
 
 namespace fastserve::actors {
@@ -120,15 +122,22 @@ std::string bring_up::ask_profiles(const std::vector<int>& living, std::uint32_t
 }
 
 planner::pipeline_plan bring_up::plan(const std::vector<int>& usable) const {
+  const auto speeds = relative_speeds(leader_, profiles_, usable);
   std::vector<planner::rank_offer> offers;
   for (const auto rank : usable)
     offers.push_back(
-        {rank, 1.0,
+        {rank, speeds.at(rank),
          static_cast<std::size_t>(usable_memory * static_cast<double>(profiles_.at(rank).memory_bytes))});
   const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
   if (!stages_.empty()) return planner::plan_again(cost, offers, stages_);
 
   const auto spares = std::min<std::size_t>(at(wishes_.spare_ranks), offers.size() - 1);
+  if (are_unequal(speeds)) {
+    auto made = plan_unequal(leader_, profiles_, usable,
+                             {usable_memory, limits_.max_batch, limits_.token_budget,
+                              std::min(limits_.max_context, least_kv_tokens), static_cast<int>(spares)});
+    if (made.error.empty()) return made;
+  }
   auto out = planner::partition(cost, {offers.begin(), offers.end() - static_cast<std::ptrdiff_t>(spares)});
   if (!out.error.empty() && spares > 0) out.error += ", or fewer of them as spares";
   for (auto i = offers.size() - spares; i < offers.size(); ++i) out.spares.push_back(offers[i].rank);
@@ -262,10 +271,11 @@ engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone, cons
     if (p.first_layer == p.last_layer) return 0.0;
     return (p.last_layer - p.first_layer) * cost.layer + (p.next_rank < 0 ? cost.head : 0.0);
   };
+  const auto speeds = relative_speeds(leader_, profiles_, living);
   for (std::size_t i = 0; i < ranks; ++i)
     out.rows.push_back({profiles_.at(living[i]), orders[i].first_layer, orders[i].last_layer,
                         orders[i].next_rank, ready[i].weight_bytes, ready[i].step_bytes, stores[i].bytes,
-                        ready[i].load_ns, share_of(orders[i])});
+                        ready[i].load_ns, share_of(orders[i]) / speeds.at(living[i])});
   return out;
 }
 

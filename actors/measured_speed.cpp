@@ -1,5 +1,6 @@
 #include "actors/measured_speed.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -8,7 +9,6 @@
 #include <memory>
 #include <sstream>
 #include <system_error>
-#include <unistd.h>
 
 #include "kernels/quantized.hpp"
 
@@ -17,11 +17,11 @@ namespace fastserve::actors {
 namespace {
 
 namespace fs = std::filesystem;
-using planner::arithmetic;
 using kernels::dtype;
+using planner::arithmetic;
 
-constexpr std::int64_t width = 2048;          // of the matrix: a layer's, of a small model
-constexpr std::int64_t many_rows = 256;       // a chunk of a prompt
+constexpr std::int64_t width = 2048;                            // of the matrix: a layer's, of a small model
+constexpr std::int64_t many_rows = 256;                         // a chunk of a prompt
 constexpr std::size_t streamed_bytes = std::size_t{128} << 20;  // several times a last-level cache's share
 constexpr double budget_s = 0.08;
 constexpr double step_s = 60e-6;  // messages, scheduling and drawing of a step, docs/performance.md "Actors"
@@ -31,7 +31,9 @@ constexpr const char* form = "fastserve-speed-1";  // of the cache's lines
 template <class Work>
 double best_of(Work work) {
   using clock = std::chrono::steady_clock;
-  const auto since = [](clock::time_point t) { return std::chrono::duration<double>(clock::now() - t).count(); };
+  const auto since = [](clock::time_point t) {
+    return std::chrono::duration<double>(clock::now() - t).count();
+  };
   work();  // to wake the threads
   double best = 0;
   for (const auto start = clock::now(); best == 0 || since(start) < budget_s;) {
@@ -72,8 +74,8 @@ class bench {
     return on_.pack({&m, 1}, dtype::f32);
   }
   void multiply(const kernels::weight& by, std::int64_t rows) {
-    on_.linear(out_.view(dtype::f32, rows, by.rows()), in_.view(by.input_type(), rows, by.cols()), by, {}, false,
-               *stream_);
+    on_.linear(out_.view(dtype::f32, rows, by.rows()), in_.view(by.input_type(), rows, by.cols()), by, {},
+               false, *stream_);
   }
   void activate() {
     on_.activate(out_.view(dtype::f32, many_rows / 2, width), in_.view(dtype::f32, many_rows / 2, 2 * width),
@@ -108,8 +110,9 @@ std::string processor() {
 
 }  // namespace
 
-measured_speed measure_speed(kernels::backend& on, const std::vector<arithmetic>& kinds) {
-  measured_speed out;
+rank_speed measure_speed(kernels::backend& on, const std::vector<arithmetic>& kinds) {
+  rank_speed out;
+  out.ops_per_s.resize(planner::arithmetics);
   bench b{on};
   out.elements_per_s = static_cast<double>(many_rows / 2 * width) / best_of([&] { b.activate(); });
   for (const auto kind : kinds) {
@@ -148,9 +151,9 @@ measured_speed measure_speed(kernels::backend& on, const std::vector<arithmetic>
   return out;
 }
 
-std::string speed_key(const kernels::backend& on, int local_ranks) {
-  return processor() + "; " + on.info().name + "; " + std::to_string(local_ranks) + " ranks a host; " +
-         FASTSERVE_VERSION;
+std::string speed_key(const kernels::backend& on, arithmetic kind, int local_ranks) {
+  return processor() + "; " + on.info().name + "; " + std::string{planner::name_of(kind)} + "; " +
+         std::to_string(local_ranks) + " ranks a host; " + FASTSERVE_VERSION;
 }
 
 speed_cache::speed_cache(fs::path folder) : folder_{std::move(folder)} {
@@ -170,23 +173,25 @@ fs::path speed_cache::file_of(const std::string& key) const {
   return folder_ / name.str();
 }
 
-std::optional<measured_speed> speed_cache::find(const std::string& key) const {
+std::optional<rank_speed> speed_cache::find(const std::string& key) const {
   if (folder_.empty()) return {};
   std::ifstream in{file_of(key)};
   std::string line, name, end;
   if (!std::getline(in, line) || line != key) return {};
-  measured_speed out;
+  rank_speed out;
+  out.ops_per_s.resize(planner::arithmetics);
   in >> name;
   for (auto& r : out.ops_per_s) in >> r;
   in >> out.bytes_per_s >> out.elements_per_s >> out.operation_s >> end;
   const auto sound = [](double v) { return std::isfinite(v) && v >= 0; };
-  if (!in || name != form || end != "end" || !std::all_of(out.ops_per_s.begin(), out.ops_per_s.end(), sound) ||
-      !(out.bytes_per_s > 0) || !sound(out.bytes_per_s) || !sound(out.elements_per_s) || !sound(out.operation_s))
+  if (!in || name != form || end != "end" ||
+      !std::all_of(out.ops_per_s.begin(), out.ops_per_s.end(), sound) || !(out.bytes_per_s > 0) ||
+      !sound(out.bytes_per_s) || !sound(out.elements_per_s) || !sound(out.operation_s))
     return {};
   return out;
 }
 
-void speed_cache::keep(const std::string& key, const measured_speed& speed) const {
+void speed_cache::keep(const std::string& key, const rank_speed& speed) const {
   if (folder_.empty()) return;
   std::error_code ignored;
   fs::create_directories(folder_, ignored);
@@ -209,17 +214,18 @@ void speed_cache::keep(const std::string& key, const measured_speed& speed) cons
   if (ignored) fs::remove(fresh, ignored);
 }
 
-planner::rank_profile profile_of(int rank, const std::string& name, double memory_bytes,
-                                 const measured_speed& speed) {
+planner::rank_profile profile_of(const node_profile& node) {
   planner::rank_profile out;
-  out.rank = rank;
-  out.name = name;
-  out.ops_per_s = speed.ops_per_s;
+  out.rank = node.rank;
+  out.name = node.host;
+  const auto& speed = node.speed;
+  std::copy_n(speed.ops_per_s.begin(), std::min(speed.ops_per_s.size(), planner::arithmetics),
+              out.ops_per_s.begin());
   out.bytes_per_s = speed.bytes_per_s;
   out.elements_per_s = speed.elements_per_s;
   out.operation_s = speed.operation_s;
   out.step_s = step_s;
-  out.memory_bytes = memory_bytes;
+  out.memory_bytes = static_cast<double>(node.memory_bytes);
   return out;
 }
 

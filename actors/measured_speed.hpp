@@ -1,41 +1,34 @@
 #pragma once
 
-#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "actors/messages.hpp"
 #include "kernels/backend.hpp"
 #include "planner/cluster.hpp"
 
 namespace fastserve::actors {
 
-/// What a rank's back end reaches, by the engine's own operations. See planner::rank_profile.
-struct measured_speed {
-  std::array<double, planner::arithmetics> ops_per_s{};
-  double bytes_per_s = 0;
-  double elements_per_s = 0;
-  double operation_s = 0;
-};
-
 /// Measures the products asked for (and what the rest needs) for about 0.1 s each, as many threads as the
 /// back end has. Takes 160 MiB meanwhile. The best of several rounds counts: what disturbs a measurement only
 /// makes it slower.
-measured_speed measure_speed(kernels::backend& on, const std::vector<planner::arithmetic>& kinds);
+rank_speed measure_speed(kernels::backend& on, const std::vector<planner::arithmetic>& kinds);
 
-/// The name under which a measurement is kept: processor, instruction set, threads, program version.
-std::string speed_key(const kernels::backend& on, int local_ranks);
+/// The name under which a measurement is kept: processor, instruction set, threads,
+/// what products compute with, ranks that measured at once, program version.
+std::string speed_key(const kernels::backend& on, planner::arithmetic kind, int local_ranks);
 
-/// A folder of measurements: a line of text in a file for each key. A file that is missing, torn or of another
-/// key counts as none. The folder is made when needed; failing to write is no error, for the next start
-/// measures again.
+/// A folder of measurements: a line of text in a file for each key. A file that is missing, torn or of
+/// another key counts as none. The folder is made when needed; failing to write is no error, for the next
+/// start measures again.
 class speed_cache {
  public:
   /// Empty: $XDG_CACHE_HOME/fastserve, ~/.cache/fastserve, or none where neither is set.
   explicit speed_cache(std::filesystem::path folder = {});
-  std::optional<measured_speed> find(const std::string& key) const;
-  void keep(const std::string& key, const measured_speed& speed) const;
+  std::optional<rank_speed> find(const std::string& key) const;
+  void keep(const std::string& key, const rank_speed& speed) const;
 
  private:
   std::filesystem::path file_of(const std::string& key) const;
@@ -43,7 +36,6 @@ class speed_cache {
 };
 
 /// As the planner takes it.
-planner::rank_profile profile_of(int rank, const std::string& name, double memory_bytes,
-                                 const measured_speed& speed);
+planner::rank_profile profile_of(const node_profile& node);
 
 }  // namespace fastserve::actors

@@ -39,8 +39,9 @@ planner::model_work work_of(const model::architecture& arch, const model_form& f
   planner::model_work out;
   out.layers = arch.layers;
   auto& l = out.layer;
-  l.products = {product(arch.qkv_size(), hidden, form.quantize), product(hidden, arch.query_size(), form.quantize),
-                product(up_rows, hidden, form.quantize), product(hidden, inner, form.quantize)};
+  l.products = {product(arch.qkv_size(), hidden, form.quantize),
+                product(hidden, arch.query_size(), form.quantize), product(up_rows, hidden, form.quantize),
+                product(hidden, inner, form.quantize)};
   l.attention_ops = 4.0 * arch.query_size();
   l.kv_bytes = static_cast<double>(arch.kv_token_bytes(form.kv));
   l.window = mean_window(arch);
@@ -55,8 +56,8 @@ planner::model_work work_of(const model::architecture& arch, const model_form& f
     packed += p.parameters;
   }
   out.layer_bytes += 4 * (static_cast<double>(arch.layer_parameters()) - packed);  // norms and biases in f32
-  out.embedding_bytes =
-      static_cast<double>(arch.embedding_parameters()) * static_cast<double>(kernels::size_of(arch.stored_type));
+  out.embedding_bytes = static_cast<double>(arch.embedding_parameters()) *
+                        static_cast<double>(kernels::size_of(arch.stored_type));
   // A tied head is packed once more: an embedding is read by rows, a product by columns.
   out.head_bytes = out.head.bytes;
   return out;

@@ -1,5 +1,6 @@
 #include "launch/cluster_file.hpp"
 
+#include <sys/stat.h>
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -8,7 +9,6 @@
 #include <map>
 #include <set>
 #include <stdexcept>
-#include <sys/stat.h>
 #include <vector>
 
 #include "launch/parse_value.hpp"
@@ -48,8 +48,8 @@ class cluster_reader {
     for (std::size_t a = 0; a < n; ++a)
       for (std::size_t b = a; b < n; ++b)
         if (!told_[a * n + b] && (a != b || members_[a] > 1))
-          fail(links != nullptr ? *links : root, "no link between " + in_quotes(names_[a]) + " and " +
-                                                     in_quotes(names_[b]) + " under 'links'");
+          fail(links != nullptr ? *links : root,
+               "no link between " + in_quotes(names_[a]) + " and " + in_quotes(names_[b]) + " under 'links'");
     return std::move(out_);
   }
 
@@ -207,7 +207,8 @@ class cluster_reader {
     if (l.bytes_per_s == 0) fail(item, "a link without 'bandwidth'");
     for (const auto& [a, b] : {std::pair{ends[0], ends[1]}, std::pair{ends[1], ends[0]}}) {
       if (told_[a * names_.size() + b] && a != b && a == ends[0])
-        fail(item, "the link between " + in_quotes(names_[a]) + " and " + in_quotes(names_[b]) + " is given twice");
+        fail(item,
+             "the link between " + in_quotes(names_[a]) + " and " + in_quotes(names_[b]) + " is given twice");
       out_.links[a * names_.size() + b] = l;
       told_[a * names_.size() + b] = true;
     }
@@ -267,8 +268,9 @@ std::string format_cluster(const planner::cluster& of) {
     std::size_t count = 1;
     while (i + count < of.ranks.size() && of.ranks[i + count].group == r.group) ++count;
     names[static_cast<std::size_t>(r.group)] = r.name;
-    out += "  - group: " + quoted(r.name) + format("\n    count: %zu\n    memory: %.0f\n    bandwidth: %.0f\n", count,
-                                                   r.memory_bytes, r.bytes_per_s);
+    out += "  - group: " + quoted(r.name) +
+           format("\n    count: %zu\n    memory: %.0f\n    bandwidth: %.0f\n", count, r.memory_bytes,
+                  r.bytes_per_s);
     out += "    gops: {";
     bool first = true;
     for (std::size_t a = 0; a < planner::arithmetics; ++a) {

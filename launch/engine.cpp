@@ -1,16 +1,15 @@
 #include "launch/engine.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <stdexcept>
 
+#include "actors/measured_speed.hpp"
 #include "actors/scheduler.hpp"
-#include "kernels/cpu/topology.hpp"
 #include "launch/model_form.hpp"
+#include "launch/rank_threads.hpp"
 #include "model/model_folder.hpp"
 #include "model/random_source.hpp"
 
@@ -19,29 +18,6 @@ namespace fastserve::launch {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The processors that this process may run on, as text.
-std::string affinity() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return {};
-  std::string out;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) out += CPU_ISSET(cpu, &set) ? '1' : '0';
-  return out;
-}
-
-// Ranks of this host that may run on the very same processors.
-int ranks_on_these_cpus(mpi::environment& env) {
-  const auto mine = env.host() + " " + affinity();
-  const auto all = env.allgather(mine);
-  return static_cast<int>(std::count(all.begin(), all.end(), mine));
-}
-
-int choose_threads(const options& settings, mpi::environment& env) {
-  const auto sharing = ranks_on_these_cpus(env);
-  if (settings.engine.threads > 0) return settings.engine.threads;
-  return std::max(1, kernels::cpu::granted_cpus() / sharing);
-}
 
 // A file of the cluster's settings may name both a folder and a shape; only benches use the shape.
 bool makes_weights_up(const options& settings) {
@@ -52,6 +28,26 @@ bool makes_weights_up(const options& settings) {
 model::architecture architecture_of(const options& settings) {
   return makes_weights_up(settings) ? model::read_architecture(settings.bench.random_weights)
                                     : model::read_model(settings.model);
+}
+
+// From this size of a model on, dividing its layers by the ranks' speeds is worth a second of measuring.
+constexpr double measured_from_bytes = 1e9;
+
+// Measured, kept from an earlier start, or nothing: all ranks are taken for equally fast.
+actors::rank_speed speed_of_rank(const options& settings, kernels::backend& on,
+                                 const model::architecture& arch, const actors::model_form& form,
+                                 const mpi::environment& env) {
+  const auto& how = settings.engine.profile;
+  if (how == "equal" || env.size() == 1) return {};
+  if (how == "auto" && actors::work_of(arch, form).bytes() < measured_from_bytes) return {};
+  const actors::speed_cache cache{settings.engine.profile_dir};
+  const auto kind = actors::arithmetic_of(form.compute, form.quantize);
+  const auto key = actors::speed_key(on, kind, env.local_size());
+  if (how != "measure")
+    if (const auto known = cache.find(key)) return *known;
+  const auto speed = actors::measure_speed(on, {kind});
+  cache.keep(key, speed);
+  return speed;
 }
 
 actors::rank_context make_context(const options& settings, mpi::environment& env, int threads) {
@@ -72,6 +68,7 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   const auto info = context.backend->info();
   context.profile = {env.rank(), env.host(), info.name, info.memory_bytes / context.local_ranks,
                      info.threads};
+  context.profile.speed = speed_of_rank(settings, *context.backend, arch, form, env);
   if (makes_weights_up(settings))
     context.open_weights = [arch] { return std::make_unique<model::random_source>(arch, arch.stored_type); };
   else

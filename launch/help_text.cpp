@@ -157,7 +157,8 @@ constexpr std::string_view simulate_examples =
 constexpr std::string_view plan_intro =
     "Usage: fastserve plan --model DIR --cluster FILE.yaml [options]\n"
     "       mpirun -n N fastserve plan --model DIR --measure > FILE.yaml\n\n"
-    "Tells which rank of a cluster would hold which layers, in how many pipelines, how fast that is expected\n"
+    "Tells which rank of a cluster would hold which layers, in how many pipelines, how fast that is "
+    "expected\n"
     "to be, and why. Needs the model's config.json, but no cluster and no MPI. With --measure it measures\n"
     "the ranks and links of the job that it runs in and prints them as a cluster file.\n";
 
@@ -215,8 +216,9 @@ std::string program_help() {
       "FastServe serves large language models over the ranks of an MPI job.\n\n"
       "Usage: mpirun -n N fastserve COMMAND [options]\n"
       "       fastserve COMMAND [options]\n\nCommands:\n";
-  for (const command which : {command::console, command::batch, command::bench, command::bench_serve,
-                              command::simulate, command::plan, command::compress, command::inspect, command::version})
+  for (const command which :
+       {command::console, command::batch, command::bench, command::bench_serve, command::simulate,
+        command::plan, command::compress, command::inspect, command::version})
     out += two_columns(std::string{name_of(which)}, std::string{summary_of(which)});
   out += '\n' + two_columns("-h, --help", "print this, or after a command the command's options");
   out += two_columns("--version", "as the command version");

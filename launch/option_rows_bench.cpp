@@ -7,7 +7,8 @@ std::vector<option_spec> bench_rows() {
   std::vector<option_spec> rows;
   rows.push_back(text(
       {"bench", "random_weights", "CONFIG.json", "measure a model of this shape, made up in memory"},
-      {command::bench, command::bench_serve, command::plan}, [](auto& o) -> auto& { return o.bench.random_weights; }));
+      {command::bench, command::bench_serve, command::plan},
+      [](auto& o) -> auto& { return o.bench.random_weights; }));
   rows.push_back(integer(
       {"bench", "prompt_tokens", "N", "length of each prompt"}, who, 1, 1 << 24,
       [](auto& o) -> auto& { return o.bench.prompt_tokens; }));

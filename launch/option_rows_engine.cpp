@@ -95,8 +95,8 @@ std::vector<option_spec> engine_rows() {
                          command::bench_serve, command::simulate, command::plan};
   std::vector<option_spec> rows;
   rows.push_back(element_type(
-      {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, formed, floats,
-      [](auto& o) -> auto& { return o.engine.dtype; }));
+      {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, formed,
+      floats, [](auto& o) -> auto& { return o.engine.dtype; }));
   rows.push_back(quantize(formed));
   rows.push_back(quantize_group(formed));
   rows.push_back(integer(
@@ -104,8 +104,7 @@ std::vector<option_spec> engine_rows() {
        "0: the granted cores, shared among the ranks of a host"},
       {command::console, command::batch, command::bench, command::bench_serve, command::plan,
        command::compress},
-      0, 4096,
-      [](auto& o) -> auto& { return o.engine.threads; }));
+      0, 4096, [](auto& o) -> auto& { return o.engine.threads; }));
   rows.push_back(speed_profile(runs));
   rows.push_back(text(
       {"engine", "profile_dir", "DIR", "where measured speeds are kept", "the user's cache folder"}, formed,

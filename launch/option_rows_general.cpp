@@ -17,8 +17,8 @@ option_spec log_level(commands who) {
 }  // namespace
 
 std::vector<option_spec> general_rows() {
-  const commands all{command::console,     command::batch,    command::bench,
-                     command::bench_serve, command::plan,     command::compress, command::inspect};
+  const commands all{command::console, command::batch,    command::bench,  command::bench_serve,
+                     command::plan,    command::compress, command::inspect};
   const commands runs{command::console, command::batch, command::bench, command::bench_serve,
                       command::simulate};
   std::vector<option_spec> rows;

@@ -14,8 +14,8 @@ option_spec plan_goal(commands who) {
 }
 
 option_spec plan_replicas(commands who) {
-  option_spec spec =
-      begin({"plan", "replicas", "N", "pipelines, or auto: as serves the goal best"}, shape::value, std::move(who));
+  option_spec spec = begin({"plan", "replicas", "N", "pipelines, or auto: as serves the goal best"},
+                           shape::value, std::move(who));
   spec.set = [](options& o, std::string_view value) {
     o.plan.replicas = value == "auto" ? 0 : static_cast<std::int32_t>(parse_integer(value, 1, 65536));
   };
@@ -31,7 +31,8 @@ std::vector<option_spec> plan_rows() {
   const commands who{command::plan};
   std::vector<option_spec> rows;
   rows.push_back(text(
-      {"plan", "cluster", "FILE.yaml", "the ranks and links, as configs/cluster-example.yaml explains", "none"},
+      {"plan", "cluster", "FILE.yaml", "the ranks and links, as configs/cluster-example.yaml explains",
+       "none"},
       who, [](auto& o) -> auto& { return o.plan.cluster; }));
   rows.push_back(flag(
       {"plan", "measure", "", "measure the ranks and links of this job and print a cluster file"}, who,

@@ -9,8 +9,8 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::array<std::string_view, 9> command_names{"console", "batch",    "bench",   "bench-serve", "simulate",
-                                                        "plan",    "compress", "inspect", "version"};
+constexpr std::array<std::string_view, 9> command_names{
+    "console", "batch", "bench", "bench-serve", "simulate", "plan", "compress", "inspect", "version"};
 
 /// Every value goes once more through the door it came in by, so that ranges are written in one place only.
 std::string check_ranges(const options& given) {

@@ -124,13 +124,13 @@ struct simulate_options {
 
 /// What `fastserve plan` plans for.
 struct plan_options {
-  std::string cluster;        ///< file that describes the ranks, see cluster_file.hpp
-  bool measure = false;       ///< measure the ranks of this job and print such a file instead
+  std::string cluster;   ///< file that describes the ranks, see cluster_file.hpp
+  bool measure = false;  ///< measure the ranks of this job and print such a file instead
   std::string goal = "throughput";
-  std::int32_t batch = 0;     ///< sequences at once, over all pipelines; 0 = full micro-batches
+  std::int32_t batch = 0;  ///< sequences at once, over all pipelines; 0 = full micro-batches
   std::int32_t prompt_tokens = 512;
   std::int32_t decode_tokens = 128;
-  std::int32_t context = 0;   ///< tokens that there must be KV for; 0 = prompt and answer
+  std::int32_t context = 0;  ///< tokens that there must be KV for; 0 = prompt and answer
   std::int32_t spares = 0;
   std::int32_t replicas = 0;  ///< pipelines; 0 = chosen
   std::string svg;            ///< file for the picture

@@ -12,7 +12,8 @@ namespace {
 constexpr double margin = 24, box_width = 150, box_height = 104, gap = 76, row_gap = 40, header = 92;
 constexpr std::size_t most_pipelines = 24, most_stages = 48, most_idle = 64;
 // Okabe and Ito's colours: told apart by everyone.
-constexpr std::array<const char*, 6> colours{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
+constexpr std::array<const char*, 6> colours{"#0072B2", "#D55E00", "#009E73",
+                                             "#CC79A7", "#E69F00", "#56B4E9"};
 
 std::string escape(const std::string& text) {
   std::string out;
@@ -60,8 +61,9 @@ std::string bar(double x, double y, double width, double part, double rest, cons
   return format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"#eee\"/>\n", x, y, width) +
          format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"%s\"/>\n", x, y, width * part,
                 colour) +
-         format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"%s\" fill-opacity=\"0.35\"/>\n",
-                x + width * part, y, width * rest, colour);
+         format(
+             "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"%s\" fill-opacity=\"0.35\"/>\n",
+             x + width * part, y, width * rest, colour);
 }
 
 std::string box(double x, double y, const planner::planned_stage& s, const planner::planned_pipeline& of,
@@ -77,8 +79,9 @@ std::string box(double x, double y, const planner::planned_stage& s, const plann
   auto layers = std::to_string(s.first_layer);
   if (s.last_layer - s.first_layer > 1) layers += "\u2013" + std::to_string(s.last_layer - 1);
   out += text(x + 10, y + 40, (first ? "embed, " : "") + layers + (last ? ", head" : ""));
-  out += text(x + 10, y + 58, format_measure(1e3 * s.decode_s) + " ms a step" + (paces ? ", the slowest" : ""),
-              "fill=\"#555\"");
+  out +=
+      text(x + 10, y + 58, format_measure(1e3 * s.decode_s) + " ms a step" + (paces ? ", the slowest" : ""),
+           "fill=\"#555\"");
   const auto memory = std::max(r.memory_bytes, 1.0);
   out += bar(x + 10, y + 68, box_width - 20, s.weight_bytes / memory, s.kv_bytes / memory, colour_of(r));
   out += text(x + 10, y + 94,
@@ -90,8 +93,8 @@ std::string box(double x, double y, const planner::planned_stage& s, const plann
 
 std::string arrow(double x, double y, const planner::link& l) {
   auto out = format(
-      "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#333\" marker-end=\"url(#tip)\"/>\n", x + 2, y,
-      x + gap - 8, y);
+      "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#333\" marker-end=\"url(#tip)\"/>\n",
+      x + 2, y, x + gap - 8, y);
   out += text(x + gap / 2, y - 8, format_measure(1e6 * l.latency_s) + " \u00b5s",
               "text-anchor=\"middle\" font-size=\"11\" fill=\"#555\"");
   if (l.bytes_per_s > 0)
@@ -102,7 +105,8 @@ std::string arrow(double x, double y, const planner::link& l) {
 
 }  // namespace
 
-std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster& on, const std::string& title) {
+std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster& on,
+                      const std::string& title) {
   const auto pipelines = std::min(plan.pipelines.size(), most_pipelines);
   std::size_t longest = 3;
   for (std::size_t p = 0; p < pipelines; ++p)
@@ -111,9 +115,9 @@ std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster&
   const auto& e = plan.expected;
   auto body = text(margin, 34, title, "font-size=\"17\" font-weight=\"bold\"");
   body += text(margin, 56,
-               "first token " + format_measure(1e3 * e.ttft_s) + " ms, next ones " + format_measure(1e3 * e.tpot_s) +
-                   " ms; prefill " + format_measure(e.prefill_tokens_per_s) + ", decode " +
-                   format_measure(e.decode_tokens_per_s) + " tokens/s",
+               "first token " + format_measure(1e3 * e.ttft_s) + " ms, next ones " +
+                   format_measure(1e3 * e.tpot_s) + " ms; prefill " + format_measure(e.prefill_tokens_per_s) +
+                   ", decode " + format_measure(e.decode_tokens_per_s) + " tokens/s",
                "fill=\"#333\"");
   body += text(margin, 76, "bars: memory, weights dark, room for keys and values light; bold: sets the pace",
                "font-size=\"11\" fill=\"#777\"");
@@ -138,7 +142,8 @@ std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster&
     y += box_height + row_gap;
   }
   if (plan.pipelines.size() > pipelines) {
-    body += text(margin, y - 10, "and " + std::to_string(plan.pipelines.size() - pipelines) + " pipelines more");
+    body +=
+        text(margin, y - 10, "and " + std::to_string(plan.pipelines.size() - pipelines) + " pipelines more");
     y += 16;
   }
   const auto idle = [&](const std::vector<int>& ranks, const char* what) {
@@ -172,7 +177,8 @@ std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster&
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
              "font-family=\"sans-serif\" font-size=\"13\">\n",
              width, y + margin, width) +
-         "<defs><marker id=\"tip\" markerWidth=\"8\" markerHeight=\"8\" refX=\"6\" refY=\"3\" orient=\"auto\">"
+         "<defs><marker id=\"tip\" markerWidth=\"8\" markerHeight=\"8\" refX=\"6\" refY=\"3\" "
+         "orient=\"auto\">"
          "<path d=\"M0,0 L7,3 L0,6 z\" fill=\"#333\"/></marker></defs>\n"
          "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n" +
          body + "</svg>\n";

@@ -14,7 +14,8 @@ namespace {
 constexpr std::size_t most_rows = 64;
 constexpr std::size_t columns = 10;
 using cells = std::array<std::string, columns>;
-constexpr std::array<bool, columns> right_aligned{true, true, false, false, true, true, true, true, true, true};
+constexpr std::array<bool, columns> right_aligned{true, true, false, false, true,
+                                                  true, true, true,  true,  true};
 
 std::string layers_text(const planner::planned_stage& s, bool first, bool last) {
   std::string out = first ? "embed, " : "";
@@ -52,8 +53,8 @@ std::string aligned(const std::vector<cells>& table) {
 
 std::string format_plan(const planner::cluster_plan& plan, const planner::cluster& on,
                         const planner::plan_wishes& w) {
-  std::vector<cells> table{{"pipeline", "rank", "group", "layers", "weights", "KV room", "KV tokens", "decode step",
-                            "prompt", "to next"}};
+  std::vector<cells> table{{"pipeline", "rank", "group", "layers", "weights", "KV room", "KV tokens",
+                            "decode step", "prompt", "to next"}};
   std::size_t hidden = 0;
   for (std::size_t p = 0; p < plan.pipelines.size(); ++p) {
     const auto& line = plan.pipelines[p];
@@ -89,12 +90,14 @@ std::string format_plan(const planner::cluster_plan& plan, const planner::cluste
   for (const auto& p : plan.pipelines) sequences += p.sequences;
   const auto& e = plan.expected;
   out += "\nexpected of " + format_count(static_cast<std::int64_t>(sequences)) + " sequences of " +
-         format_measure(w.prompt_tokens) + " prompt and " + format_measure(w.answer_tokens) + " answer tokens\n";
+         format_measure(w.prompt_tokens) + " prompt and " + format_measure(w.answer_tokens) +
+         " answer tokens\n";
   out += "  first token   " + ms(e.ttft_s) + " for a prompt alone\n";
   out += "  next tokens   " + ms(e.tpot_s) + " each, all sequences decoding\n";
   out += "  prefill       " + format_measure(e.prefill_tokens_per_s) + " tokens/s\n";
   out += "  decode        " + format_measure(e.decode_tokens_per_s) + " tokens/s\n";
-  out += "  throughput    " + format_measure(e.answer_tokens_per_s) + " answer tokens/s of requests without end\n\n";
+  out += "  throughput    " + format_measure(e.answer_tokens_per_s) +
+         " answer tokens/s of requests without end\n\n";
   for (const auto& r : plan.reasons) out += "- " + r + '\n';
   return out;
 }

@@ -14,8 +14,9 @@ std::string format_plan(const planner::cluster_plan& plan, const planner::cluste
 
 nlohmann::ordered_json plan_json(const planner::cluster_plan& plan, const planner::cluster& on);
 
-/// The plan as a self-contained SVG document: a row a pipeline, a box a rank with its layers, its time and its
-/// memory, links between them; spares and ranks left out below. Of many pipelines the first are drawn.
-std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster& on, const std::string& title);
+/// The plan as a self-contained SVG document: a row a pipeline, a box a rank with its layers, its time and
+/// its memory, links between them; spares and ranks left out below. Of many pipelines the first are drawn.
+std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster& on,
+                      const std::string& title);
 
 }  // namespace fastserve::launch

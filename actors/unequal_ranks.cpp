@@ -1,0 +1,84 @@
+#include "actors/unequal_ranks.hpp"
+
+#include <algorithm>
+
+#include "actors/measured_speed.hpp"
+#include "actors/model_work.hpp"
+#include "planner/cluster_plan.hpp"
+
+namespace fastserve::actors {
+
+namespace {
+
+constexpr double noise = 1.1;
+
+// Links are not measured at start. These are of a good network and of one host; they decide only whether a
+// hop is worth it, which for models slow enough to be measured it is.
+constexpr planner::link between_hosts{30e-6, 1e9};
+constexpr planner::link within_host{20e-6, 3e9};
+
+planner::model_work work_of(const rank_context& c) {
+  return work_of(c.architecture, {c.compute_type, c.quantize, c.kv_type});
+}
+
+}  // namespace
+
+std::map<int, double> relative_speeds(const rank_context& model, const std::map<int, node_profile>& profiles,
+                                      const std::vector<int>& ranks) {
+  std::map<int, double> times;
+  const auto work = work_of(model);
+  double least = 0, most = 0;
+  for (const auto rank : ranks) {
+    const auto& profile = profiles.at(rank);
+    // A token of a prompt and one of an answer: arithmetic and bandwidth both count.
+    const auto on = profile_of(profile);
+    const auto time = profile.speed.known() ? planner::step_line(work, on, 64, 64, 1, 0).layer / 64 +
+                                                  planner::step_line(work, on, 1, 64, 1, 0).layer
+                                            : 0.0;
+    times[rank] = time;
+    least = least == 0 ? time : std::min(least, time);
+    most = std::max(most, time);
+  }
+  const bool all_known = std::all_of(times.begin(), times.end(), [](const auto& t) { return t.second > 0; });
+  for (auto& [rank, t] : times) t = all_known && most > noise * least ? least / t : 1.0;
+  return times;
+}
+
+bool are_unequal(const std::map<int, double>& speeds) {
+  return std::any_of(speeds.begin(), speeds.end(), [](const auto& s) { return s.second != 1.0; });
+}
+
+planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<int, node_profile>& profiles,
+                                    const std::vector<int>& ranks, const unequal_wishes& w) {
+  planner::cluster on;
+  std::map<std::string, int> hosts;
+  for (const auto rank : ranks) {
+    auto r = profile_of(profiles.at(rank));
+    r.group = hosts.try_emplace(profiles.at(rank).host, static_cast<int>(hosts.size())).first->second;
+    on.ranks.push_back(std::move(r));
+  }
+  on.groups = hosts.size();
+  on.links.assign(on.groups * on.groups, between_hosts);
+  for (std::size_t g = 0; g < on.groups; ++g) on.links[g * on.groups + g] = within_host;
+  planner::plan_wishes wishes;
+  wishes.usable_memory = w.usable_memory;
+  wishes.max_batch = w.max_batch;
+  wishes.token_budget = w.token_budget;
+  wishes.prompt_tokens = wishes.answer_tokens = 128;
+  wishes.context_tokens = w.kv_tokens;
+  wishes.spares = w.spares;
+  wishes.replicas = 1;
+  const auto made = planner::make_plan(work_of(model), on, wishes);
+  planner::pipeline_plan out;
+  out.error = made.error;
+  if (!out.error.empty()) return out;
+  for (const auto& s : made.pipelines.front().stages) {
+    out.stages.push_back({s.rank, s.first_layer, s.last_layer});
+    out.slowest = std::max(out.slowest, s.decode_s);
+  }
+  out.spares = made.spares;
+  out.spares.insert(out.spares.end(), made.left_out.begin(), made.left_out.end());
+  return out;
+}
+
+}  // namespace fastserve::actors

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "actors/messages.hpp"
+#include "actors/rank_context.hpp"
+#include "planner/partition.hpp"
+
+namespace fastserve::actors {
+
+/// How fast each of `ranks` computes a layer, relative to the fastest (1). All 1 when a speed was not
+/// measured or none differs by a tenth: an uneven cut for the noise of a measurement helps nobody.
+std::map<int, double> relative_speeds(const rank_context& model, const std::map<int, node_profile>& profiles,
+                                      const std::vector<int>& ranks);
+bool are_unequal(const std::map<int, double>& speeds);
+
+struct unequal_wishes {
+  double usable_memory = 1;
+  std::int32_t max_batch = 64;
+  std::int32_t token_budget = 256;
+  std::int32_t kv_tokens = 0;  ///< that there must be room for
+  int spares = 0;
+};
+
+/// One pipeline by the ranks' measured speeds. Ranks that would slow it have no layers and stand by as
+/// spares.
+planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<int, node_profile>& profiles,
+                                    const std::vector<int>& ranks, const unequal_wishes& wishes);
+
+}  // namespace fastserve::actors
