@@ -60,7 +60,7 @@ struct node_profile {
   std::string device;
   std::uint64_t memory_bytes = 0;  ///< for weights and KV, this rank's share of the host
   std::int32_t threads = 0;
-  rank_speed speed;
+  rank_speed speed{};
 };
 
 /// The leader is alive. A rank that does not hear this for too long ends itself.

@@ -4,7 +4,6 @@
 
 #include "actors/measured_speed.hpp"
 #include "actors/model_work.hpp"
-#include "planner/cluster_plan.hpp"
 
 namespace fastserve::actors {
 
@@ -18,7 +17,21 @@ constexpr planner::link between_hosts{30e-6, 1e9};
 constexpr planner::link within_host{20e-6, 3e9};
 
 planner::model_work work_of(const rank_context& c) {
-  return work_of(c.architecture, {c.compute_type, c.quantize, c.kv_type});
+  return actors::work_of(c.architecture, {c.compute_type, c.quantize, c.kv_type});
+}
+
+planner::cluster cluster_of(const std::map<int, node_profile>& profiles, const std::vector<int>& ranks) {
+  planner::cluster on;
+  std::map<std::string, int> hosts;
+  for (const auto rank : ranks) {
+    auto r = profile_of(profiles.at(rank));
+    r.group = hosts.try_emplace(profiles.at(rank).host, static_cast<int>(hosts.size())).first->second;
+    on.ranks.push_back(std::move(r));
+  }
+  on.groups = hosts.size();
+  on.links.assign(on.groups * on.groups, between_hosts);
+  for (std::size_t g = 0; g < on.groups; ++g) on.links[g * on.groups + g] = within_host;
+  return on;
 }
 
 }  // namespace
@@ -50,16 +63,7 @@ bool are_unequal(const std::map<int, double>& speeds) {
 
 planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<int, node_profile>& profiles,
                                     const std::vector<int>& ranks, const unequal_wishes& w) {
-  planner::cluster on;
-  std::map<std::string, int> hosts;
-  for (const auto rank : ranks) {
-    auto r = profile_of(profiles.at(rank));
-    r.group = hosts.try_emplace(profiles.at(rank).host, static_cast<int>(hosts.size())).first->second;
-    on.ranks.push_back(std::move(r));
-  }
-  on.groups = hosts.size();
-  on.links.assign(on.groups * on.groups, between_hosts);
-  for (std::size_t g = 0; g < on.groups; ++g) on.links[g * on.groups + g] = within_host;
+  const auto on = cluster_of(profiles, ranks);
   planner::plan_wishes wishes;
   wishes.usable_memory = w.usable_memory;
   wishes.max_batch = w.max_batch;
@@ -79,6 +83,19 @@ planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<in
   out.spares = made.spares;
   out.spares.insert(out.spares.end(), made.left_out.begin(), made.left_out.end());
   return out;
+}
+
+planner::prediction expected_of(const rank_context& model, const std::map<int, node_profile>& profiles,
+                                const std::vector<planner::stage_place>& stages,
+                                const planner::plan_wishes& wishes, double sequences) {
+  std::vector<int> ranks;
+  planner::planned_pipeline p;
+  for (const auto& s : stages) {
+    ranks.push_back(s.rank);
+    p.stages.push_back({s.rank, s.first_layer, s.last_layer, 0, 0, 0, 0, 0});
+  }
+  planner::predict(work_of(model), cluster_of(profiles, ranks), wishes, sequences, p);
+  return p.expected;
 }
 
 }  // namespace fastserve::actors

@@ -6,6 +6,7 @@
 
 #include "actors/messages.hpp"
 #include "actors/rank_context.hpp"
+#include "planner/cluster_plan.hpp"
 #include "planner/partition.hpp"
 
 namespace fastserve::actors {
@@ -28,5 +29,10 @@ struct unequal_wishes {
 /// spares.
 planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<int, node_profile>& profiles,
                                     const std::vector<int>& ranks, const unequal_wishes& wishes);
+
+/// What a pipeline of these ranks is expected to do, all of whose speeds are known.
+planner::prediction expected_of(const rank_context& model, const std::map<int, node_profile>& profiles,
+                                const std::vector<planner::stage_place>& stages,
+                                const planner::plan_wishes& wishes, double sequences);
 
 }  // namespace fastserve::actors

@@ -58,6 +58,7 @@ class engine {
   /// Serves until the leader ends the job; returns the exit code.
   int follow();
 
+  const actors::rank_context& context() const { return host_->context(); }
   kernels::dtype compute_type() const { return host_->context().compute_type; }
   /// What the weights are made of: "bf16"; "int8, group 128, f16 scales".
   std::string weights_text() const;

@@ -1,14 +1,19 @@
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <set>
 #include <vector>
 
+#include "actors/measured_speed.hpp"
+#include "actors/unequal_ranks.hpp"
 #include "kernels/limits.hpp"
 #include "launch/engine.hpp"
 #include "launch/run.hpp"
@@ -133,6 +138,41 @@ bool one_host(const engine& e) {
                      [&](const auto& r) { return r.profile.host == rows[0].profile.host; });
 }
 
+// What the planner expects of the pipeline that stands; nothing where speeds were not measured.
+std::optional<planner::prediction> expectation(const engine& e, const options& settings) {
+  const auto layout = e.layout();
+  std::map<int, actors::node_profile> profiles;
+  std::vector<planner::stage_place> stages;
+  for (const auto rank : layout.stage_ranks)
+    for (const auto& r : layout.rows) {
+      if (r.profile.rank != rank) continue;
+      if (!r.profile.speed.known()) return {};
+      profiles[rank] = r.profile;
+      stages.push_back({rank, r.first_layer, r.last_layer});
+    }
+  planner::plan_wishes w;
+  w.prompt_tokens = settings.bench.prompt_tokens;
+  w.answer_tokens = std::max(settings.bench.decode_tokens, 1);
+  w.token_budget = layout.limits.token_budget;
+  return actors::expected_of(e.context(), profiles, stages, w, settings.bench.batch);
+}
+
+std::string beside(double measured, double expected) {
+  std::array<char, 80> room{};
+  std::snprintf(room.data(), room.size(), "expected %.1f (measured is %+.0f %%)", expected,
+                100 * (measured / expected - 1));
+  return room.data();
+}
+
+std::vector<int> layers_of(const engine& e) {
+  const auto layout = e.layout();
+  std::vector<int> out;
+  for (const auto rank : layout.stage_ranks)
+    for (const auto& r : layout.rows)
+      if (r.profile.rank == rank) out.push_back(r.last_layer - r.first_layer);
+  return out;
+}
+
 int serve(mpi::environment& env, engine& e, const options& settings) {
   const auto& bench = settings.bench;
   stopwatch watch;
@@ -173,25 +213,31 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
   const auto steps_per_s = median(decode) / bench.batch;
   const auto name = bench.random_weights.empty() ? settings.model : bench.random_weights;
 
+  const auto expected = expectation(e, settings);
   if (bench.json) {
-    const nlohmann::ordered_json line{
-        {"model", name},
-        {"dtype", e.weights_text()},
-        {"ranks", env.size()},
-        {"stages", e.layout().limits.stages},
-        {"threads", e.threads()},
-        {"prompt_tokens", bench.prompt_tokens},
-        {"decode_tokens", bench.decode_tokens},
-        {"batch", bench.batch},
-        {"repeat", bench.repeat},
-        {"prefill_tokens_per_s", median(prefill)},
-        {"decode_tokens_per_s", median(decode)},
-        {"weight_bytes", weights},
-        {"weight_bytes_read_per_s", steps_per_s * static_cast<double>(step_bytes)},
-        {"read_bandwidth_bytes_per_s", median(bandwidth)},
-        {"peak_ops_per_s", median(ops)},
-        {"turnaround_us", one_host(e) ? median(turnaround) : 0},
-        {"draw_us", median(draw)}};
+    nlohmann::ordered_json line{{"model", name},
+                                {"dtype", e.weights_text()},
+                                {"ranks", env.size()},
+                                {"stages", e.layout().limits.stages},
+                                {"threads", e.threads()},
+                                {"prompt_tokens", bench.prompt_tokens},
+                                {"decode_tokens", bench.decode_tokens},
+                                {"batch", bench.batch},
+                                {"repeat", bench.repeat},
+                                {"prefill_tokens_per_s", median(prefill)},
+                                {"decode_tokens_per_s", median(decode)},
+                                {"weight_bytes", weights},
+                                {"weight_bytes_read_per_s", steps_per_s * static_cast<double>(step_bytes)},
+                                {"read_bandwidth_bytes_per_s", median(bandwidth)},
+                                {"peak_ops_per_s", median(ops)},
+                                {"turnaround_us", one_host(e) ? median(turnaround) : 0},
+                                {"draw_us", median(draw)},
+                                {"stage_ranks", e.layout().stage_ranks},
+                                {"stage_layers", layers_of(e)}};
+    if (expected) {
+      line["expected_prefill_tokens_per_s"] = expected->prefill_tokens_per_s;
+      line["expected_decode_tokens_per_s"] = expected->decode_tokens_per_s;
+    }
     std::printf("%s\n", line.dump().c_str());
     return 0;
   }
@@ -215,6 +261,13 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     std::printf(
         "outside kernels  %10.2f %%          of a decode step of %.1f ms: actors, and %.0f us of drawing\n",
         100 * (median(turnaround) + median(draw)) / step_us, step_us / 1e3, median(draw));
+  if (expected) {
+    std::string cut;
+    for (const auto n : layers_of(e)) cut += (cut.empty() ? "" : " + ") + std::to_string(n);
+    std::printf("by measured speeds, %s layers:\n", cut.c_str());
+    std::printf("  prefill        %s\n", beside(median(prefill), expected->prefill_tokens_per_s).c_str());
+    std::printf("  decode         %s\n", beside(median(decode), expected->decode_tokens_per_s).c_str());
+  }
   return 0;
 }
 

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <functional>
 #include <map>
+#include <memory>
 #include <stdexcept>
 
 #include "actors/measured_speed.hpp"
@@ -79,7 +81,6 @@ bool are_alike(const planner::rank_profile& a, const planner::rank_profile& b) {
 planner::cluster grouped(std::vector<planner::rank_profile> ranks,
                          const std::function<mpi::link_figures(std::size_t, std::size_t)>& link) {
   std::vector<std::vector<std::size_t>> groups;
-  std::vector<std::string> hosts;
   for (std::size_t r = 0; r < ranks.size(); ++r) {
     auto g = groups.begin();
     while (g != groups.end() &&

@@ -45,11 +45,11 @@ struct planned_stage {
 
 /// What is expected of a pipeline or of all of them.
 struct prediction {
-  double ttft_s = 0;  ///< of a prompt alone
-  double tpot_s = 0;  ///< between two tokens of an answer, with the whole batch decoding
-  double prefill_tokens_per_s = 0;
-  double decode_tokens_per_s = 0;  ///< while nothing but decode happens
-  double answer_tokens_per_s = 0;  ///< of requests that come without end
+  double ttft_s = 0;                ///< of a prompt alone
+  double tpot_s = 0;                ///< between two tokens of an answer, with the whole batch decoding
+  double prefill_tokens_per_s = 0;  ///< of one prompt a sequence, all at once
+  double decode_tokens_per_s = 0;   ///< while nothing but decode happens
+  double answer_tokens_per_s = 0;   ///< of requests that come without end
 };
 
 struct planned_pipeline {

@@ -15,6 +15,31 @@ const rank_profile& profile_of(const cluster& on, int rank) {
   return *std::find_if(on.ranks.begin(), on.ranks.end(), [&](const auto& r) { return r.rank == rank; });
 }
 
+// From the arrival of `prompts` prompts at once to the last one's first token. They are cut so that their
+// chunks fill the stages one behind the other; the slowest stage sets the pace once all are full.
+double prompts_s(const model_work& model, const cluster& on, const plan_wishes& w, const planned_pipeline& p,
+                 double prompts) {
+  const auto share = std::ceil(prompts * w.prompt_tokens / static_cast<double>(p.stages.size()));
+  const auto chunk = std::min({w.token_budget, w.prompt_tokens, std::max(share, w.least_chunk)});
+  const auto chunks = prompts * std::ceil(w.prompt_tokens / chunk);
+  double sum = 0, most = 0;
+  for (std::size_t i = 0; i < p.stages.size(); ++i) {
+    const auto& s = p.stages[i];
+    const auto& r = profile_of(on, s.rank);
+    const bool last = i + 1 == p.stages.size();
+    const auto all =
+        prompts *
+        prompt_line(model, r, w.prompt_tokens, chunk).seconds(s.last_layer - s.first_layer, i == 0, last);
+    sum += all / chunks;
+    most = std::max(most, all / chunks);
+    if (last) continue;
+    const auto& l = on.between(r, profile_of(on, p.stages[i + 1].rank));
+    sum += l.seconds(model.hop_bytes(chunk));
+    most = std::max(most, l.seconds(model.hop_bytes(chunk)) - l.latency_s);
+  }
+  return sum + (chunks - 1) * most;
+}
+
 }  // namespace
 
 void predict(const model_work& model, const cluster& on, const plan_wishes& w, double sequences,
@@ -36,11 +61,7 @@ void predict(const model_work& model, const cluster& on, const plan_wishes& w, d
   p.micro_batches = std::min(count, p.sequences);
   const auto rows = std::ceil(p.sequences / p.micro_batches);
   const auto context = w.prompt_tokens + w.answer_tokens / 2;
-  // A lone prompt is cut so that its chunks fill the stages; many fill each micro-batch.
-  const auto chunk = std::min(
-      {w.token_budget, w.prompt_tokens, std::max(std::ceil(w.prompt_tokens / count), w.least_chunk)});
-  const auto chunks = std::ceil(w.prompt_tokens / chunk);
-  double decode_sum = 0, decode_most = 0, lone_sum = 0, lone_most = 0, prompt_most = 0, busy = 0;
+  double decode_sum = 0, decode_most = 0, busy = 0;
   for (std::size_t i = 0; i < p.stages.size(); ++i) {
     auto& s = p.stages[i];
     const auto& r = profile_of(on, s.rank);
@@ -48,28 +69,23 @@ void predict(const model_work& model, const cluster& on, const plan_wishes& w, d
     const bool first = i == 0, last = i + 1 == p.stages.size();
     s.decode_s = step_line(model, r, rows, context, rows, rows).seconds(layers, first, last);
     s.prefill_s = prompt_line(model, r, w.prompt_tokens, w.token_budget).seconds(layers, first, last);
-    const auto lone = prompt_line(model, r, w.prompt_tokens, chunk).seconds(layers, first, last) / chunks;
     s.hop_s = 0;
-    double lone_hop = 0, occupied = 0;
+    double occupied = 0;
     if (!last) {
       const auto& l = on.between(r, profile_of(on, p.stages[i + 1].rank));
       s.hop_s = l.seconds(model.hop_bytes(rows));
-      lone_hop = l.seconds(model.hop_bytes(chunk));
       occupied = s.hop_s - l.latency_s;
     } else if (!first) {
-      lone_hop = s.hop_s = on.between(r, profile_of(on, p.stages[0].rank)).latency_s;  // the drawn tokens
+      s.hop_s = on.between(r, profile_of(on, p.stages[0].rank)).latency_s;  // the drawn tokens
     }
     decode_sum += s.decode_s + s.hop_s;
     decode_most = std::max({decode_most, s.decode_s, occupied});
-    lone_sum += lone + lone_hop;
-    lone_most = std::max(lone_most, lone);
-    prompt_most = std::max(prompt_most, s.prefill_s);
     busy = std::max(busy, s.prefill_s + w.answer_tokens * s.decode_s / rows);
   }
   auto& e = p.expected;
-  e.ttft_s = lone_sum + (chunks - 1) * lone_most;
+  e.ttft_s = prompts_s(model, on, w, p, 1);
   e.tpot_s = std::max(decode_sum, p.micro_batches * decode_most);
-  e.prefill_tokens_per_s = p.sequences > 1 ? w.prompt_tokens / prompt_most : w.prompt_tokens / e.ttft_s;
+  e.prefill_tokens_per_s = p.sequences * w.prompt_tokens / prompts_s(model, on, w, p, p.sequences);
   e.decode_tokens_per_s = p.sequences / e.tpot_s;
   const auto requests_per_s =
       std::min(1 / busy, p.sequences / (e.ttft_s + std::max(w.answer_tokens - 1, 0.0) * e.tpot_s));

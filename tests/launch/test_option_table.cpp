@@ -35,6 +35,8 @@ std::string other_value(const option_spec& spec) {
                                                               {"swap_dir", "/tmp"},
                                                               {"policy", "srpt"},
                                                               {"spares", "cold"},
+                                                              {"goal", "latency"},
+                                                              {"profile", "equal"},
                                                               {"deadline_ms", "2000"},
                                                               {"fence_ms", "7000"},
                                                               {"compare", "fcfs,srpt"},
@@ -44,6 +46,7 @@ std::string other_value(const option_spec& spec) {
                                                               {"format", "int4"},
                                                               {"group", "64"},
                                                               {"prune", "2:4"}};
+  if (spec.section == "plan" && spec.key == "spares") return "7";  // a number there, hot or cold elsewhere
   const auto found = values.find(spec.key);
   if (found != values.end()) return found->second;
   if (spec.form == option_spec::shape::flag) return spec.get(options{}).front() == "true" ? "false" : "true";
@@ -95,6 +98,8 @@ BOOST_AUTO_TEST_CASE(every_option_is_settable_on_the_command_line) {
           if (spec.key != file)
             for (const std::string& part : {std::string{"--"} + file, std::string{"f"}})
               arguments.push_back(part);
+      if (which == command::plan && spec.key != "cluster" && spec.key != "measure")
+        for (const auto* given : {"--cluster", "c.yaml"}) arguments.emplace_back(given);
       if (which == command::compress)
         for (const auto* given : {"--output", "out", "--format", "int8"}) arguments.emplace_back(given);
       for (const std::string& part : flags_of(spec, value)) arguments.push_back(part);

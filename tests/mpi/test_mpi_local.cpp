@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "mpi/buffer_pool.hpp"
+#include "mpi/link_probe.hpp"
 #include "mpi/local_tensor_channel.hpp"
 #include "mpi/start_limit.hpp"
 #include "tensor_cases.hpp"
@@ -16,6 +17,36 @@ namespace {
 
 using namespace std::chrono_literals;
 constexpr auto patience = 20s;
+
+// -- links --------------------------------------------------------------------
+
+BOOST_AUTO_TEST_CASE(a_link_is_measured_from_both_ends) {
+  mpi::local_tensor_hub hub{2};
+  const auto probe = [&hub](int self) {
+    const auto channel = hub.endpoint(self);
+    const auto on = kernels::make_cpu_backend(1);
+    return mpi::probe_link(*channel, self, 1 - self, 1, 0, *on, patience);
+  };
+  auto other = std::async(std::launch::async, probe, 1);
+  const auto mine = probe(0);
+  const auto theirs = other.get();
+  BOOST_REQUIRE(mine && theirs);
+  for (const auto& f : {*mine, *theirs}) {
+    BOOST_CHECK_GT(f.latency_s, 0);
+    BOOST_CHECK_LT(f.latency_s, 1);
+    BOOST_CHECK_GT(f.bytes_per_s, 1e6);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_silent_peer_ends_the_measurement) {
+  mpi::local_tensor_hub hub{2};
+  const auto channel = hub.endpoint(0);
+  const auto on = kernels::make_cpu_backend(1);
+  const auto start = std::chrono::steady_clock::now();
+  BOOST_CHECK(!mpi::probe_link(*channel, 0, 1, 1, 0, *on, 50ms));
+  BOOST_CHECK(!mpi::probe_link(*channel, 0, 1, 1, 128, *on, 50ms));
+  BOOST_CHECK(std::chrono::steady_clock::now() - start < 5s);
+}
 
 // -- buffers ------------------------------------------------------------------
 
