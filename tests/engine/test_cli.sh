@@ -102,6 +102,32 @@ run 0 0 inspect "$demo" </dev/null
 says "llama" out
 run 0 0 --version </dev/null
 says "CAF" out
+
+# Plans: over a described cluster without a launcher, and of the ranks of a job.
+cluster="$here/configs/cluster-example.yaml"
+run 0 0 plan --model "$demo" --cluster "$cluster" --svg "$work/plan.svg" </dev/null
+says "pipeline  rank  group" out
+says "answer tokens/s" out
+grep -q "^<svg" "$work/plan.svg" || fail "no picture"
+run 0 0 plan --random-weights "$here/configs/bench-shape.json" --cluster "$cluster" --goal latency --batch 1 --json </dev/null
+says '"pipelines":[{"stages":[{"rank":' out
+run 1 0 plan --model "$demo" --cluster "$work/none.yaml" </dev/null
+says "does not exist" err
+printf 'ranks:\n  - {group: a, memory: 1MB, bandwidth: 1GB, gops: {f32: 1}}\n' >"$work/small.yaml"
+run 1 0 plan --random-weights "$here/configs/bench-shape.json" --cluster "$work/small.yaml" </dev/null
+says "the model does not fit: it needs" err
+run 2 0 plan --model "$demo" </dev/null
+says "--cluster" err
+run 0 3 plan --model "$demo" --measure --threads 1 </dev/null
+cp "$work/out" "$work/here.yaml"
+run 0 0 plan --model "$demo" --cluster "$work/here.yaml" </dev/null
+says "expected of" out
+
+# Measured ranks serve as any others; what was measured is kept.
+run 0 2 console "${greedy[@]}" --profile cached --profile-dir "$work/speeds" --prompt "Once upon a time" </dev/null
+cmp -s "$work/out" "$work/alone" || fail "another answer with measured speeds"
+[ -n "$(ls "$work/speeds")" ] || fail "no speeds were kept"
+
 run 0 2 bench --model "$demo" --prompt-tokens 16 --decode-tokens 4 --repeat 1 --threads 1 --json </dev/null
 lines 1 out
 for key in model dtype ranks threads prompt_tokens batch prefill_tokens_per_s decode_tokens_per_s weight_bytes \
