@@ -5,7 +5,6 @@
 #include <limits>
 #include <utility>
 
-#include "actors/measured_speed.hpp"
 #include "actors/unequal_ranks.hpp"
 #include "model/stage_weights.hpp"
 
@@ -122,7 +121,7 @@ std::string bring_up::ask_profiles(const std::vector<int>& living, std::uint32_t
 }
 
 planner::pipeline_plan bring_up::plan(const std::vector<int>& usable) const {
-  const auto speeds = relative_speeds(leader_, profiles_, usable);
+  const auto speeds = relative_speeds(leader_, profiles_, wishes_.speeds, usable);
   std::vector<planner::rank_offer> offers;
   for (const auto rank : usable)
     offers.push_back(
@@ -133,7 +132,7 @@ planner::pipeline_plan bring_up::plan(const std::vector<int>& usable) const {
 
   const auto spares = std::min<std::size_t>(at(wishes_.spare_ranks), offers.size() - 1);
   if (are_unequal(speeds)) {
-    auto made = plan_unequal(leader_, profiles_, usable,
+    auto made = plan_unequal(leader_, profiles_, wishes_.speeds, usable,
                              {usable_memory, limits_.max_batch, limits_.token_budget,
                               std::min(limits_.max_context, least_kv_tokens), static_cast<int>(spares)});
     if (made.error.empty()) return made;
@@ -271,7 +270,7 @@ engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone, cons
     if (p.first_layer == p.last_layer) return 0.0;
     return (p.last_layer - p.first_layer) * cost.layer + (p.next_rank < 0 ? cost.head : 0.0);
   };
-  const auto speeds = relative_speeds(leader_, profiles_, living);
+  const auto speeds = relative_speeds(leader_, profiles_, wishes_.speeds, living);
   for (std::size_t i = 0; i < ranks; ++i)
     out.rows.push_back({profiles_.at(living[i]), orders[i].first_layer, orders[i].last_layer,
                         orders[i].next_rank, ready[i].weight_bytes, ready[i].step_bytes, stores[i].bytes,

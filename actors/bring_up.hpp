@@ -8,6 +8,7 @@
 
 #include "actors/protocol.hpp"
 #include "actors/rank_context.hpp"
+#include "actors/rank_speed.hpp"
 #include "actors/swap_room.hpp"
 #include "planner/partition.hpp"
 #include "scheduler/scheduler.hpp"
@@ -25,6 +26,7 @@ struct engine_wishes {
   swap_wishes swap;
   int spare_ranks = 0;     ///< kept without layers
   bool hot_spares = true;  ///< they hold weights ready
+  rank_speeds speeds;      ///< measured; empty: all ranks are equally fast
 };
 
 /// One line of the start-up table.

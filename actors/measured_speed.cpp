@@ -173,22 +173,37 @@ fs::path speed_cache::file_of(const std::string& key) const {
   return folder_ / name.str();
 }
 
-std::optional<rank_speed> speed_cache::find(const std::string& key) const {
-  if (folder_.empty()) return {};
-  std::ifstream in{file_of(key)};
-  std::string line, name, end;
-  if (!std::getline(in, line) || line != key) return {};
+std::string text_of(const rank_speed& speed) {
+  std::ostringstream out;
+  out.precision(9);
+  out << form;
+  for (std::size_t i = 0; i < planner::arithmetics; ++i)
+    out << ' ' << (i < speed.ops_per_s.size() ? speed.ops_per_s[i] : 0.0);
+  out << ' ' << speed.bytes_per_s << ' ' << speed.elements_per_s << ' ' << speed.operation_s << " end";
+  return out.str();
+}
+
+std::optional<rank_speed> speed_from(const std::string& text) {
+  std::istringstream in{text};
+  std::string name, end;
   rank_speed out;
   out.ops_per_s.resize(planner::arithmetics);
   in >> name;
   for (auto& r : out.ops_per_s) in >> r;
   in >> out.bytes_per_s >> out.elements_per_s >> out.operation_s >> end;
   const auto sound = [](double v) { return std::isfinite(v) && v >= 0; };
-  if (!in || name != form || end != "end" ||
-      !std::all_of(out.ops_per_s.begin(), out.ops_per_s.end(), sound) || !(out.bytes_per_s > 0) ||
-      !sound(out.bytes_per_s) || !sound(out.elements_per_s) || !sound(out.operation_s))
-    return {};
-  return out;
+  const bool whole =
+      in && name == form && end == "end" && std::all_of(out.ops_per_s.begin(), out.ops_per_s.end(), sound) &&
+      sound(out.bytes_per_s) && out.bytes_per_s > 0 && sound(out.elements_per_s) && sound(out.operation_s);
+  return whole ? std::optional{out} : std::nullopt;
+}
+
+std::optional<rank_speed> speed_cache::find(const std::string& key) const {
+  if (folder_.empty()) return {};
+  std::ifstream in{file_of(key)};
+  std::string line, figures;
+  if (!std::getline(in, line) || line != key || !std::getline(in, figures)) return {};
+  return speed_from(figures);
 }
 
 void speed_cache::keep(const std::string& key, const rank_speed& speed) const {
@@ -201,10 +216,7 @@ void speed_cache::keep(const std::string& key, const rank_speed& speed) const {
   fresh += "." + std::to_string(::getpid());
   {
     std::ofstream out{fresh};
-    out.precision(9);
-    out << key << '\n' << form;
-    for (const auto r : speed.ops_per_s) out << ' ' << r;
-    out << ' ' << speed.bytes_per_s << ' ' << speed.elements_per_s << ' ' << speed.operation_s << " end\n";
+    out << key << '\n' << text_of(speed) << '\n';
     if (!out.flush()) {
       fs::remove(fresh, ignored);
       return;
@@ -214,11 +226,10 @@ void speed_cache::keep(const std::string& key, const rank_speed& speed) const {
   if (ignored) fs::remove(fresh, ignored);
 }
 
-planner::rank_profile profile_of(const node_profile& node) {
+planner::rank_profile profile_of(const node_profile& node, const rank_speed& speed) {
   planner::rank_profile out;
   out.rank = node.rank;
   out.name = node.host;
-  const auto& speed = node.speed;
   std::copy_n(speed.ops_per_s.begin(), std::min(speed.ops_per_s.size(), planner::arithmetics),
               out.ops_per_s.begin());
   out.bytes_per_s = speed.bytes_per_s;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "actors/messages.hpp"
+#include "actors/rank_speed.hpp"
 #include "kernels/backend.hpp"
 #include "planner/cluster.hpp"
 
@@ -35,7 +36,11 @@ class speed_cache {
   std::filesystem::path folder_;
 };
 
+/// A line of text with all figures, and back; nothing when it is not such a line.
+std::string text_of(const rank_speed& speed);
+std::optional<rank_speed> speed_from(const std::string& text);
+
 /// As the planner takes it.
-planner::rank_profile profile_of(const node_profile& node);
+planner::rank_profile profile_of(const node_profile& node, const rank_speed& speed);
 
 }  // namespace fastserve::actors

@@ -44,15 +44,6 @@ struct profile_request {
   std::uint32_t epoch = 0;
 };
 
-/// What a rank's operations reach, see planner::rank_profile; all zero: not measured.
-struct rank_speed {
-  std::vector<double> ops_per_s;  ///< by planner::arithmetic
-  double bytes_per_s = 0;
-  double elements_per_s = 0;
-  double operation_s = 0;
-  bool known() const { return bytes_per_s > 0; }
-};
-
 /// What a rank is made of.
 struct node_profile {
   std::int32_t rank = 0;
@@ -60,7 +51,6 @@ struct node_profile {
   std::string device;
   std::uint64_t memory_bytes = 0;  ///< for weights and KV, this rank's share of the host
   std::int32_t threads = 0;
-  rank_speed speed{};
 };
 
 /// The leader is alive. A rank that does not hear this for too long ends itself.
@@ -303,8 +293,7 @@ struct load_progress {
   }
 
 FASTSERVE_INSPECT(profile_request, x.epoch)
-FASTSERVE_INSPECT(rank_speed, x.ops_per_s, x.bytes_per_s, x.elements_per_s, x.operation_s)
-FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads, x.speed)
+FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads)
 FASTSERVE_INSPECT(leader_beat, x.epoch)
 FASTSERVE_INSPECT(rank_lost, x.rank)
 FASTSERVE_INSPECT(epoch_change, x.epoch)

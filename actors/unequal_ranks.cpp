@@ -20,11 +20,12 @@ planner::model_work work_of(const rank_context& c) {
   return actors::work_of(c.architecture, {c.compute_type, c.quantize, c.kv_type});
 }
 
-planner::cluster cluster_of(const std::map<int, node_profile>& profiles, const std::vector<int>& ranks) {
+planner::cluster cluster_of(const std::map<int, node_profile>& profiles, const rank_speeds& speeds,
+                            const std::vector<int>& ranks) {
   planner::cluster on;
   std::map<std::string, int> hosts;
   for (const auto rank : ranks) {
-    auto r = profile_of(profiles.at(rank));
+    auto r = profile_of(profiles.at(rank), speeds.at(rank));
     r.group = hosts.try_emplace(profiles.at(rank).host, static_cast<int>(hosts.size())).first->second;
     on.ranks.push_back(std::move(r));
   }
@@ -37,33 +38,39 @@ planner::cluster cluster_of(const std::map<int, node_profile>& profiles, const s
 }  // namespace
 
 std::map<int, double> relative_speeds(const rank_context& model, const std::map<int, node_profile>& profiles,
-                                      const std::vector<int>& ranks) {
-  std::map<int, double> times;
+                                      const rank_speeds& speeds, const std::vector<int>& ranks) {
+  const auto equal = [&] {
+    std::map<int, double> out;
+    for (const auto rank : ranks) out[rank] = 1;
+    return out;
+  };
+  std::map<int, double> out;
   const auto work = work_of(model);
   double least = 0, most = 0;
   for (const auto rank : ranks) {
-    const auto& profile = profiles.at(rank);
+    const auto known = speeds.find(rank);
+    if (known == speeds.end() || !known->second.known()) return equal();
+    const auto on = profile_of(profiles.at(rank), known->second);
     // A token of a prompt and one of an answer: arithmetic and bandwidth both count.
-    const auto on = profile_of(profile);
-    const auto time = profile.speed.known() ? planner::step_line(work, on, 64, 64, 1, 0).layer / 64 +
-                                                  planner::step_line(work, on, 1, 64, 1, 0).layer
-                                            : 0.0;
-    times[rank] = time;
+    const auto time = planner::step_line(work, on, 64, 64, 1, 0).layer / 64 +
+                      planner::step_line(work, on, 1, 64, 1, 0).layer;
+    out[rank] = time;
     least = least == 0 ? time : std::min(least, time);
     most = std::max(most, time);
   }
-  const bool all_known = std::all_of(times.begin(), times.end(), [](const auto& t) { return t.second > 0; });
-  for (auto& [rank, t] : times) t = all_known && most > noise * least ? least / t : 1.0;
-  return times;
+  if (most <= noise * least) return equal();
+  for (auto& [rank, t] : out) t = least / t;
+  return out;
 }
 
-bool are_unequal(const std::map<int, double>& speeds) {
-  return std::any_of(speeds.begin(), speeds.end(), [](const auto& s) { return s.second != 1.0; });
+bool are_unequal(const std::map<int, double>& relative) {
+  return std::any_of(relative.begin(), relative.end(), [](const auto& s) { return s.second != 1.0; });
 }
 
 planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<int, node_profile>& profiles,
-                                    const std::vector<int>& ranks, const unequal_wishes& w) {
-  const auto on = cluster_of(profiles, ranks);
+                                    const rank_speeds& speeds, const std::vector<int>& ranks,
+                                    const unequal_wishes& w) {
+  const auto on = cluster_of(profiles, speeds, ranks);
   planner::plan_wishes wishes;
   wishes.usable_memory = w.usable_memory;
   wishes.max_batch = w.max_batch;
@@ -86,7 +93,7 @@ planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<in
 }
 
 planner::prediction expected_of(const rank_context& model, const std::map<int, node_profile>& profiles,
-                                const std::vector<planner::stage_place>& stages,
+                                const rank_speeds& speeds, const std::vector<planner::stage_place>& stages,
                                 const planner::plan_wishes& wishes, double sequences) {
   std::vector<int> ranks;
   planner::planned_pipeline p;
@@ -94,7 +101,7 @@ planner::prediction expected_of(const rank_context& model, const std::map<int, n
     ranks.push_back(s.rank);
     p.stages.push_back({s.rank, s.first_layer, s.last_layer, 0, 0, 0, 0, 0});
   }
-  planner::predict(work_of(model), cluster_of(profiles, ranks), wishes, sequences, p);
+  planner::predict(work_of(model), cluster_of(profiles, speeds, ranks), wishes, sequences, p);
   return p.expected;
 }
 

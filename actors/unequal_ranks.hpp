@@ -6,6 +6,7 @@
 
 #include "actors/messages.hpp"
 #include "actors/rank_context.hpp"
+#include "actors/rank_speed.hpp"
 #include "planner/cluster_plan.hpp"
 #include "planner/partition.hpp"
 
@@ -14,8 +15,8 @@ namespace fastserve::actors {
 /// How fast each of `ranks` computes a layer, relative to the fastest (1). All 1 when a speed was not
 /// measured or none differs by a tenth: an uneven cut for the noise of a measurement helps nobody.
 std::map<int, double> relative_speeds(const rank_context& model, const std::map<int, node_profile>& profiles,
-                                      const std::vector<int>& ranks);
-bool are_unequal(const std::map<int, double>& speeds);
+                                      const rank_speeds& speeds, const std::vector<int>& ranks);
+bool are_unequal(const std::map<int, double>& relative);
 
 struct unequal_wishes {
   double usable_memory = 1;
@@ -28,11 +29,12 @@ struct unequal_wishes {
 /// One pipeline by the ranks' measured speeds. Ranks that would slow it have no layers and stand by as
 /// spares.
 planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<int, node_profile>& profiles,
-                                    const std::vector<int>& ranks, const unequal_wishes& wishes);
+                                    const rank_speeds& speeds, const std::vector<int>& ranks,
+                                    const unequal_wishes& wishes);
 
 /// What a pipeline of these ranks is expected to do, all of whose speeds are known.
 planner::prediction expected_of(const rank_context& model, const std::map<int, node_profile>& profiles,
-                                const std::vector<planner::stage_place>& stages,
+                                const rank_speeds& speeds, const std::vector<planner::stage_place>& stages,
                                 const planner::plan_wishes& wishes, double sequences);
 
 }  // namespace fastserve::actors
