@@ -34,20 +34,31 @@ model::architecture architecture_of(const options& settings) {
 constexpr double measured_from_bytes = 1e9;
 
 // Measured, kept from an earlier start, or nothing: all ranks are taken for equally fast.
-actors::rank_speed speed_of_rank(const options& settings, kernels::backend& on,
-                                 const model::architecture& arch, const actors::model_form& form,
+actors::rank_speed speed_of_rank(const options& settings, const actors::rank_context& context,
                                  const mpi::environment& env) {
+  const actors::model_form form{context.compute_type, context.quantize, context.kv_type};
   const auto& how = settings.engine.profile;
   if (how == "equal" || env.size() == 1) return {};
-  if (how == "auto" && actors::work_of(arch, form).bytes() < measured_from_bytes) return {};
+  if (how == "auto" && actors::work_of(context.architecture, form).bytes() < measured_from_bytes) return {};
   const actors::speed_cache cache{settings.engine.profile_dir};
   const auto kind = actors::arithmetic_of(form.compute, form.quantize);
-  const auto key = actors::speed_key(on, kind, env.local_size());
+  const auto key = actors::speed_key(*context.backend, kind, env.local_size());
   if (how != "measure")
     if (const auto known = cache.find(key)) return *known;
-  const auto speed = actors::measure_speed(on, {kind});
+  const auto speed = actors::measure_speed(*context.backend, {kind});
   cache.keep(key, speed);
   return speed;
+}
+
+// Every rank learns all speeds. Collective; ranks measure at the same time, as they will compute.
+actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_context& context,
+                                    mpi::environment& env) {
+  actors::rank_speeds out;
+  const auto mine = speed_of_rank(settings, context, env);
+  const auto all = env.allgather(mine.known() ? actors::text_of(mine) : std::string{});
+  for (std::size_t r = 0; r < all.size(); ++r)
+    if (auto speed = actors::speed_from(all[r])) out[static_cast<int>(r)] = std::move(*speed);
+  return out;
 }
 
 actors::rank_context make_context(const options& settings, mpi::environment& env, int threads) {
@@ -68,7 +79,6 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   const auto info = context.backend->info();
   context.profile = {env.rank(), env.host(), info.name, info.memory_bytes / context.local_ranks,
                      info.threads};
-  context.profile.speed = speed_of_rank(settings, *context.backend, arch, form, env);
   if (makes_weights_up(settings))
     context.open_weights = [arch] { return std::make_unique<model::random_source>(arch, arch.stored_type); };
   else
@@ -89,6 +99,7 @@ engine::engine(mpi::environment& env, const options& settings) : settings_{setti
     error = e.what();
   }
   if (const auto failure = env.agree(error)) throw std::runtime_error(failure->text);
+  speeds_ = exchange_speeds(settings, context, env);
   host_ = std::make_unique<actors::rank_host>(env, std::move(context));
   env.begun();
 }
@@ -117,6 +128,7 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   wishes.prefix_caching = settings_.scheduler.prefix_caching;
   wishes.swap = {settings_.kv_cache.swap_space, settings_.kv_cache.swap_disk};
   wishes.spare_ranks = settings_.failover.spare_ranks;
+  wishes.speeds = speeds_;
   wishes.hot_spares = settings_.failover.spares == "hot";
   coordinator_ = std::make_unique<actors::coordinator>(
       *host_, wishes, host_->context().failover,

@@ -59,6 +59,8 @@ class engine {
   int follow();
 
   const actors::rank_context& context() const { return host_->context(); }
+  /// Of all ranks, as measured; empty when they are taken for equally fast.
+  const actors::rank_speeds& speeds() const { return speeds_; }
   kernels::dtype compute_type() const { return host_->context().compute_type; }
   /// What the weights are made of: "bf16"; "int8, group 128, f16 scales".
   std::string weights_text() const;
@@ -73,6 +75,7 @@ class engine {
 
   const options& settings_;
   mpi::environment& env_;
+  actors::rank_speeds speeds_;
   std::unique_ptr<actors::rank_host> host_;
   std::shared_ptr<const model::tokenizer> tokenizer_;
   std::unique_ptr<actors::coordinator> coordinator_;

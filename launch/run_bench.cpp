@@ -12,7 +12,6 @@
 #include <set>
 #include <vector>
 
-#include "actors/measured_speed.hpp"
 #include "actors/unequal_ranks.hpp"
 #include "kernels/limits.hpp"
 #include "launch/engine.hpp"
@@ -146,7 +145,7 @@ std::optional<planner::prediction> expectation(const engine& e, const options& s
   for (const auto rank : layout.stage_ranks)
     for (const auto& r : layout.rows) {
       if (r.profile.rank != rank) continue;
-      if (!r.profile.speed.known()) return {};
+      if (!e.speeds().contains(rank)) return {};
       profiles[rank] = r.profile;
       stages.push_back({rank, r.first_layer, r.last_layer});
     }
@@ -154,7 +153,7 @@ std::optional<planner::prediction> expectation(const engine& e, const options& s
   w.prompt_tokens = settings.bench.prompt_tokens;
   w.answer_tokens = std::max(settings.bench.decode_tokens, 1);
   w.token_budget = layout.limits.token_budget;
-  return actors::expected_of(e.context(), profiles, stages, w, settings.bench.batch);
+  return actors::expected_of(e.context(), profiles, e.speeds(), stages, w, settings.bench.batch);
 }
 
 std::string beside(double measured, double expected) {

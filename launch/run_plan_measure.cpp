@@ -57,17 +57,18 @@ std::vector<float> numbers_of(const actors::rank_speed& s, std::uint64_t memory)
   return out;
 }
 
-actors::node_profile profile_from(int rank, const std::string& host, const float* n) {
-  actors::node_profile out;
-  out.rank = rank;
-  out.host = host;
-  out.speed.ops_per_s.assign(n, n + planner::arithmetics);
+planner::rank_profile profile_from(int rank, const std::string& host, const float* n) {
+  actors::rank_speed speed;
+  speed.ops_per_s.assign(n, n + planner::arithmetics);
   n += planner::arithmetics;
-  out.speed.bytes_per_s = n[0];
-  out.speed.elements_per_s = n[1];
-  out.speed.operation_s = n[2];
-  out.memory_bytes = static_cast<std::uint64_t>(n[3]);
-  return out;
+  speed.bytes_per_s = n[0];
+  speed.elements_per_s = n[1];
+  speed.operation_s = n[2];
+  actors::node_profile node;
+  node.rank = rank;
+  node.host = host;
+  node.memory_bytes = static_cast<std::uint64_t>(n[3]);
+  return actors::profile_of(node, speed);
 }
 
 bool are_alike(const planner::rank_profile& a, const planner::rank_profile& b) {
@@ -183,7 +184,7 @@ int run_plan_measure(mpi::environment& env, const options& settings) {
     std::vector<planner::rank_profile> ranks;
     for (int r = 0; r < n && code == 0; ++r) {
       const auto at = static_cast<std::size_t>(r);
-      ranks.push_back(actors::profile_of(profile_from(r, hosts[at], all[at].data())));
+      ranks.push_back(profile_from(r, hosts[at], all[at].data()));
     }
     const auto link = [&](std::size_t a, std::size_t b) {
       const auto* f = &all[std::min(a, b)][speed_numbers + 2 * std::max(a, b)];
