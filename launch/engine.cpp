@@ -45,9 +45,13 @@ actors::rank_speed speed_of_rank(const options& settings, const actors::rank_con
   const auto key = actors::speed_key(*context.backend, kind, env.local_size());
   if (how != "measure")
     if (const auto known = cache.find(key)) return *known;
-  const auto speed = actors::measure_speed(*context.backend, {kind});
-  cache.keep(key, speed);
-  return speed;
+  try {
+    const auto speed = actors::measure_speed(*context.backend, {kind});
+    cache.keep(key, speed);
+    return speed;
+  } catch (const std::exception&) {
+    return {};  // no memory to spare: serving may need less
+  }
 }
 
 // Every rank learns all speeds. Collective; ranks measure at the same time, as they will compute.

@@ -156,7 +156,7 @@ constexpr std::string_view simulate_examples =
 
 constexpr std::string_view plan_intro =
     "Usage: fastserve plan --model DIR --cluster FILE.yaml [options]\n"
-    "       mpirun -n N fastserve plan --model DIR --measure > FILE.yaml\n\n"
+    "       mpirun -n N fastserve plan --measure > FILE.yaml\n\n"
     "Tells which rank of a cluster would hold which layers, in how many pipelines, how fast that is "
     "expected\n"
     "to be, and why. Needs the model's config.json, but no cluster and no MPI. With --measure it measures\n"
@@ -166,7 +166,7 @@ constexpr std::string_view plan_examples =
     "\nExamples:\n"
     "  fastserve plan --model DIR --cluster configs/cluster-example.yaml --svg plan.svg\n"
     "  fastserve plan --random-weights config.json --cluster FILE.yaml --goal latency --batch 1\n"
-    "  mpirun -n 4 fastserve plan --model DIR --measure > here.yaml\n";
+    "  mpirun -n 4 fastserve plan --measure > here.yaml\n";
 
 constexpr std::string_view compress_intro =
     "Usage: fastserve compress IN OUT --format int8|int4 [options]\n\n"

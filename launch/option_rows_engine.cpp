@@ -107,7 +107,7 @@ std::vector<option_spec> engine_rows() {
       0, 4096, [](auto& o) -> auto& { return o.engine.threads; }));
   rows.push_back(speed_profile(runs));
   rows.push_back(text(
-      {"engine", "profile_dir", "DIR", "where measured speeds are kept", "the user's cache folder"}, formed,
+      {"engine", "profile_dir", "DIR", "where measured speeds are kept", "the user's cache folder"}, runs,
       [](auto& o) -> auto& { return o.engine.profile_dir; }));
   rows.push_back(integer(
       {"engine", "max_context", "TOKENS", "longest prompt and answer together", "0: the model's own limit"},

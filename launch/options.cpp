@@ -64,7 +64,7 @@ std::string options::validate() const {
     case command::simulate:
       break;
     case command::plan:
-      if (model.empty() == bench.random_weights.empty())
+      if (!plan.measure && model.empty() == bench.random_weights.empty())
         return "name a folder with --model DIR, or a shape with --random-weights CONFIG.json";
       if (plan.measure != plan.cluster.empty())
         return "name a cluster with --cluster FILE.yaml, or measure the ranks of this job with --measure";

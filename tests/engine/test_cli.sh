@@ -118,7 +118,7 @@ run 1 0 plan --random-weights "$here/configs/bench-shape.json" --cluster "$work/
 says "the model does not fit: it needs" err
 run 2 0 plan --model "$demo" </dev/null
 says "--cluster" err
-run 0 3 plan --model "$demo" --measure --threads 1 </dev/null
+run 0 3 plan --measure --threads 1 </dev/null
 cp "$work/out" "$work/here.yaml"
 run 0 0 plan --model "$demo" --cluster "$work/here.yaml" </dev/null
 says "expected of" out
