@@ -162,6 +162,29 @@ std::vector<stage_assignment> bring_up::places_of(const planner::pipeline_plan& 
   return out;
 }
 
+// Where several stages have devices that can be joined, the first of them makes up what they meet under.
+std::string bring_up::link(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) {
+  std::vector<int> ranks;
+  std::vector<std::string> devices;
+  for (const auto& s : plan.stages) {
+    ranks.push_back(s.rank);
+    devices.push_back(profiles_.at(s.rank).link_device);
+  }
+  const auto joined = mpi::linkable(ranks, devices);
+  if (joined.empty()) return {};
+  std::vector<link_offer> offers;
+  auto error = ask(std::vector<int>{joined.front()},
+                   std::vector<link_request>{{places.at(at(joined.front())).epoch}}, answer_deadline, offers);
+  if (error.empty() && !offers.front().error.empty())
+    error = "rank " + std::to_string(joined.front()) + ": " + offers.front().error;
+  if (!error.empty()) return error;
+  for (const auto rank : joined) {
+    places.at(at(rank)).link_id = offers.front().id;
+    places.at(at(rank)).link_ranks = joined;
+  }
+  return {};
+}
+
 // Each spare gets the weights of as many stages as it has room for, the first spare from the first stage on,
 // the next from the one behind.
 void bring_up::hold_ready(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) const {
@@ -227,6 +250,8 @@ engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone, cons
   limits_.stages = static_cast<std::int32_t>(stages_.size());
   auto places = places_of(pipeline, epoch);
   hold_ready(pipeline, places);
+  out.error = link(pipeline, places);
+  if (!out.error.empty()) return out;
   std::vector<stage_assignment> orders;
   for (const auto rank : living) orders.push_back(places[at(rank)]);
 
@@ -274,7 +299,7 @@ engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone, cons
   for (std::size_t i = 0; i < ranks; ++i)
     out.rows.push_back({profiles_.at(living[i]), orders[i].first_layer, orders[i].last_layer,
                         orders[i].next_rank, ready[i].weight_bytes, ready[i].step_bytes, stores[i].bytes,
-                        ready[i].load_ns, share_of(orders[i]) / speeds.at(living[i])});
+                        ready[i].load_ns, share_of(orders[i]) / speeds.at(living[i]), ready[i].channel});
   return out;
 }
 

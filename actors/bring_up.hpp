@@ -39,7 +39,8 @@ struct rank_row {
   std::uint64_t step_bytes = 0;  ///< of weights that every step reads
   std::uint64_t kv_bytes = 0;
   std::int64_t load_ns = 0;
-  double share = 0;  ///< of a step's time, as planned; any unit
+  double share = 0;     ///< of a step's time, as planned; any unit
+  std::string channel;  ///< that carries activations to next_rank
 };
 
 /// An engine that is ready to serve, or the reason why there is none.
@@ -76,6 +77,7 @@ class bring_up {
   std::vector<int> without(const std::set<int>& gone) const;
   planner::pipeline_plan plan(const std::vector<int>& usable) const;
   std::vector<stage_assignment> places_of(const planner::pipeline_plan& plan, std::uint32_t epoch) const;
+  std::string link(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places);
   void hold_ready(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) const;
 
   caf::actor_system& sys_;

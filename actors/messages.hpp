@@ -49,8 +49,20 @@ struct node_profile {
   std::int32_t rank = 0;
   std::string host;
   std::string device;
-  std::uint64_t memory_bytes = 0;  ///< for weights and KV, this rank's share of the host
+  std::uint64_t memory_bytes = 0;  ///< for weights and KV, this rank's share of its device
   std::int32_t threads = 0;
+  std::string link_device;  ///< a device that a link can join to others, host included; empty: none
+};
+
+/// Asks for the id of a link to be, see mpi::device_link.
+struct link_request {
+  std::uint32_t epoch = 0;
+};
+
+struct link_offer {
+  std::int32_t rank = 0;
+  std::string id;
+  std::string error;  ///< why there is none; empty otherwise
 };
 
 /// The leader is alive. A rank that does not hear this for too long ends itself.
@@ -84,6 +96,8 @@ struct stage_assignment {
   std::int32_t max_sequences = 0;   ///< sequences of the largest micro-batch
   std::int32_t held_first = 0;
   std::int32_t held_last = 0;
+  std::string link_id;                   ///< of the link between devices of this pipeline; empty: none
+  std::vector<std::int32_t> link_ranks;  ///< that join it, in order of the layers
 };
 
 /// A stage's weights are loaded.
@@ -94,7 +108,8 @@ struct stage_ready {
   std::uint64_t free_bytes = 0;      ///< left for KV
   std::uint64_t kv_block_bytes = 0;  ///< of one block over the stage's layers
   std::int64_t load_ns = 0;
-  std::string error;  ///< why it is not; empty otherwise
+  std::string channel;  ///< that carries activations to the next stage; empty: there is none
+  std::string error;    ///< why it is not; empty otherwise
 };
 
 /// Ends the rank's part in the job.
@@ -293,16 +308,18 @@ struct load_progress {
   }
 
 FASTSERVE_INSPECT(profile_request, x.epoch)
-FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads)
+FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads, x.link_device)
+FASTSERVE_INSPECT(link_request, x.epoch)
+FASTSERVE_INSPECT(link_offer, x.rank, x.id, x.error)
 FASTSERVE_INSPECT(leader_beat, x.epoch)
 FASTSERVE_INSPECT(rank_lost, x.rank)
 FASTSERVE_INSPECT(epoch_change, x.epoch)
 FASTSERVE_INSPECT(epoch_ready, x.rank)
 FASTSERVE_INSPECT(heartbeat, x.rank, x.epoch, x.steps, x.rows, x.compute_ns)
 FASTSERVE_INSPECT(stage_assignment, x.epoch, x.first_layer, x.last_layer, x.previous_rank, x.next_rank,
-                  x.max_rows, x.max_sequences, x.held_first, x.held_last)
+                  x.max_rows, x.max_sequences, x.held_first, x.held_last, x.link_id, x.link_ranks)
 FASTSERVE_INSPECT(stage_ready, x.rank, x.weight_bytes, x.step_bytes, x.free_bytes, x.kv_block_bytes,
-                  x.load_ns, x.error)
+                  x.load_ns, x.channel, x.error)
 FASTSERVE_INSPECT(stop_rank, x.exit_code)
 FASTSERVE_INSPECT(kv_allotment, x.epoch, x.blocks, x.memory_slots, x.disk_slots)
 FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.memory_block_ns, x.disk_block_ns, x.error)

@@ -1,6 +1,7 @@
 #include "actors/node.hpp"
 
 #include <limits>
+#include <stdexcept>
 #include <utility>
 
 namespace fastserve::actors {
@@ -29,6 +30,7 @@ node_actor::behavior_type node_state::make_behavior() {
   mpi::send(self_, node_actor{self_}, tick{});
   return {
       [this](const profile_request&) { return context_.profile; },
+      [this](const link_request&) { return offer_link(); },
       [this](const stage_assignment& place) { return mpi::delegate(self_, executor_, place); },
       [this](const kv_allotment& allotment) { return mpi::delegate(self_, cache_, allotment); },
       [this](const leader_beat&) { leader_.heard(0, now()); },
@@ -56,6 +58,18 @@ void node_state::on_tick() {
   }
   const auto& v = *context_.vitals;
   mpi::send(self_, monitor_, heartbeat{context_.profile.rank, epoch_, v.steps, v.rows, v.compute_ns});
+}
+
+link_offer node_state::offer_link() {
+  link_offer offer;
+  offer.rank = context_.profile.rank;
+  try {
+    if (context_.linked == nullptr) throw std::runtime_error("no device here can be linked");
+    offer.id = context_.linked->make_id();
+  } catch (const std::exception& e) {
+    offer.error = e.what();
+  }
+  return offer;
 }
 
 epoch_ready node_state::begin(std::uint32_t epoch) {

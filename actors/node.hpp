@@ -21,6 +21,7 @@ class node_state {
  private:
   void on_tick();
   epoch_ready begin(std::uint32_t epoch);
+  link_offer offer_link();
 
   mpi::base_of<node_actor>* self_;
   rank_context& context_;

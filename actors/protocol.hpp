@@ -40,6 +40,8 @@ CAF_ADD_TYPE_ID(fastserve, (fastserve::model::token_logprob))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::model::sampled_token))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::profile_request))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::node_profile))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::link_request))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::link_offer))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stage_assignment))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stage_ready))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stop_rank))
@@ -99,6 +101,8 @@ enum class role : std::uint32_t {
 using node_actor = mpi::protocol<
     // What is this rank made of?
     node_profile(profile_request),
+    // Make the id of a link between devices.
+    link_offer(link_request),
     // Load these layers (or none).
     stage_ready(stage_assignment),
     // Hold this many KV blocks.

@@ -13,6 +13,7 @@
 #include "kernels/backend.hpp"
 #include "model/architecture.hpp"
 #include "model/weight_source.hpp"
+#include "mpi/linked_tensor_channel.hpp"
 #include "mpi/tensor_channel.hpp"
 
 namespace fastserve::actors {
@@ -28,7 +29,7 @@ struct rank_vitals {
 /// What the actors of one rank are given to work with. Built once by the rank's host; outlives its actors.
 struct rank_context {
   node_profile profile;
-  std::uint32_t local_ranks = 1;  ///< ranks that share this host's memory
+  std::uint32_t memory_sharers = 1;  ///< ranks that share the memory of this one's device
   model::architecture architecture;
   kernels::dtype compute_type = kernels::dtype::f32;
   kernels::dtype kv_type = kernels::dtype::f32;
@@ -37,7 +38,9 @@ struct rank_context {
   std::optional<kernels::quantized_format> quantize;  ///< round weights to this while loading
   std::unique_ptr<kernels::backend> backend;
   std::unique_ptr<mpi::tensor_channel> channel;
-  std::string swap_folder;  ///< of the node, for KV swapped to disk
+  std::unique_ptr<mpi::device_link> device_link;  ///< to other ranks' devices; taken by the rank's host
+  mpi::linked_tensor_channel* linked = nullptr;   ///< `channel`, where it has such a link
+  std::string swap_folder;                        ///< of the node, for KV swapped to disk
   /// Between the rank's cache manager and its executor.
   std::unique_ptr<move_gate> moves = std::make_unique<move_gate>();
   std::function<std::unique_ptr<model::weight_source>()> open_weights;  ///< throws std::runtime_error

@@ -39,6 +39,12 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
   pump_ = std::make_unique<mpi::message_pump>(env_);
   transport_ = std::make_unique<mpi::actor_transport>(*system_, *pump_);
   context_.channel = std::make_unique<mpi::mpi_tensor_channel>(*pump_);
+  if (context_.device_link) {
+    auto linked = std::make_unique<mpi::linked_tensor_channel>(std::move(context_.channel),
+                                                               std::move(context_.device_link), env_.rank());
+    context_.linked = linked.get();
+    context_.channel = std::move(linked);
+  }
   context_.leave = [this](int code) { leave(code); };
   context_.report_progress = [this](const load_progress& p) { mpi::anon_send(observer_, p); };
   context_.lose = [this](int rank) { lose(rank); };

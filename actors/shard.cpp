@@ -4,6 +4,7 @@
 #include <cassert>
 #include <chrono>
 #include <exception>
+#include <stdexcept>
 #include <string>
 
 namespace fastserve::actors {
@@ -13,6 +14,9 @@ namespace {
 // How long a stage waits for the activations of a step that it was told of. Far beyond any step; a dead peer
 // is found by other means, and then the epoch ends and with it the wait.
 constexpr std::chrono::minutes activation_deadline{10};
+
+// For all GPUs of a pipeline to meet. NCCL takes a second or two; a rank that dies meanwhile ends the epoch.
+constexpr std::chrono::seconds link_deadline{60};
 
 // Turnarounds kept between two requests for the counts.
 constexpr std::size_t most_turnarounds = 1 << 16;
@@ -41,13 +45,31 @@ stage_ready shard::load(const stage_assignment& place) {
   kv_.reset();
   place_ = place;
   try {
+    join_link(place);
     load_weights(place, ready);
-    ready.free_bytes = context_.backend->info().memory_bytes / context_.local_ranks;
+    ready.channel = channel_to_next();
+    ready.free_bytes = context_.backend->info().memory_bytes / context_.memory_sharers;
   } catch (const std::exception& e) {
     ready.error = e.what();
   }
   ready.load_ns = now_ns() - start;
   return ready;
+}
+
+// Before the weights are loaded: every member comes at about the same time.
+void shard::join_link(const stage_assignment& place) {
+  if (context_.linked == nullptr) return;
+  const auto largest = static_cast<std::size_t>(place.max_rows) *
+                       static_cast<std::size_t>(context_.architecture.hidden_size) * sizeof(float);
+  if (!context_.linked->join({place.epoch, place.link_id, place.link_ranks}, largest, link_deadline))
+    throw std::runtime_error("rank " + std::to_string(context_.profile.rank) +
+                             ": the GPUs of this pipeline did not all meet; --link host does without");
+}
+
+std::string shard::channel_to_next() const {
+  if (place_.next_rank < 0 || place_.first_layer == place_.last_layer) return {};
+  return context_.linked != nullptr ? context_.linked->name_to(place_.next_rank)
+                                    : std::string{context_.channel->name()};
 }
 
 void shard::load_weights(const stage_assignment& place, stage_ready& ready) {

@@ -33,6 +33,8 @@ class shard {
   executor_stats take_stats();
 
  private:
+  void join_link(const stage_assignment& place);
+  std::string channel_to_next() const;
   void load_weights(const stage_assignment& place, stage_ready& ready);
   void fill_layout(const micro_batch& work);
   void draw(const micro_batch& work, step_result& out);

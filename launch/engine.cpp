@@ -8,6 +8,7 @@
 
 #include "actors/measured_speed.hpp"
 #include "actors/scheduler.hpp"
+#include "launch/device_choice.hpp"
 #include "launch/model_form.hpp"
 #include "launch/rank_threads.hpp"
 #include "model/model_folder.hpp"
@@ -18,6 +19,15 @@ namespace fastserve::launch {
 namespace {
 
 namespace fs = std::filesystem;
+
+// What each rank sees. A driver takes its time to wake: nobody asks it who does not want to know.
+std::vector<visible_gpus> gpus_of_all(const std::string& wish, mpi::environment& env) {
+  std::vector<visible_gpus> out;
+  for (const auto& text :
+       env.allgather(to_text({env.host(), wish == "cpu" ? std::vector<std::string>{} : find_gpus()})))
+    out.push_back(gpus_of(text));
+  return out;
+}
 
 // A file of the cluster's settings may name both a folder and a shape; only benches use the shape.
 bool makes_weights_up(const options& settings) {
@@ -65,7 +75,8 @@ actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_
   return out;
 }
 
-actors::rank_context make_context(const options& settings, mpi::environment& env, int threads) {
+actors::rank_context make_context(const options& settings, mpi::environment& env, int threads,
+                                  const device_choice& on) {
   actors::rank_context context;
   context.architecture = architecture_of(settings);
   const auto& arch = context.architecture;
@@ -78,11 +89,13 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   context.failover = {
       std::chrono::milliseconds{failover.heartbeat_ms}, std::chrono::milliseconds{failover.deadline_ms},
       std::chrono::milliseconds{failover.fence_ms}, failover.spare_ranks, failover.spares == "hot"};
-  context.local_ranks = static_cast<std::uint32_t>(env.local_size());
-  context.backend = kernels::make_cpu_backend(threads);
+  context.memory_sharers = static_cast<std::uint32_t>(on.gpu < 0 ? env.local_size() : on.sharers);
+  context.backend = on.gpu < 0 ? kernels::make_cpu_backend(threads) : open_gpu(on.gpu, threads);
+  if (on.gpu >= 0 && settings.engine.link != "host") context.device_link = open_gpu_link(on.gpu);
   const auto info = context.backend->info();
-  context.profile = {env.rank(), env.host(), info.name, info.memory_bytes / context.local_ranks,
-                     info.threads};
+  context.profile = {env.rank(),   env.host(),
+                     info.name,    info.memory_bytes / context.memory_sharers,
+                     info.threads, context.device_link ? on.gpu_id : std::string{}};
   if (makes_weights_up(settings))
     context.open_weights = [arch] { return std::make_unique<model::random_source>(arch, arch.stored_type); };
   else
@@ -94,10 +107,13 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
 
 engine::engine(mpi::environment& env, const options& settings) : settings_{settings}, env_{env} {
   const int threads = choose_threads(settings, env);
+  const auto& wish = settings.engine.device;
+  const auto gpus = gpus_of_all(wish, env);
+  const auto rank = static_cast<std::size_t>(env.rank());
   actors::rank_context context;
-  std::string error;
+  auto error = device_objection(wish, gpus, rank, built_for_gpus());
   try {
-    context = make_context(settings, env, threads);
+    if (error.empty()) context = make_context(settings, env, threads, choose_devices(wish, gpus)[rank]);
     if (env.leader()) tokenizer_ = model::open_tokenizer(settings.model);
   } catch (const std::exception& e) {
     error = e.what();

@@ -57,16 +57,13 @@ option_spec quantize_group(commands who) {
   return spec;
 }
 
-option_spec speed_profile(commands who) {
-  option_spec spec =
-      begin({"engine", "profile", "HOW",
-             "speeds that layers are divided by: measure, cached (measured once a machine), equal, or auto: "
-             "cached for models from 1 GB on, else equal"},
-            shape::value, std::move(who));
-  spec.set = [](options& o, std::string_view value) {
-    o.engine.profile = parse_choice(value, {"auto", "measure", "cached", "equal"});
+template <typename Field>
+option_spec choice(const row& of, commands who, std::vector<std::string_view> names, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.set = [field, names = std::move(names)](options& o, std::string_view value) {
+    field(o) = parse_choice(value, names);
   };
-  spec.get = [](const options& o) { return std::vector<std::string>{o.engine.profile}; };
+  spec.get = [field](const options& o) { return std::vector<std::string>{field(o)}; };
   return spec;
 }
 
@@ -94,6 +91,12 @@ std::vector<option_spec> engine_rows() {
   const commands batched{command::console,     command::batch,    command::bench,
                          command::bench_serve, command::simulate, command::plan};
   std::vector<option_spec> rows;
+  rows.push_back(choice(
+      {"engine", "device", "KIND", "what a rank computes on: auto (a GPU if it sees one), cpu or gpu"}, runs,
+      {"auto", "cpu", "gpu"}, [](auto& o) -> auto& { return o.engine.device; }));
+  rows.push_back(choice(
+      {"engine", "link", "KIND", "between the GPUs of a pipeline: auto (NCCL) or host (through MPI)"}, runs,
+      {"auto", "host"}, [](auto& o) -> auto& { return o.engine.link; }));
   rows.push_back(element_type(
       {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, formed,
       floats, [](auto& o) -> auto& { return o.engine.dtype; }));
@@ -105,7 +108,11 @@ std::vector<option_spec> engine_rows() {
       {command::console, command::batch, command::bench, command::bench_serve, command::plan,
        command::compress},
       0, 4096, [](auto& o) -> auto& { return o.engine.threads; }));
-  rows.push_back(speed_profile(runs));
+  rows.push_back(choice(
+      {"engine", "profile", "HOW",
+       "speeds that layers are divided by: measure, cached (measured once a machine), equal, or auto: cached "
+       "for models from 1 GB on, else equal"},
+      runs, {"auto", "measure", "cached", "equal"}, [](auto& o) -> auto& { return o.engine.profile; }));
   rows.push_back(text(
       {"engine", "profile_dir", "DIR", "where measured speeds are kept", "the user's cache folder"}, runs,
       [](auto& o) -> auto& { return o.engine.profile_dir; }));

@@ -30,6 +30,8 @@ std::optional<command> command_named(std::string_view name) noexcept;
 
 /// Arithmetic and memory of every rank.
 struct engine_options {
+  std::string device = "auto";          ///< auto, cpu or gpu, see choose_devices
+  std::string link = "auto";            ///< between GPUs: auto (NCCL) or host (MPI and host memory)
   std::optional<kernels::dtype> dtype;  ///< weights and products; unset = as stored in the model
   int quantize_bits = 0;             ///< weights are rounded to so many bits while loading; 0 = they are not
   std::int32_t quantize_group = -1;  ///< input features to a scale; 0 = the whole row, -1 = by the bits

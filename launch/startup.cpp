@@ -77,7 +77,7 @@ std::string table_of(const actors::engine_layout& layout) {
     row.samples = row.layers > 0 && r.next_rank < 0;
     row.weight_bytes = r.weight_bytes;
     row.kv_tokens = row.layers > 0 ? std::int64_t{layout.limits.kv_blocks} * scheduler::block_tokens : 0;
-    row.channel = r.next_rank < 0 ? "" : "MPI";
+    row.channel = r.channel;
     rows.push_back(std::move(row));
   }
   return format_startup_table(rows);
