@@ -68,7 +68,19 @@ std::int32_t choose_blocks(const std::vector<stage_ready>& ready, std::int64_t w
   return static_cast<std::int32_t>(std::min<std::int64_t>(blocks, std::numeric_limits<std::int32_t>::max()));
 }
 
+const char* no_memory(const engine_wishes& wishes) {
+  return wishes.swap.memory_bytes > 0
+             ? "no memory is left for a KV cache; lower --swap-space, or start more ranks on more nodes"
+             : "no memory is left for a KV cache; start more ranks on more nodes";
+}
+
 }  // namespace
+
+std::int32_t engine_layout::stages() const {
+  std::int32_t out = 0;
+  for (const auto& p : pipelines) out += p.stands ? p.limits.stages : 0;
+  return out;
+}
 
 bring_up::bring_up(caf::actor_system& sys, const rank_context& leader, std::vector<node_actor> nodes,
                    std::vector<executor_actor> executors, std::vector<cache_actor> caches,
@@ -109,64 +121,87 @@ std::string bring_up::ask(const std::vector<int>& ranks, const std::vector<Messa
   return error;
 }
 
-std::string bring_up::ask_profiles(const std::vector<int>& living, std::uint32_t epoch) {
+std::string bring_up::ask_profiles(const std::vector<int>& living) {
   std::vector<int> unknown;
   for (const auto rank : living)
     if (!profiles_.contains(rank)) unknown.push_back(rank);
   std::vector<node_profile> answers;
-  auto error = ask(unknown, std::vector<profile_request>(unknown.size(), {epoch}), answer_deadline, answers);
+  auto error = ask(unknown, std::vector<profile_request>(unknown.size()), answer_deadline, answers);
   if (!error.empty()) return error;
   for (std::size_t i = 0; i < unknown.size(); ++i) profiles_[unknown[i]] = std::move(answers[i]);
   return {};
 }
 
-planner::pipeline_plan bring_up::plan(const std::vector<int>& usable) const {
-  const auto speeds = relative_speeds(leader_, profiles_, wishes_.speeds, usable);
-  std::vector<planner::rank_offer> offers;
-  for (const auto rank : usable)
-    offers.push_back(
+std::vector<planner::rank_offer> bring_up::offers_of(const std::vector<int>& ranks) const {
+  const auto speeds = relative_speeds(leader_, profiles_, wishes_.speeds, ranks);
+  std::vector<planner::rank_offer> out;
+  for (const auto rank : ranks)
+    out.push_back(
         {rank, speeds.at(rank),
          static_cast<std::size_t>(usable_memory * static_cast<double>(profiles_.at(rank).memory_bytes))});
-  const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
-  if (!stages_.empty()) return planner::plan_again(cost, offers, stages_);
+  return out;
+}
 
-  const auto spares = std::min<std::size_t>(at(wishes_.spare_ranks), offers.size() - 1);
-  if (are_unequal(speeds)) {
+// As many ranks for each pipeline, one more for the first ones where that does not work out, neighbours
+// together: they share a host.
+std::vector<planner::pipeline_plan> bring_up::plan_all(const std::vector<int>& usable) const {
+  const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
+  const auto spares = std::min<std::size_t>(at(wishes_.spare_ranks), usable.size() - 1);
+  const auto ranks = usable.size() - spares;
+  const auto count = std::min<std::size_t>(at(wishes_.replicas), ranks);
+  if (count == 1 && are_unequal(relative_speeds(leader_, profiles_, wishes_.speeds, usable))) {
     auto made = plan_unequal(leader_, profiles_, wishes_.speeds, usable,
                              {usable_memory, limits_.max_batch, limits_.token_budget,
                               std::min(limits_.max_context, least_kv_tokens), static_cast<int>(spares)});
-    if (made.error.empty()) return made;
+    if (made.error.empty()) return {std::move(made)};
   }
-  auto out = planner::partition(cost, {offers.begin(), offers.end() - static_cast<std::ptrdiff_t>(spares)});
-  if (!out.error.empty() && spares > 0) out.error += ", or fewer of them as spares";
-  for (auto i = offers.size() - spares; i < offers.size(); ++i) out.spares.push_back(offers[i].rank);
+  const auto offers = offers_of({usable.begin(), usable.begin() + static_cast<std::ptrdiff_t>(ranks)});
+  std::vector<planner::pipeline_plan> out;
+  auto next = offers.begin();
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto end = next + static_cast<std::ptrdiff_t>(ranks / count + (i < ranks % count ? 1 : 0));
+    out.push_back(planner::partition(cost, {next, end}));
+    auto& error = out.back().error;
+    if (!error.empty() && count > 1) error += ", or ask for fewer --replicas";
+    if (!error.empty() && spares > 0) error += ", or fewer of them as spares";
+    next = end;
+  }
   return out;
 }
 
-std::vector<stage_assignment> bring_up::places_of(const planner::pipeline_plan& plan,
-                                                  std::uint32_t epoch) const {
-  std::vector<stage_assignment> out(nodes_.size());
-  for (auto& p : out) {
-    p.epoch = epoch;
-    p.max_rows = limits_.token_budget;
-    p.max_sequences = limits_.max_batch;
-  }
-  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-    const auto& s = plan.stages[i];
-    auto& p = out.at(at(s.rank));
+planner::pipeline_plan bring_up::plan_again(std::size_t pipeline, const std::vector<int>& usable) const {
+  if (usable.empty()) return {{}, {}, 0, "no rank would be left"};
+  const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
+  return planner::plan_again(cost, offers_of(usable), pipelines_.at(pipeline));
+}
+
+stage_assignment bring_up::place_in(std::uint32_t epoch) const {
+  stage_assignment out;
+  out.epoch = epoch;
+  out.max_rows = limits_.token_budget;
+  out.max_sequences = limits_.max_batch;
+  return out;
+}
+
+void bring_up::add_stages(const std::vector<planner::stage_place>& stages, std::uint32_t epoch,
+                          std::map<int, stage_assignment>& places) const {
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const auto& s = stages[i];
+    auto p = place_in(epoch);
     p.first_layer = s.first_layer;
     p.last_layer = s.last_layer;
-    p.previous_rank = i == 0 ? -1 : plan.stages[i - 1].rank;
-    p.next_rank = i + 1 == plan.stages.size() ? -1 : plan.stages[i + 1].rank;
+    p.previous_rank = i == 0 ? -1 : stages[i - 1].rank;
+    p.next_rank = i + 1 == stages.size() ? -1 : stages[i + 1].rank;
+    places[s.rank] = p;
   }
-  return out;
 }
 
 // Where several stages have devices that can be joined, the first of them makes up what they meet under.
-std::string bring_up::link(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) {
+std::string bring_up::link(const std::vector<planner::stage_place>& stages,
+                           std::map<int, stage_assignment>& places) {
   std::vector<int> ranks;
   std::vector<std::string> devices;
-  for (const auto& s : plan.stages) {
+  for (const auto& s : stages) {
     ranks.push_back(s.rank);
     devices.push_back(profiles_.at(s.rank).link_device);
   }
@@ -174,26 +209,31 @@ std::string bring_up::link(const planner::pipeline_plan& plan, std::vector<stage
   if (joined.empty()) return {};
   std::vector<link_offer> offers;
   auto error = ask(std::vector<int>{joined.front()},
-                   std::vector<link_request>{{places.at(at(joined.front())).epoch}}, answer_deadline, offers);
+                   std::vector<link_request>{{places.at(joined.front()).epoch}}, answer_deadline, offers);
   if (error.empty() && !offers.front().error.empty())
     error = "rank " + std::to_string(joined.front()) + ": " + offers.front().error;
   if (!error.empty()) return error;
   for (const auto rank : joined) {
-    places.at(at(rank)).link_id = offers.front().id;
-    places.at(at(rank)).link_ranks = joined;
+    places.at(rank).link_id = offers.front().id;
+    places.at(rank).link_ranks = joined;
   }
   return {};
 }
 
-// Each spare gets the weights of as many stages as it has room for, the first spare from the first stage on,
-// the next from the one behind.
-void bring_up::hold_ready(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) const {
+// Each spare gets the weights of as many stages as it has room for, the first spare from the first stage of
+// the first pipeline on, the next from the stage behind, or of the next pipeline.
+void bring_up::hold_ready(const std::vector<int>& spares, std::map<int, stage_assignment>& places) const {
   if (!wishes_.hot_spares) return;
   const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
-  for (std::size_t i = 0; i < plan.spares.size(); ++i) {
-    const auto rank = plan.spares[i];
+  std::vector<const std::vector<planner::stage_place>*> pipelines;
+  for (const auto& p : pipelines_)
+    if (!p.empty()) pipelines.push_back(&p);
+  if (pipelines.empty()) return;
+  for (std::size_t i = 0; i < spares.size(); ++i) {
+    const auto rank = spares[i];
+    if (!places.contains(rank)) continue;
     const auto room = usable_memory * static_cast<double>(profiles_.at(rank).memory_bytes);
-    auto& place = places.at(at(rank));
+    auto& place = places.at(rank);
     const auto fits = [&](std::int32_t first, std::int32_t last) {
       auto bytes =
           static_cast<double>(last - first) * static_cast<double>(cost.layer_bytes + cost.kv_layer_bytes);
@@ -205,10 +245,11 @@ void bring_up::hold_ready(const planner::pipeline_plan& plan, std::vector<stage_
       place.held_last = cost.layers;
       continue;
     }
-    auto s = i % plan.stages.size();
-    place.held_first = place.held_last = plan.stages[s].first_layer;
-    for (; s < plan.stages.size() && fits(place.held_first, plan.stages[s].last_layer); ++s)
-      place.held_last = plan.stages[s].last_layer;
+    const auto& stages = *pipelines[i % pipelines.size()];
+    auto s = i / pipelines.size() % stages.size();
+    place.held_first = place.held_last = stages[s].first_layer;
+    for (; s < stages.size() && fits(place.held_first, stages[s].last_layer); ++s)
+      place.held_last = stages[s].last_layer;
   }
 }
 
@@ -219,88 +260,181 @@ std::vector<int> bring_up::without(const std::set<int>& gone) const {
   return out;
 }
 
-std::string bring_up::objection(const std::set<int>& gone, const std::set<int>& emptied) const {
-  auto out = gone;
-  out.insert(emptied.begin(), emptied.end());
-  const auto usable = without(out);
-  return usable.empty() ? "no rank would be left" : plan(usable).error;
+// -1: a spare.
+int bring_up::pipeline_of(int rank) const {
+  for (std::size_t i = 0; i < pipelines_.size(); ++i)
+    for (const auto& s : pipelines_[i])
+      if (s.rank == rank) return static_cast<int>(i);
+  return -1;
 }
 
-engine_layout bring_up::run(std::uint32_t epoch, const std::set<int>& gone, const std::set<int>& emptied) {
+std::vector<int> bring_up::spares(const std::set<int>& idle) const {
+  auto out = without(idle);
+  std::erase_if(out, [this](int rank) { return pipeline_of(rank) >= 0; });
+  return out;
+}
+
+// The pipeline's own ranks and the spares.
+std::vector<int> bring_up::usable_for(std::size_t pipeline, const std::set<int>& idle) const {
+  auto out = without(idle);
+  std::erase_if(out, [&](int rank) {
+    const auto in = pipeline_of(rank);
+    return in >= 0 && in != static_cast<int>(pipeline);
+  });
+  return out;
+}
+
+std::string bring_up::objection(std::size_t pipeline, const std::set<int>& gone,
+                                const std::set<int>& emptied) const {
+  auto idle = gone;
+  idle.insert(emptied.begin(), emptied.end());
+  return plan_again(pipeline, usable_for(pipeline, idle)).error;
+}
+
+engine_layout bring_up::begin(const std::function<std::uint32_t()>& next_epoch, const std::set<int>& gone,
+                              const std::set<int>& emptied) {
   engine_layout out;
-  out.epoch = epoch;
   const auto living = without(gone);
-  const auto ranks = living.size();
-
-  std::vector<epoch_ready> begun;
-  out.error = ask(living, std::vector<epoch_change>(ranks, {epoch}), answer_deadline, begun);
-  if (out.error.empty()) out.error = ask_profiles(living, epoch);
-  if (!out.error.empty()) return out;
-
+  if (out.error = ask_profiles(living); !out.error.empty()) return out;
   auto idle = gone;
   idle.insert(emptied.begin(), emptied.end());
   auto usable = without(idle);
   if (usable.empty()) usable = living;  // those that were to be emptied are needed after all
-  const auto pipeline = plan(usable);
-  if (!pipeline.error.empty()) {
-    out.error = pipeline.error;
-    return out;
+
+  pipelines_.clear();
+  std::map<int, stage_assignment> places;
+  std::map<int, pipeline_layout*> pipelines;
+  const auto plans = plan_all(usable);
+  out.pipelines.resize(plans.size());
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    if (out.error = plans[i].error; !out.error.empty()) return out;
+    pipelines_.push_back(plans[i].stages);
+    out.pipelines[i].epoch = next_epoch();
+    add_stages(plans[i].stages, out.pipelines[i].epoch, places);
+    if (out.error = link(plans[i].stages, places); !out.error.empty()) return out;
+    pipelines[static_cast<int>(i)] = &out.pipelines[i];
   }
-  stages_ = pipeline.stages;
-  limits_.stages = static_cast<std::int32_t>(stages_.size());
-  auto places = places_of(pipeline, epoch);
-  hold_ready(pipeline, places);
-  out.error = link(pipeline, places);
-  if (!out.error.empty()) return out;
+  for (const auto rank : living) places.try_emplace(rank, place_in(out.pipelines.back().epoch));
+  hold_ready(spares(idle), places);
+  out.error = carry_out(places, pipelines, out.rows);
+  if (out.error.empty()) out.limits = out.pipelines.front().limits;
+  return out;
+}
+
+rebuilt_pipeline bring_up::rebuild(std::size_t pipeline, std::uint32_t epoch, const std::set<int>& gone,
+                                   const std::set<int>& emptied, bool last) {
+  rebuilt_pipeline out;
+  auto idle = gone;
+  idle.insert(emptied.begin(), emptied.end());
+  auto usable = usable_for(pipeline, idle);
+  if (usable.empty() && last) usable = usable_for(pipeline, gone);
+  const auto plan = plan_again(pipeline, usable);
+  if (out.error = plan.error; !out.error.empty()) return out;
+
+  std::map<int, stage_assignment> places;
+  add_stages(plan.stages, epoch, places);
+  if (out.error = link(plan.stages, places); !out.error.empty()) return out;
+  for (const auto& s : pipelines_[pipeline])
+    if (!gone.contains(s.rank)) places.try_emplace(s.rank, place_in(epoch));
+  pipelines_[pipeline] = plan.stages;
+  hold_ready(spares(idle), places);
+  out.pipeline.epoch = epoch;
+  out.error = carry_out(places, {{static_cast<int>(pipeline), &out.pipeline}}, out.rows);
+  return out;
+}
+
+std::vector<rank_row> bring_up::dissolve(std::size_t pipeline, std::uint32_t epoch, const std::set<int>& gone,
+                                         const std::set<int>& emptied) {
+  auto idle = gone;
+  idle.insert(emptied.begin(), emptied.end());
+  std::map<int, stage_assignment> places;
+  for (const auto& s : pipelines_[pipeline])
+    if (!gone.contains(s.rank)) places.emplace(s.rank, place_in(epoch));
+  pipelines_[pipeline].clear();
+  hold_ready(spares(idle), places);
+  std::vector<rank_row> rows;
+  carry_out(places, {}, rows);  // one that dies meanwhile is found to be dead
+  return rows;
+}
+
+// What all stages can hold becomes the pipeline's KV pool. Returns what is wrong.
+std::string bring_up::size_memory(pipeline_layout& pipeline, const std::vector<stage_ready>& ready) const {
+  auto& limits = pipeline.limits;
+  limits.swap = choose_slots(ready, wishes_.swap);
+  limits.kv_blocks = choose_blocks(ready, wishes_.kv_tokens, limits, wishes_.swap.memory_bytes);
+  if (limits.kv_blocks >= least_kv_blocks) return {};
+  if (wishes_.kv_tokens > 0 && scheduler::blocks_for(wishes_.kv_tokens) < least_kv_blocks)
+    return "--kv-tokens " + std::to_string(wishes_.kv_tokens) + " is too few: a prompt and its answer need " +
+           std::to_string(least_kv_blocks * scheduler::block_tokens) + " at least";
+  return no_memory(wishes_);
+}
+
+// Has these ranks leave their epochs for the new ones, load their layers and make their stores.
+std::string bring_up::carry_out(const std::map<int, stage_assignment>& places,
+                                std::map<int, pipeline_layout*> pipelines, std::vector<rank_row>& rows) {
+  std::vector<int> ranks;
   std::vector<stage_assignment> orders;
-  for (const auto rank : living) orders.push_back(places[at(rank)]);
-
+  std::vector<epoch_change> changes;
+  for (const auto& [rank, place] : places) {
+    ranks.push_back(rank);
+    orders.push_back(place);
+    changes.push_back({place.epoch});
+  }
+  if (ranks.empty()) return {};
+  std::vector<epoch_ready> begun;
+  auto error = ask(ranks, changes, answer_deadline, begun);
   std::vector<stage_ready> ready;
-  out.error = ask(living, orders, caf::infinite, ready);
+  if (error.empty()) error = ask(ranks, orders, caf::infinite, ready);
   for (const auto& r : ready)
-    if (out.error.empty()) out.error = r.error;
-  if (!out.error.empty()) return out;
+    if (error.empty()) error = r.error;
+  if (!error.empty()) return error;
 
-  limits_.swap = choose_slots(ready, wishes_.swap);
-  limits_.kv_blocks = choose_blocks(ready, wishes_.kv_tokens, limits_, wishes_.swap.memory_bytes);
-  if (limits_.kv_blocks < least_kv_blocks) {
-    out.error =
-        wishes_.kv_tokens > 0 && scheduler::blocks_for(wishes_.kv_tokens) < least_kv_blocks
-            ? "--kv-tokens " + std::to_string(wishes_.kv_tokens) +
-                  " is too few: a prompt and its answer need " +
-                  std::to_string(least_kv_blocks * scheduler::block_tokens) + " at least"
-        : wishes_.swap.memory_bytes > 0
-            ? "no memory is left for a KV cache; lower --swap-space, or start more ranks on more nodes"
-            : "no memory is left for a KV cache; start more ranks on more nodes";
-    return out;
+  std::vector<kv_allotment> allotments;
+  for (const auto& o : orders) allotments.push_back({o.epoch, 0, 0, 0});
+  const auto each_of = [&](int pipeline, const auto& body) {
+    for (std::size_t i = 0; i < ranks.size(); ++i)
+      if (pipeline_of(ranks[i]) == pipeline) body(i);
+  };
+  for (const auto& [which, pipeline] : pipelines) {
+    pipeline->limits = limits_;
+    pipeline->limits.stages = static_cast<std::int32_t>(pipelines_[at(which)].size());
+    std::vector<stage_ready> own;
+    each_of(which, [&](std::size_t i) { own.push_back(ready[i]); });
+    if (error = size_memory(*pipeline, own); !error.empty()) return error;
+    const auto& l = pipeline->limits;
+    each_of(which, [&](std::size_t i) {
+      allotments[i] = {orders[i].epoch, l.kv_blocks, l.swap.memory_slots, l.swap.disk_slots};
+    });
   }
   std::vector<kv_ready> stores;
-  out.error = ask(living,
-                  std::vector<kv_allotment>(
-                      ranks, {epoch, limits_.kv_blocks, limits_.swap.memory_slots, limits_.swap.disk_slots}),
-                  caf::infinite, stores);
+  error = ask(ranks, allotments, caf::infinite, stores);
   for (const auto& s : stores)
-    if (out.error.empty()) out.error = s.error;
-  if (!out.error.empty()) return out;
-  set_move_times(limits_.swap, stores);
-  out.limits = limits_;
+    if (error.empty()) error = s.error;
+  if (!error.empty()) return error;
 
-  for (const auto& s : stages_) {
-    out.pipeline.push_back(executors_.at(at(s.rank)));
-    out.caches.push_back(caches_.at(at(s.rank)));
-    out.stage_ranks.push_back(s.rank);
+  for (const auto& [which, pipeline] : pipelines) {
+    std::vector<kv_ready> own;
+    each_of(which, [&](std::size_t i) { own.push_back(stores[i]); });
+    set_move_times(pipeline->limits.swap, own);
+    for (const auto& s : pipelines_[at(which)]) {
+      pipeline->executors.push_back(executors_.at(at(s.rank)));
+      pipeline->caches.push_back(caches_.at(at(s.rank)));
+      pipeline->stage_ranks.push_back(s.rank);
+    }
+    pipeline->stands = true;
   }
   const auto cost = cost_of(leader_, 0);
   const auto share_of = [&](const stage_assignment& p) {
     if (p.first_layer == p.last_layer) return 0.0;
     return (p.last_layer - p.first_layer) * cost.layer + (p.next_rank < 0 ? cost.head : 0.0);
   };
-  const auto speeds = relative_speeds(leader_, profiles_, wishes_.speeds, living);
-  for (std::size_t i = 0; i < ranks; ++i)
-    out.rows.push_back({profiles_.at(living[i]), orders[i].first_layer, orders[i].last_layer,
-                        orders[i].next_rank, ready[i].weight_bytes, ready[i].step_bytes, stores[i].bytes,
-                        ready[i].load_ns, share_of(orders[i]) / speeds.at(living[i]), ready[i].channel});
-  return out;
+  const auto speeds = relative_speeds(leader_, profiles_, wishes_.speeds, ranks);
+  for (std::size_t i = 0; i < ranks.size(); ++i)
+    rows.push_back({profiles_.at(ranks[i]), pipeline_of(ranks[i]), orders[i].epoch, orders[i].first_layer,
+                    orders[i].last_layer, orders[i].next_rank, ready[i].weight_bytes, ready[i].step_bytes,
+                    stores[i].bytes, ready[i].load_ns, share_of(orders[i]) / speeds.at(ranks[i]),
+                    ready[i].channel});
+  return {};
 }
 
 }  // namespace fastserve::actors

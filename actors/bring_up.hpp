@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -24,6 +25,7 @@ struct engine_wishes {
   scheduler::policy_options policy;
   bool prefix_caching = true;
   swap_wishes swap;
+  int replicas = 1;        ///< pipelines
   int spare_ranks = 0;     ///< kept without layers
   bool hot_spares = true;  ///< they hold weights ready
   rank_speeds speeds;      ///< measured; empty: all ranks are equally fast
@@ -32,6 +34,8 @@ struct engine_wishes {
 /// One line of the start-up table.
 struct rank_row {
   node_profile profile;
+  int pipeline = -1;             ///< -1: none
+  std::uint32_t epoch = 0;       ///< the rank's
   std::int32_t first_layer = 0;  ///< == last_layer: a spare
   std::int32_t last_layer = 0;
   std::int32_t next_rank = -1;  ///< where its activations go; -1: nowhere
@@ -45,17 +49,25 @@ struct rank_row {
 
 /// An engine that is ready to serve, or the reason why there is none.
 struct engine_layout {
-  std::string error;  ///< one line for the user
-  std::uint32_t epoch = 0;
-  std::vector<rank_row> rows;            ///< of the ranks that live
-  std::vector<executor_actor> pipeline;  ///< in order of the layers
-  std::vector<cache_actor> caches;       ///< the same
-  std::vector<int> stage_ranks;          ///< the same as rank numbers
-  scheduler::limits limits;
+  std::string error;           ///< one line for the user
+  std::vector<rank_row> rows;  ///< of the ranks that live, in order
+  std::vector<pipeline_layout> pipelines;
+  scheduler::limits limits;  ///< of the first pipeline that stands
+
+  /// Of all pipelines that stand.
+  std::int32_t stages() const;
+};
+
+/// A pipeline that was put up anew.
+struct rebuilt_pipeline {
+  std::string error;
+  std::vector<rank_row> rows;  ///< of the ranks that took part, or were in it before
+  pipeline_layout pipeline;
 };
 
 /// Gets ranks to their places, at the start and after each loss: ends the epoch before, asks the nodes what
-/// they are, plans the stages, has the layers loaded and the KV stores made.
+/// they are, plans the stages, has the layers loaded and the KV stores made. Ranks without layers are spares
+/// for all pipelines.
 class bring_up {
  public:
   /// The handles are in rank order; `leader` outlives the object.
@@ -63,22 +75,41 @@ class bring_up {
            std::vector<executor_actor> executors, std::vector<cache_actor> caches,
            const engine_wishes& wishes);
 
-  /// Blocks until the ranks that are not in `gone` are ready in `epoch`; those in `emptied` live, but get no
-  /// layers. A rank that dies meanwhile is an error as any other.
-  engine_layout run(std::uint32_t epoch, const std::set<int>& gone, const std::set<int>& emptied);
-  /// Why run() with these would find no plan; empty when it would. After a run.
-  std::string objection(const std::set<int>& gone, const std::set<int>& emptied) const;
+  /// Puts all pipelines up. Blocks until the ranks that are not in `gone` are ready; those in `emptied` live,
+  /// but get no layers. Epochs come from `next_epoch`. A rank that dies meanwhile is an error as any other.
+  /// May be called again as long as none of its layouts is in use.
+  engine_layout begin(const std::function<std::uint32_t()>& next_epoch, const std::set<int>& gone,
+                      const std::set<int>& emptied);
+  /// Puts one pipeline up again, in `epoch`, from its ranks that are left and the spares. The others go on
+  /// meanwhile. The `last` one that is left may use ranks that were to be emptied.
+  rebuilt_pipeline rebuild(std::size_t pipeline, std::uint32_t epoch, const std::set<int>& gone,
+                           const std::set<int>& emptied, bool last);
+  /// The pipeline is no more: its ranks that are left become spares. Returns their rows.
+  std::vector<rank_row> dissolve(std::size_t pipeline, std::uint32_t epoch, const std::set<int>& gone,
+                                 const std::set<int>& emptied);
+  /// Why rebuild() with these would find no plan; empty when it would. After begin().
+  std::string objection(std::size_t pipeline, const std::set<int>& gone, const std::set<int>& emptied) const;
 
  private:
   template <class Answer, class Message, class Timeout>
   std::string ask(const std::vector<int>& ranks, const std::vector<Message>& messages, Timeout timeout,
                   std::vector<Answer>& answers);
-  std::string ask_profiles(const std::vector<int>& living, std::uint32_t epoch);
+  std::string ask_profiles(const std::vector<int>& living);
   std::vector<int> without(const std::set<int>& gone) const;
-  planner::pipeline_plan plan(const std::vector<int>& usable) const;
-  std::vector<stage_assignment> places_of(const planner::pipeline_plan& plan, std::uint32_t epoch) const;
-  std::string link(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places);
-  void hold_ready(const planner::pipeline_plan& plan, std::vector<stage_assignment>& places) const;
+  std::vector<int> usable_for(std::size_t pipeline, const std::set<int>& idle) const;
+  std::vector<planner::rank_offer> offers_of(const std::vector<int>& ranks) const;
+  std::vector<planner::pipeline_plan> plan_all(const std::vector<int>& usable) const;
+  planner::pipeline_plan plan_again(std::size_t pipeline, const std::vector<int>& usable) const;
+  std::vector<int> spares(const std::set<int>& idle) const;
+  void add_stages(const std::vector<planner::stage_place>& stages, std::uint32_t epoch,
+                  std::map<int, stage_assignment>& places) const;
+  std::string link(const std::vector<planner::stage_place>& stages, std::map<int, stage_assignment>& places);
+  void hold_ready(const std::vector<int>& spares, std::map<int, stage_assignment>& places) const;
+  stage_assignment place_in(std::uint32_t epoch) const;
+  int pipeline_of(int rank) const;
+  std::string carry_out(const std::map<int, stage_assignment>& places,
+                        std::map<int, pipeline_layout*> pipelines, std::vector<rank_row>& rows);
+  std::string size_memory(pipeline_layout& pipeline, const std::vector<stage_ready>& ready) const;
 
   caf::actor_system& sys_;
   const rank_context& leader_;
@@ -88,7 +119,7 @@ class bring_up {
   engine_wishes wishes_;
   scheduler::limits limits_;
   std::map<int, node_profile> profiles_;
-  std::vector<planner::stage_place> stages_;  // of the last epoch that was planned
+  std::vector<std::vector<planner::stage_place>> pipelines_;  // as they were last planned; empty: none
 };
 
 }  // namespace fastserve::actors

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "actors/monitor.hpp"
-
 namespace fastserve::actors {
 
 namespace {
@@ -42,25 +40,28 @@ engine_layout coordinator::start() {
   setup.epoch = [this] { return epoch_.load(); };
   setup.stalled_for = host_.context().stalled_for;
   setup.lost = [this](int rank, std::chrono::nanoseconds silence) { on_lost(rank, silence); };
-  setup.shares = [this, ranks = setup.nodes.size()] {
-    std::vector<double> out(ranks);
-    const std::lock_guard lock{mutex_};
-    for (const auto& row : layout_.rows) out[static_cast<std::size_t>(row.profile.rank)] = row.share;
-    return out;
-  };
+  setup.shares = [this] { return shares(); };
   setup.slow = [this](int rank, double times) { on_slow(rank, times); };
   const auto monitor = mpi::spawn_detached<monitor_actor, monitor_state>(host_.system(), std::move(setup));
   host_.publish(role::monitor, monitor);
   host_.end_later(monitor);
 
-  auto first = put_up();
-  if (!first.error.empty()) return first;
-  {
+  // Until they stand and nobody died under them.
+  for (;;) {
+    std::set<int> gone;
+    {
+      const std::lock_guard lock{mutex_};
+      gone = gone_;
+    }
+    auto first = bring_up_->begin([this] { return ++epoch_; }, gone, {});
     const std::lock_guard lock{mutex_};
+    if (gone != gone_) continue;
+    if (!first.error.empty()) return first;
+    seen_ = gone;
     layout_ = first;
+    thread_ = std::thread{[this] { serve(); }};
+    return first;
   }
-  thread_ = std::thread{[this] { serve(); }};
-  return first;
 }
 
 engine_layout coordinator::layout() const {
@@ -68,21 +69,59 @@ engine_layout coordinator::layout() const {
   return layout_;
 }
 
-void coordinator::attach(scheduler_actor to, std::uint32_t epoch,
+void coordinator::attach(scheduler_actor to, const engine_layout& known,
                          std::function<void(const std::string&)> fail) {
   const std::lock_guard lock{mutex_};
   scheduler_ = std::move(to);
-  told_ = epoch;
   fail_ = std::move(fail);
-  announce();
+  for (std::size_t i = 0; i < layout_.pipelines.size(); ++i) {
+    const auto& now = layout_.pipelines[i];
+    const auto& then = known.pipelines.at(i);
+    if (now.epoch != then.epoch || now.stands != then.stands || now.gone != then.gone) announce(i);
+  }
 }
 
-// With mutex_ held.
-void coordinator::announce() {
-  if (!scheduler_ || told_ >= layout_.epoch) return;
-  told_ = layout_.epoch;
-  mpi::anon_send(scheduler_,
-                 pipeline_change{layout_.epoch, layout_.limits, layout_.pipeline, layout_.caches});
+void coordinator::announce(std::size_t pipeline) {
+  if (scheduler_) mpi::anon_send(scheduler_, pipeline_change{pipeline, layout_.pipelines[pipeline]});
+}
+
+std::optional<std::size_t> coordinator::pipeline_of(int rank) const {
+  for (std::size_t i = 0; i < layout_.pipelines.size(); ++i) {
+    const auto& ranks = layout_.pipelines[i].stage_ranks;
+    if (std::find(ranks.begin(), ranks.end(), rank) != ranks.end()) return i;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::size_t> coordinator::lost_pipeline() const {
+  for (std::size_t i = 0; i < layout_.pipelines.size(); ++i)
+    if (!layout_.pipelines[i].stands && !layout_.pipelines[i].gone) return i;
+  return std::nullopt;
+}
+
+bool coordinator::any_stands() const {
+  return std::any_of(layout_.pipelines.begin(), layout_.pipelines.end(),
+                     [](const auto& p) { return p.stands; });
+}
+
+// Its requests go to the others at once, before it is put up again.
+void coordinator::lose(std::size_t pipeline) {
+  auto& p = layout_.pipelines[pipeline];
+  if (!std::exchange(p.stands, false)) return;
+  announce(pipeline);
+}
+
+// Only where there are several.
+std::string coordinator::name_of(std::size_t pipeline) const {
+  return layout_.pipelines.size() == 1 ? "" : "pipeline " + std::to_string(pipeline) + ": ";
+}
+
+std::vector<rank_share> coordinator::shares() const {
+  std::vector<rank_share> out(static_cast<std::size_t>(host_.environment().size()));
+  const std::lock_guard lock{mutex_};
+  for (const auto& row : layout_.rows)
+    out[static_cast<std::size_t>(row.profile.rank)] = {row.share, row.pipeline, row.epoch};
+  return out;
 }
 
 void coordinator::stop() {
@@ -97,8 +136,10 @@ void coordinator::stop() {
   // An actor ends with its last handle.
   bring_up_.reset();
   const std::lock_guard lock{mutex_};
-  layout_.pipeline.clear();
-  layout_.caches.clear();
+  for (auto& p : layout_.pipelines) {
+    p.executors.clear();
+    p.caches.clear();
+  }
 }
 
 // On the monitor's thread.
@@ -108,6 +149,7 @@ void coordinator::on_lost(int rank, std::chrono::nanoseconds silence) {
   {
     const std::lock_guard lock{mutex_};
     gone_.insert(rank);
+    if (const auto p = pipeline_of(rank)) lose(*p);
     for (int r = 0; r < host_.environment().size(); ++r)
       if (!gone_.contains(r)) left.push_back(r);
   }
@@ -140,69 +182,117 @@ std::string coordinator::drain(int rank) {
   if (gone_.contains(rank)) return "rank " + std::to_string(rank) + " is lost already";
   if (emptied_.contains(rank)) return "rank " + std::to_string(rank) + " is empty already";
   if (stopping_ || !bring_up_) return "the job is ending";
-  if (seen_ != united(gone_, emptied_)) return "another pipeline is being put up; try again";
+  if (replacing_ || lost_pipeline() || seen_ != united(gone_, emptied_))
+    return "another pipeline is being put up; try again";
   auto emptied = emptied_;
   emptied.insert(rank);
-  if (auto wrong = bring_up_->objection(gone_, emptied); !wrong.empty())
-    return "rank " + std::to_string(rank) + " cannot be emptied: " + wrong;
+  const auto pipeline = pipeline_of(rank);
+  if (pipeline) {
+    // Others may do without this pipeline.
+    const auto& all = layout_.pipelines;
+    const bool only = std::count_if(all.begin(), all.end(), [](const auto& p) { return p.stands; }) == 1;
+    if (auto wrong = only ? bring_up_->objection(*pipeline, gone_, emptied) : ""; !wrong.empty())
+      return "rank " + std::to_string(rank) + " cannot be emptied: " + wrong;
+  }
   emptied_ = std::move(emptied);
+  if (pipeline) lose(*pipeline);
   changed_.notify_all();
   return {};
 }
 
-// Until one stands that nobody died under.
-engine_layout coordinator::put_up() {
+void coordinator::serve() {
+  for (;;) {
+    std::optional<std::size_t> lost;
+    {
+      std::unique_lock lock{mutex_};
+      changed_.wait(lock, [&] { return stopping_ || lost_pipeline() || seen_ != united(gone_, emptied_); });
+      if (stopping_) return;
+      lost = lost_pipeline();
+      if (!lost) {  // those without layers are not missed
+        seen_ = united(gone_, emptied_);
+        take_rows({});
+        continue;
+      }
+      replacing_ = true;
+    }
+    replace(*lost);
+    const std::lock_guard lock{mutex_};
+    replacing_ = false;
+  }
+}
+
+// The rows of ranks whose place is another one now, and those of the dead go.
+void coordinator::take_rows(const std::vector<rank_row>& rows) {
+  auto& all = layout_.rows;
+  std::erase_if(all, [&](const auto& old) {
+    return gone_.contains(old.profile.rank) || std::any_of(rows.begin(), rows.end(), [&](const auto& r) {
+             return r.profile.rank == old.profile.rank;
+           });
+  });
+  for (const auto& r : rows)
+    if (!gone_.contains(r.profile.rank)) all.push_back(r);
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return a.profile.rank < b.profile.rank; });
+}
+
+void coordinator::replace(std::size_t pipeline) {
+  const auto begin = clock::now();
   for (;;) {
     std::set<int> gone;
     std::set<int> emptied;
+    bool last = false;
     {
       const std::lock_guard lock{mutex_};
+      if (stopping_) return;
       gone = gone_;
       emptied = emptied_;
+      last = !any_stands();
     }
-    auto made = bring_up_->run(++epoch_, gone, emptied);
-    const std::lock_guard lock{mutex_};
-    if (gone == gone_ || stopping_) {
-      seen_ = united(gone, emptied);
-      return made;
+    auto next = bring_up_->rebuild(pipeline, ++epoch_, gone, emptied, last);
+    std::unique_lock lock{mutex_};
+    if (stopping_) return;
+    const auto& ranks = next.pipeline.stage_ranks;
+    const bool died = std::any_of(ranks.begin(), ranks.end(), [this](int r) { return gone_.contains(r); });
+    if (died || (!next.error.empty() && gone != gone_)) continue;
+    seen_ = united(gone, emptied);
+    if (!next.error.empty()) {
+      if (!give_up(pipeline, next.error)) return;
+      lock.unlock();  // weights may be loaded
+      const auto rows = bring_up_->dissolve(pipeline, ++epoch_, gone, emptied);
+      lock.lock();
+      take_rows(rows);
+      return;
     }
-  }
-}
-
-void coordinator::serve() {
-  for (;;) {
-    {
-      std::unique_lock lock{mutex_};
-      changed_.wait(lock, [this] { return stopping_ || seen_ != united(gone_, emptied_); });
-      if (stopping_) return;
-      const auto& stages = layout_.stage_ranks;
-      const bool stands = std::none_of(stages.begin(), stages.end(),
-                                       [this](int r) { return gone_.contains(r) || emptied_.contains(r); });
-      if (stands) {  // those without layers are not missed
-        seen_ = united(gone_, emptied_);
-        std::erase_if(layout_.rows, [this](const auto& row) { return gone_.contains(row.profile.rank); });
-        continue;
-      }
-    }
-    replace();
-  }
-}
-
-void coordinator::replace() {
-  const auto begin = clock::now();
-  auto next = put_up();
-  const std::lock_guard lock{mutex_};
-  if (stopping_) return;
-  if (!next.error.empty()) {
-    if (fail_) fail_("no pipeline is left: " + next.error);
-    stopping_ = true;
+    layout_.pipelines[pipeline] = std::move(next.pipeline);
+    take_rows(next.rows);
+    const auto& p = layout_.pipelines[pipeline];
+    const auto first = std::find_if(layout_.pipelines.begin(), layout_.pipelines.end(),
+                                    [](const auto& any) { return any.stands; });
+    layout_.limits = first->limits;
+    announce(pipeline);
+    say_(name_of(pipeline) + "epoch " + std::to_string(p.epoch) + " after " +
+         milliseconds(clock::now() - begin) + ": " + std::to_string(p.limits.stages) +
+         (p.limits.stages == 1 ? " stage on " : " stages on ") + list_of(p.stage_ranks));
     return;
   }
-  layout_ = std::move(next);
-  announce();
-  say_("epoch " + std::to_string(layout_.epoch) + " after " + milliseconds(clock::now() - begin) + ": " +
-       std::to_string(layout_.limits.stages) + (layout_.limits.stages == 1 ? " stage on " : " stages on ") +
-       list_of(layout_.stage_ranks));
+}
+
+// It cannot be put up. Its ranks that are left are spares for the others from now on. False when there are
+// none.
+bool coordinator::give_up(std::size_t pipeline, const std::string& why) {
+  auto& p = layout_.pipelines[pipeline];
+  p.gone = true;
+  if (!any_stands() && !lost_pipeline()) {
+    if (fail_) fail_("no pipeline is left: " + why);
+    stopping_ = true;
+    return false;
+  }
+  p.stage_ranks.clear();
+  p.executors.clear();
+  p.caches.clear();
+  announce(pipeline);
+  say_(name_of(pipeline) + "given up: " + why);
+  return true;
 }
 
 }  // namespace fastserve::actors

@@ -12,13 +12,14 @@
 
 #include "actors/bring_up.hpp"
 #include "actors/failover_options.hpp"
+#include "actors/monitor.hpp"
 #include "actors/rank_host.hpp"
 
 namespace fastserve::actors {
 
-/// Leader: keeps a pipeline standing while ranks come to their end. Brings the engine up, watches all ranks,
-/// and puts up another pipeline of those left, an epoch later, whenever one of its ranks dies; the scheduler
-/// then computes again what was lost.
+/// Leader: keeps the pipelines standing while ranks come to their end. Brings the engine up, watches all
+/// ranks, and puts a pipeline up again, in another epoch, whenever one of its ranks dies; the others go on
+/// meanwhile, and take over its requests. The scheduler computes again what was lost.
 class coordinator {
  public:
   /// `say` gets a line for the user at each loss and each new pipeline; any thread.
@@ -28,13 +29,14 @@ class coordinator {
   coordinator& operator=(const coordinator&) = delete;
   ~coordinator() { stop(); }
 
-  /// Puts the first pipeline up. Blocks. Ranks that die meanwhile are left out. Once.
+  /// Puts the first pipelines up. Blocks. Ranks that die meanwhile are left out. Once.
   engine_layout start();
-  /// The pipeline that stands.
+  /// The pipelines as they stand.
   engine_layout layout() const;
-  /// From now on `to`, which was given the pipeline of `epoch`, is told of others. `fail` is called when
-  /// there is none any more. Replaces an earlier one.
-  void attach(scheduler_actor to, std::uint32_t epoch, std::function<void(const std::string& why)> fail);
+  /// From now on `to`, which was given the pipelines of `known`, is told what becomes of them. `fail` is
+  /// called when there is none any more. Replaces an earlier one.
+  void attach(scheduler_actor to, const engine_layout& known,
+              std::function<void(const std::string& why)> fail);
   /// Empties a rank: its layers go to others, and no request is lost. It stays in the job without work, and
   /// may then be ended. Returns why that cannot be, or an empty text; it is done in the background.
   std::string drain(int rank);
@@ -44,10 +46,19 @@ class coordinator {
  private:
   void on_lost(int rank, std::chrono::nanoseconds silence);
   void on_slow(int rank, double times);
-  engine_layout put_up();
+  std::vector<rank_share> shares() const;
   void serve();
-  void replace();
-  void announce();
+  void replace(std::size_t pipeline);
+
+  // With mutex_ held.
+  std::optional<std::size_t> pipeline_of(int rank) const;
+  std::optional<std::size_t> lost_pipeline() const;
+  bool any_stands() const;
+  void lose(std::size_t pipeline);
+  void announce(std::size_t pipeline);
+  bool give_up(std::size_t pipeline, const std::string& why);
+  void take_rows(const std::vector<rank_row>& rows);
+  std::string name_of(std::size_t pipeline) const;
 
   rank_host& host_;
   std::optional<bring_up> bring_up_;
@@ -59,11 +70,11 @@ class coordinator {
   std::condition_variable changed_;
   std::set<int> gone_;
   std::set<int> emptied_;  // they live, and get no layers
-  std::set<int> seen_;     // of both, by the thread
+  std::set<int> seen_;     // of both, those that no pipeline counts on any more
   engine_layout layout_;
   scheduler_actor scheduler_;
-  std::uint32_t told_ = 0;  // the scheduler's epoch
   std::function<void(const std::string&)> fail_;
+  bool replacing_ = false;  // the thread is at it
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -38,7 +38,8 @@ void monitor_state::on_heartbeat(const heartbeat& beat) {
   const auto rank = static_cast<std::size_t>(beat.rank);
   if (beat.rank < 0 || rank >= dead_.size()) return;
   ranks_.heard(rank, now());
-  if (beat.epoch == steps_epoch_) steps_.heard(rank, beat.steps, beat.compute_ns);
+  if (rank < shares_.size() && beat.epoch == shares_[rank].epoch)
+    steps_.heard(rank, beat.steps, beat.compute_ns);
 }
 
 void monitor_state::on_tick() {
@@ -52,10 +53,15 @@ void monitor_state::on_tick() {
   if (time > interval_end_) {
     interval_end_ = time + interval;
     for (const auto& [rank, times] : steps_.look()) setup_.slow(static_cast<int>(rank), times);
-    steps_epoch_ = beat.epoch;
-    if (const auto shares = setup_.shares(); shares != shares_) {
-      shares_ = shares;
-      steps_.set_shares(shares);
+    if (auto shares = setup_.shares(); shares != shares_) {
+      shares_ = std::move(shares);
+      std::vector<double> times;
+      std::vector<int> groups;
+      for (const auto& s : shares_) {
+        times.push_back(s.share);
+        groups.push_back(s.pipeline);
+      }
+      steps_.set_shares(times, groups);
     }
   }
   for (std::size_t r = 0; r < dead_.size(); ++r)

@@ -11,6 +11,14 @@
 
 namespace fastserve::actors {
 
+/// What a rank has to do in its pipeline.
+struct rank_share {
+  double share = 0;   ///< planned time of its part of a step, any unit; 0: none
+  int pipeline = -1;  ///< only ranks of the same one do the same steps
+  std::uint32_t epoch = 0;
+  bool operator==(const rank_share&) const = default;
+};
+
 struct monitor_setup {
   failover_options options;
   int rank = 0;                   ///< its own
@@ -19,8 +27,7 @@ struct monitor_setup {
   std::function<std::chrono::nanoseconds()> stalled_for;  ///< the pump
   /// A rank has been silent for `silence`: it is dead from here on. On the monitor's thread.
   std::function<void(int rank, std::chrono::nanoseconds silence)> lost;
-  /// The planned time of each rank's part of a step in this epoch.
-  std::function<std::vector<double>()> shares;
+  std::function<std::vector<rank_share>()> shares;  ///< [ranks]
   /// A rank takes `times` as long for its steps as the others do for theirs. On the monitor's thread.
   std::function<void(int rank, double times)> slow;
 };
@@ -42,8 +49,7 @@ class monitor_state {
   liveness ranks_;
   std::vector<bool> dead_;
   stragglers steps_;
-  std::uint32_t steps_epoch_ = 0;
-  std::vector<double> shares_;
+  std::vector<rank_share> shares_;  // [ranks], once known
   liveness::time interval_end_;
 };
 

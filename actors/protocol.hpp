@@ -24,7 +24,7 @@ struct kv_need {
   kernels::kv_shape shape;  ///< blocks not yet set
 };
 
-/// The pipeline that takes over; from the coordinator to the scheduler, both on the leader.
+/// From the coordinator to the scheduler, both on the leader.
 struct pipeline_change;
 
 /// An actor's own clock strikes.
@@ -145,15 +145,25 @@ using cache_actor = mpi::protocol<
     // Move blocks, then open the rank's gate for the ticket.
     void(move_blocks)>;
 
-/// The stages of an epoch.
-struct pipeline_change {
+/// One of the job's pipelines, of which each serves the whole model. Its epoch is its own: the numbers are
+/// unique in the job and rise with every pipeline that is put up.
+struct pipeline_layout {
   std::uint32_t epoch = 0;
-  scheduler::limits limits;              ///< stages, KV blocks and room for swapped ones
-  std::vector<executor_actor> pipeline;  ///< in order of the layers
-  std::vector<cache_actor> caches;       ///< the same
+  bool stands = false;                    ///< else its requests have to wait or to go elsewhere
+  bool gone = false;                      ///< it does not come back
+  scheduler::limits limits;               ///< stages, KV blocks and room for swapped ones are its own
+  std::vector<executor_actor> executors;  ///< in order of the layers
+  std::vector<cache_actor> caches;        ///< the same
+  std::vector<int> stage_ranks;           ///< the same as rank numbers
 };
 
-/// Owns requests and the pipeline. One in a job, on the leader.
+/// What has become of a pipeline.
+struct pipeline_change {
+  std::size_t pipeline = 0;
+  pipeline_layout now;
+};
+
+/// Owns the requests of all pipelines. One in a job, on the leader.
 using scheduler_actor = mpi::protocol<
     // A prompt; answered by answer_token and answer_done to the front end of that rank.
     void(submit),
@@ -161,7 +171,7 @@ using scheduler_actor = mpi::protocol<
     void(cancel),
     // The last stage has drawn.
     void(step_result),
-    // Another pipeline has taken over: what was on its way in the old one is lost.
+    // A pipeline is lost, or another one has taken its place: what was on its way in the old one is lost.
     void(pipeline_change),
     // How is it going?
     scheduler_stats(stats_request)>;

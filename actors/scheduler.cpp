@@ -17,10 +17,23 @@ std::int64_t since(scheduler::time from, scheduler::time to) {
   return from.count() == 0 ? 0 : (to - from).count();
 }
 
+// One that does not stand has no memory.
+std::vector<scheduler::limits> limits_of(const std::vector<pipeline_layout>& pipelines) {
+  std::vector<scheduler::limits> out;
+  for (const auto& p : pipelines) {
+    out.push_back(p.limits);
+    if (!p.stands) out.back().kv_blocks = 0;
+  }
+  return out;
+}
+
 }  // namespace
 
 scheduler_state::scheduler_state(mpi::base_of<scheduler_actor>* self, scheduler_setup setup)
-    : self_{self}, setup_{std::move(setup)}, scheduler_{setup_.limits} {}
+    : self_{self}, setup_{std::move(setup)}, scheduler_{limits_of(setup_.pipelines)} {
+  for (auto& p : setup_.pipelines)
+    lanes_.push_back({p.epoch, std::move(p.executors), std::move(p.caches), 0});
+}
 
 scheduler_actor::behavior_type scheduler_state::make_behavior() {
   return {
@@ -46,7 +59,7 @@ void scheduler_state::on_submit(const submit& what) {
     }
     return;
   }
-  fill_pipeline();
+  fill_pipelines();
 }
 
 // Why the request cannot be taken, or nothing.
@@ -100,20 +113,23 @@ void scheduler_state::on_cancel(const cancel& what) {
     const scheduler::request_id id{first + static_cast<std::uint64_t>(i)};
     if (const auto p = scheduler_.finish(id, scheduler::finish_reason::cancelled, now())) report(*p, nullptr);
   }
-  fill_pipeline();
+  fill_pipelines();
 }
 
 void scheduler_state::on_result(const step_result& result) {
-  if (result.epoch != setup_.epoch) return;
+  const auto of =
+      std::find_if(lanes_.begin(), lanes_.end(), [&](const lane& l) { return l.epoch == result.epoch; });
+  const auto pipeline = static_cast<std::size_t>(of - lanes_.begin());
+  if (of == lanes_.end() || !scheduler_.stands(pipeline)) return;  // lost meanwhile
   if (!result.error.empty()) {
     fail_all(result.error);
     return;
   }
-  last_drawn_ns_ = result.drawn_ns;
+  of->last_drawn_ns = result.drawn_ns;
   std::vector<scheduler::drawn_token> drawn;
   drawn.reserve(result.tokens.size());
   for (const auto& t : result.tokens) drawn.push_back({scheduler::request_id{t.request}, t.token.token});
-  const auto progress = scheduler_.complete(scheduler::step_id{result.step}, drawn, now());
+  const auto progress = scheduler_.complete(pipeline, scheduler::step_id{result.step}, drawn, now());
 
   // Before the next micro-batch is formed: a stop string may end an answer.
   auto next = result.tokens.begin();
@@ -125,18 +141,23 @@ void scheduler_state::on_result(const step_result& result) {
     }
     report(p, token);
   }
-  fill_pipeline();
+  fill_pipeline(pipeline);
 }
 
 void scheduler_state::on_change(const pipeline_change& change) {
-  if (change.epoch <= setup_.epoch) return;
-  setup_.epoch = change.epoch;
-  setup_.pipeline = change.pipeline;
-  setup_.caches = change.caches;
-  last_drawn_ns_ = 0;
-  const auto& l = change.limits;
-  for (const auto& p : scheduler_.restart(l.stages, l.kv_blocks, now(), l.swap)) report(p, nullptr);
-  fill_pipeline();
+  const auto which = change.pipeline;
+  const auto& p = change.now;
+  lanes_.at(which) = {p.epoch, p.executors, p.caches, 0};
+  const auto& l = p.limits;
+  // What runs goes on even when its pipeline stands again before it was told to be lost.
+  auto ended = scheduler_.lose(which, now());
+  if (p.stands) {
+    for (auto& e : scheduler_.restore(which, l.stages, l.kv_blocks, now(), l.swap)) ended.push_back(e);
+  } else if (p.gone) {
+    for (auto& e : scheduler_.give_up(which, now())) ended.push_back(e);
+  }
+  for (const auto& e : ended) report(e, nullptr);
+  fill_pipelines();
 }
 
 void scheduler_state::report(const scheduler::progress& p, const model::sampled_token* token) {
@@ -192,27 +213,32 @@ void scheduler_state::report_done(live_request& r, const scheduler::progress& p,
   mpi::send(self_, r.to, std::move(done));
 }
 
-void scheduler_state::fill_pipeline() {
-  while (true) {
-    const auto batch = scheduler_.schedule(now());
-    if (const auto moves = scheduler_.take_moves()) send_moves(*moves);
+void scheduler_state::fill_pipelines() {
+  for (std::size_t i = 0; i < lanes_.size(); ++i) fill_pipeline(i);
+}
+
+void scheduler_state::fill_pipeline(std::size_t pipeline) {
+  const auto& to = lanes_[pipeline];
+  while (scheduler_.stands(pipeline)) {
+    const auto batch = scheduler_.schedule(pipeline, now());
+    if (const auto moves = scheduler_.take_moves(pipeline)) send_moves(to, *moves);
     if (!batch) return;
-    const auto message = message_of(*batch);
-    for (const auto& stage : setup_.pipeline) mpi::send(self_, stage, message);
+    const auto message = message_of(to, *batch);
+    for (const auto& stage : to.executors) mpi::send(self_, stage, message);
   }
 }
 
-void scheduler_state::send_moves(const scheduler::move_order& order) {
-  move_blocks out{setup_.epoch, ticket_of(order.ticket), {}};
+void scheduler_state::send_moves(const lane& to, const scheduler::move_order& order) {
+  move_blocks out{to.epoch, ticket_of(order.ticket), {}};
   out.moves.reserve(order.moves.size());
   for (const auto& m : order.moves)
     out.moves.push_back({static_cast<std::uint8_t>(m.kind), m.block, m.other});
-  for (const auto& cache : setup_.caches) mpi::send(self_, cache, out);
+  for (const auto& cache : to.caches) mpi::send(self_, cache, out);
 }
 
-micro_batch scheduler_state::message_of(const scheduler::micro_batch& batch) const {
+micro_batch scheduler_state::message_of(const lane& to, const scheduler::micro_batch& batch) const {
   micro_batch out{
-      setup_.epoch, static_cast<std::uint64_t>(batch.step), last_drawn_ns_, ticket_of(batch.ticket), {}};
+      to.epoch, static_cast<std::uint64_t>(batch.step), to.last_drawn_ns, ticket_of(batch.ticket), {}};
   out.sequences.reserve(batch.entries.size());
   for (const auto& e : batch.entries) {
     sequence_work w;
@@ -240,7 +266,10 @@ micro_batch scheduler_state::message_of(const scheduler::micro_batch& batch) con
 
 scheduler_stats scheduler_state::stats() const {
   const auto c = scheduler_.count();
-  const auto costs = scheduler_.costs().solve();
+  // What is alike is told of the first that stands.
+  std::size_t first = 0;
+  while (first + 1 < scheduler_.size() && !scheduler_.stands(first)) ++first;
+  const auto costs = scheduler_.of(first).costs().solve();
   return {c.waiting,
           c.running,
           c.steps,

@@ -9,24 +9,21 @@
 
 #include "actors/answer_text.hpp"
 #include "actors/protocol.hpp"
-#include "scheduler/scheduler.hpp"
+#include "scheduler/replica_set.hpp"
 
 namespace fastserve::actors {
 
 /// What the scheduler actor starts with.
 struct scheduler_setup {
-  std::uint32_t epoch = 1;
-  scheduler::limits limits;
-  std::vector<executor_actor> pipeline;               ///< in order of the layers
-  std::vector<cache_actor> caches;                    ///< of the same ranks
+  std::vector<pipeline_layout> pipelines;
   std::shared_ptr<const model::tokenizer> tokenizer;  ///< null: answers have no text
   std::vector<std::int32_t> eos_ids;
-  std::uint64_t first_ticket = 0;  ///< larger than all of a scheduler before this one in the epoch
+  std::uint64_t first_ticket = 0;  ///< larger than all of a scheduler before this one in the same epochs
   std::function<void(const std::string& why)> fail;  ///< the job cannot go on
 };
 
-/// Shell around scheduler::scheduler: turns messages into its calls and its micro-batches into messages, and
-/// tokens into text.
+/// Shell around scheduler::replica_set: turns messages into its calls and its micro-batches into messages,
+/// and tokens into text.
 class scheduler_state {
  public:
   static constexpr const char* name = "scheduler";
@@ -45,6 +42,14 @@ class scheduler_state {
     answer_text text;
   };
 
+  // Where a pipeline's messages go.
+  struct lane {
+    std::uint32_t epoch = 0;
+    std::vector<executor_actor> executors;
+    std::vector<cache_actor> caches;
+    std::int64_t last_drawn_ns = 0;
+  };
+
   // A request from a front end, while any of its answers is open.
   struct open_request {
     std::uint64_t first = 0;  // of the numbers of its answers
@@ -60,12 +65,13 @@ class scheduler_state {
   void on_change(const pipeline_change& change);
   scheduler_stats stats() const;
 
-  void fill_pipeline();
-  void send_moves(const scheduler::move_order& order);
+  void fill_pipelines();
+  void fill_pipeline(std::size_t pipeline);
+  void send_moves(const lane& to, const scheduler::move_order& order);
   std::uint64_t ticket_of(std::uint64_t ticket) const {
     return ticket == 0 ? 0 : setup_.first_ticket + ticket;
   }
-  micro_batch message_of(const scheduler::micro_batch& batch) const;
+  micro_batch message_of(const lane& to, const scheduler::micro_batch& batch) const;
   void report(const scheduler::progress& p, const model::sampled_token* token);
   void end(std::uint64_t number);
   void report_done(live_request& r, const scheduler::progress& p, const std::string& error);
@@ -73,13 +79,13 @@ class scheduler_state {
 
   mpi::base_of<scheduler_actor>* self_;
   scheduler_setup setup_;
-  scheduler::scheduler scheduler_;
+  std::vector<lane> lanes_;
+  scheduler::replica_set scheduler_;
   std::unordered_map<std::uint64_t, live_request> live_;
   std::unordered_map<std::uint64_t, open_request> open_;
   std::uint64_t next_number_ = 1;
   std::unordered_map<std::string, std::uint64_t> salts_;
   std::uint64_t next_salt_ = 1;
-  std::int64_t last_drawn_ns_ = 0;
 };
 
 }  // namespace fastserve::actors

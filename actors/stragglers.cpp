@@ -14,10 +14,11 @@ constexpr int patience = 3;
 
 }  // namespace
 
-void stragglers::set_shares(const std::vector<double>& shares) {
+void stragglers::set_shares(const std::vector<double>& shares, const std::vector<int>& groups) {
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     ranks_[r] = {};
     ranks_[r].share = r < shares.size() ? shares[r] : 0;
+    ranks_[r].group = r < groups.size() ? groups[r] : 0;
   }
 }
 
@@ -47,7 +48,7 @@ std::vector<stragglers::finding> stragglers::look() {
     if (pace[i] <= 0) continue;
     std::vector<double> others;
     for (std::size_t j = 0; j < ranks_.size(); ++j)
-      if (j != i && pace[j] > 0) others.push_back(pace[j]);
+      if (j != i && ranks_[j].group == ranks_[i].group && pace[j] > 0) others.push_back(pace[j]);
     if (others.empty()) continue;
     const auto middle = others.begin() + static_cast<std::ptrdiff_t>(others.size() / 2);
     std::nth_element(others.begin(), middle, others.end());

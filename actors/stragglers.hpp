@@ -19,8 +19,9 @@ class stragglers {
   /// another.
   stragglers(std::size_t ranks, double factor) : factor_{factor}, ranks_(ranks) {}
 
-  /// The planned time of each rank's part of a step, in any unit; 0 = none. Everything before is forgotten.
-  void set_shares(const std::vector<double>& shares);
+  /// The planned time of each rank's part of a step, in any unit; 0 = none. Ranks are compared within their
+  /// group (none given: one for all): others do other steps. Everything before is forgotten.
+  void set_shares(const std::vector<double>& shares, const std::vector<int>& groups = {});
   /// Counters of a rank since its start.
   void heard(std::size_t rank, std::uint64_t steps, std::int64_t compute_ns);
   /// At the end of an interval: who is newly found to be slow.
@@ -29,6 +30,7 @@ class stragglers {
  private:
   struct entry {
     double share = 0;
+    int group = 0;
     std::uint64_t steps = 0;
     std::int64_t compute_ns = 0;
     std::uint64_t steps_before = 0;

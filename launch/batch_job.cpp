@@ -22,9 +22,9 @@ constexpr std::size_t most_open_prompt_tokens = std::size_t{8} << 20;
 constexpr std::size_t most_finished_bytes = std::size_t{64} << 20;
 
 std::size_t open_limit(const engine& e) {
-  const auto& limits = e.layout().limits;
+  const auto layout = e.layout();
   return static_cast<std::size_t>(
-      std::clamp(std::int64_t{2} * limits.max_batch * limits.stages, least_open, largest_open));
+      std::clamp(std::int64_t{2} * layout.limits.max_batch * layout.stages(), least_open, largest_open));
 }
 
 std::size_t bytes_of(const batch_answer& a) {

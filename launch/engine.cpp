@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <stdexcept>
+#include <utility>
 
 #include "actors/measured_speed.hpp"
 #include "actors/scheduler.hpp"
@@ -75,6 +76,15 @@ actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_
   return out;
 }
 
+void require_enough_ranks(const options& settings, int ranks) {
+  const auto replicas = settings.engine.replicas;
+  const auto spares = settings.failover.spare_ranks;
+  if (replicas == 1 || replicas <= ranks - spares) return;
+  throw std::runtime_error("--replicas " + std::to_string(replicas) + " needs a rank for each" +
+                           (spares > 0 ? " besides " + std::to_string(spares) + " as spares" : "") +
+                           "; this job has " + std::to_string(ranks));
+}
+
 actors::rank_context make_context(const options& settings, mpi::environment& env, int threads,
                                   const device_choice& on) {
   actors::rank_context context;
@@ -115,6 +125,7 @@ engine::engine(mpi::environment& env, const options& settings) : settings_{setti
   try {
     if (error.empty()) context = make_context(settings, env, threads, choose_devices(wish, gpus)[rank]);
     if (env.leader()) tokenizer_ = model::open_tokenizer(settings.model);
+    require_enough_ranks(settings, env.size());
   } catch (const std::exception& e) {
     error = e.what();
   }
@@ -147,6 +158,7 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   wishes.policy = {chosen_policy(settings_), std::chrono::milliseconds{settings_.scheduler.starvation_ms}};
   wishes.prefix_caching = settings_.scheduler.prefix_caching;
   wishes.swap = {settings_.kv_cache.swap_space, settings_.kv_cache.swap_disk};
+  wishes.replicas = settings_.engine.replicas;
   wishes.spare_ranks = settings_.failover.spare_ranks;
   wishes.speeds = speeds_;
   wishes.hot_spares = settings_.failover.spares == "hot";
@@ -162,13 +174,13 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
 
 void engine::spawn_scheduler(const actors::engine_layout& on, const scheduler::limits& limits) {
   actors::scheduler_setup setup;
-  setup.epoch = on.epoch;
-  setup.limits = limits;
-  setup.limits.stages = on.limits.stages;
-  setup.limits.kv_blocks = on.limits.kv_blocks;
-  setup.limits.swap = on.limits.swap;
-  setup.pipeline = on.pipeline;
-  setup.caches = on.caches;
+  setup.pipelines = on.pipelines;
+  for (auto& p : setup.pipelines) {
+    const auto own = std::exchange(p.limits, limits);
+    p.limits.stages = own.stages;
+    p.limits.kv_blocks = own.kv_blocks;
+    p.limits.swap = own.swap;
+  }
   setup.first_ticket = schedulers_++ << 40;
   setup.tokenizer = tokenizer_;
   setup.eos_ids = architecture().eos_ids;
@@ -180,7 +192,7 @@ void engine::spawn_scheduler(const actors::engine_layout& on, const scheduler::l
   scheduler_ = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(host_->system(),
                                                                                      std::move(setup));
   host_->publish(actors::role::scheduler, scheduler_);
-  coordinator_->attach(scheduler_, on.epoch, fail);
+  coordinator_->attach(scheduler_, on, fail);
 }
 
 void engine::restart_scheduler(const scheduler::limits& limits) {
@@ -192,7 +204,12 @@ void engine::restart_scheduler(const scheduler::limits& limits) {
 }
 
 std::size_t engine::loading_ranks() const {
-  return static_cast<std::size_t>(std::min(env_.size(), architecture().layers));
+  const auto pipelines = settings_.engine.replicas;
+  const auto ranks = std::max(env_.size() - settings_.failover.spare_ranks, 1);
+  std::int32_t out = 0;
+  for (std::int32_t i = 0; i < pipelines; ++i)
+    out += std::min(ranks / pipelines + (i < ranks % pipelines ? 1 : 0), architecture().layers);
+  return static_cast<std::size_t>(out);
 }
 
 actors::front_end_actor engine::spawn_front_end(actors::answer_sink& sink) {
@@ -209,13 +226,17 @@ actors::scheduler_stats engine::stats() {
   return out;
 }
 
-std::vector<actors::executor_stats> engine::executor_stats() {
-  std::vector<actors::executor_stats> out;
+std::vector<std::vector<actors::executor_stats>> engine::executor_stats() {
+  std::vector<std::vector<actors::executor_stats>> out;
   caf::scoped_actor self{host_->system()};
-  for (const auto& stage : layout().pipeline)
-    mpi::request(self.ptr(), stage, std::chrono::seconds{30}, actors::executor_stats_request{})
-        .receive([&](const actors::executor_stats& s) { out.push_back(s); },
-                 [&](const caf::error&) { out.emplace_back(); });
+  for (const auto& p : layout().pipelines) {
+    if (!p.stands) continue;
+    out.emplace_back();
+    for (const auto& stage : p.executors)
+      mpi::request(self.ptr(), stage, std::chrono::seconds{30}, actors::executor_stats_request{})
+          .receive([&](const actors::executor_stats& s) { out.back().push_back(s); },
+                   [&](const caf::error&) { out.back().emplace_back(); });
+  }
   return out;
 }
 

@@ -29,7 +29,7 @@ class engine {
   /// Loads the model over all ranks. `report` hears about loading from an actor's thread. Returns an empty
   /// text, or why there is no engine.
   std::string bring_up(std::function<void(const actors::load_progress&)> report);
-  /// The pipeline that stands; another one after a rank was lost.
+  /// The pipelines that stand; others after a rank was lost.
   actors::engine_layout layout() const { return coordinator_->layout(); }
   const model::architecture& architecture() const { return host_->context().architecture; }
   /// Null for a model without tokenizer files.
@@ -42,7 +42,8 @@ class engine {
   void restart_scheduler(const scheduler::limits& limits);
   actors::front_end_actor spawn_front_end(actors::answer_sink& sink);
   actors::scheduler_stats stats();
-  std::vector<actors::executor_stats> executor_stats();
+  /// Of each pipeline's stages, in order; since the last call.
+  std::vector<std::vector<actors::executor_stats>> executor_stats();
   /// Empties a rank without losing a request. Returns why that cannot be; otherwise it is done in the
   /// background.
   std::string drain(int rank) { return coordinator_->drain(rank); }

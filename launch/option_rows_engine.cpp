@@ -108,6 +108,10 @@ std::vector<option_spec> engine_rows() {
       {command::console, command::batch, command::bench, command::bench_serve, command::plan,
        command::compress},
       0, 4096, [](auto& o) -> auto& { return o.engine.threads; }));
+  rows.push_back(integer(
+      {"engine", "replicas", "N",
+       "pipelines of the same model that the ranks form; each serves requests of its own"},
+      runs, 1, 65536, [](auto& o) -> auto& { return o.engine.replicas; }));
   rows.push_back(choice(
       {"engine", "profile", "HOW",
        "speeds that layers are divided by: measure, cached (measured once a machine), equal, or auto: cached "

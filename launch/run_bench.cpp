@@ -108,8 +108,10 @@ figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& 
   figures out;
   out.prefill_tokens_per_s = double{1} * bench.batch * bench.prompt_tokens / watch.prefill_seconds();
   out.decode_tokens_per_s = watch.decode_rate();
-  const auto stages = e.executor_stats();
-  if (!stages.empty()) {
+  // The overheads of a pipeline are those of each.
+  const auto pipelines = e.executor_stats();
+  if (!pipelines.empty() && !pipelines.front().empty()) {
+    const auto& stages = pipelines.front();
     out.turnaround_us = static_cast<double>(stages.front().median_turnaround_ns) / 1e3;
     const auto& last = stages.back();
     out.draw_us =
@@ -137,12 +139,20 @@ bool one_host(const engine& e) {
                      [&](const auto& r) { return r.profile.host == rows[0].profile.host; });
 }
 
-// What the planner expects of the pipeline that stands; nothing where speeds were not measured.
+// Of all pipelines, one behind the other.
+std::vector<int> stage_ranks_of(const actors::engine_layout& layout) {
+  std::vector<int> out;
+  for (const auto& p : layout.pipelines) out.insert(out.end(), p.stage_ranks.begin(), p.stage_ranks.end());
+  return out;
+}
+
+// What the planner expects of the only pipeline; nothing where speeds were not measured.
 std::optional<planner::prediction> expectation(const engine& e, const options& settings) {
   const auto layout = e.layout();
+  if (layout.pipelines.size() > 1) return {};
   std::map<int, actors::node_profile> profiles;
   std::vector<planner::stage_place> stages;
-  for (const auto rank : layout.stage_ranks)
+  for (const auto rank : stage_ranks_of(layout))
     for (const auto& r : layout.rows) {
       if (r.profile.rank != rank) continue;
       if (!e.speeds().contains(rank)) return {};
@@ -163,10 +173,9 @@ std::string beside(double measured, double expected) {
   return room.data();
 }
 
-std::vector<int> layers_of(const engine& e) {
-  const auto layout = e.layout();
+std::vector<int> layers_of(const actors::engine_layout& layout) {
   std::vector<int> out;
-  for (const auto rank : layout.stage_ranks)
+  for (const auto rank : stage_ranks_of(layout))
     for (const auto& r : layout.rows)
       if (r.profile.rank == rank) out.push_back(r.last_layer - r.first_layer);
   return out;
@@ -209,6 +218,11 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
   const auto& arch = e.architecture();
   const auto token_ops =
       2.0 * (static_cast<double>(arch.layers) * static_cast<double>(arch.layer_parameters()));
+  const auto layout = e.layout();
+  // Each pipeline has its share of the sequences; with fewer of them than pipelines some have none.
+  const auto pipelines = static_cast<double>(layout.pipelines.size());
+  const auto busy_bytes =
+      static_cast<double>(step_bytes) * std::min<double>(bench.batch, pipelines) / pipelines;
   const auto steps_per_s = median(decode) / bench.batch;
   const auto name = bench.random_weights.empty() ? settings.model : bench.random_weights;
 
@@ -217,7 +231,8 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     nlohmann::ordered_json line{{"model", name},
                                 {"dtype", e.weights_text()},
                                 {"ranks", env.size()},
-                                {"stages", e.layout().limits.stages},
+                                {"replicas", layout.pipelines.size()},
+                                {"stages", layout.limits.stages},
                                 {"threads", e.threads()},
                                 {"prompt_tokens", bench.prompt_tokens},
                                 {"decode_tokens", bench.decode_tokens},
@@ -226,13 +241,13 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
                                 {"prefill_tokens_per_s", median(prefill)},
                                 {"decode_tokens_per_s", median(decode)},
                                 {"weight_bytes", weights},
-                                {"weight_bytes_read_per_s", steps_per_s * static_cast<double>(step_bytes)},
+                                {"weight_bytes_read_per_s", steps_per_s * busy_bytes},
                                 {"read_bandwidth_bytes_per_s", median(bandwidth)},
                                 {"peak_ops_per_s", median(ops)},
                                 {"turnaround_us", one_host(e) ? median(turnaround) : 0},
                                 {"draw_us", median(draw)},
-                                {"stage_ranks", e.layout().stage_ranks},
-                                {"stage_layers", layers_of(e)}};
+                                {"stage_ranks", stage_ranks_of(layout)},
+                                {"stage_layers", layers_of(layout)}};
     if (expected) {
       line["expected_prefill_tokens_per_s"] = expected->prefill_tokens_per_s;
       line["expected_decode_tokens_per_s"] = expected->decode_tokens_per_s;
@@ -240,15 +255,15 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     std::printf("%s\n", line.dump().c_str());
     return 0;
   }
-  std::printf("model            %s, %s, %d rank(s) in %d stage(s), %d thread(s) each\n", name.c_str(),
-              e.weights_text().c_str(), env.size(), e.layout().limits.stages, e.threads());
+  std::printf("model            %s, %s, %d rank(s) in %d pipeline(s) of %d stage(s), %d thread(s) each\n",
+              name.c_str(), e.weights_text().c_str(), env.size(), static_cast<int>(layout.pipelines.size()),
+              layout.limits.stages, e.threads());
   std::printf("workload         %d sequence(s), %d prompt tokens, %d answer tokens; median of %d\n",
               bench.batch, bench.prompt_tokens, bench.decode_tokens, bench.repeat);
   std::printf("prefill          %10.1f tokens/s   %5.1f%% of the peak multiply-add rate (%.0f Gop/s)\n",
               median(prefill), 100 * median(prefill) * token_ops / median(ops), median(ops) / 1e9);
   std::printf("decode           %10.1f tokens/s   %5.1f%% of the read bandwidth (%.1f GB/s), weights alone\n",
-              median(decode), 100 * steps_per_s * static_cast<double>(step_bytes) / median(bandwidth),
-              median(bandwidth) / 1e9);
+              median(decode), 100 * steps_per_s * busy_bytes / median(bandwidth), median(bandwidth) / 1e9);
   std::printf("weights          %10.1f MB\n", static_cast<double>(weights) / 1e6);
   if (one_host(e) && median(turnaround) > 0)
     std::printf(
@@ -256,13 +271,13 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
         median(turnaround));
   // What a pipeline of several stages hides, a single one does not.
   const double step_us = 1e6 * bench.batch / std::max(median(decode), 1e-9);
-  if (e.layout().limits.stages == 1)
+  if (layout.limits.stages == 1)
     std::printf(
         "outside kernels  %10.2f %%          of a decode step of %.1f ms: actors, and %.0f us of drawing\n",
         100 * (median(turnaround) + median(draw)) / step_us, step_us / 1e3, median(draw));
   if (expected) {
     std::string cut;
-    for (const auto n : layers_of(e)) cut += (cut.empty() ? "" : " + ") + std::to_string(n);
+    for (const auto n : layers_of(layout)) cut += (cut.empty() ? "" : " + ") + std::to_string(n);
     std::printf("by measured speeds, %s layers:\n", cut.c_str());
     std::printf("  prefill        %s\n", beside(median(prefill), expected->prefill_tokens_per_s).c_str());
     std::printf("  decode         %s\n", beside(median(decode), expected->decode_tokens_per_s).c_str());

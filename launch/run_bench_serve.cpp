@@ -142,7 +142,8 @@ serve_report serve_once_with(engine& e, const options& settings, const std::stri
 }
 
 void serve(const mpi::environment& env, engine& e, const options& settings) {
-  const auto& limits = e.layout().limits;
+  const auto layout = e.layout();
+  const auto& limits = layout.limits;
   const auto name = settings.bench.random_weights.empty() ? settings.model : settings.bench.random_weights;
   nlohmann::ordered_json facts{{"backend", "fastserve"},
                                {"model_id", name},
@@ -150,7 +151,8 @@ void serve(const mpi::environment& env, engine& e, const options& settings) {
                                {"ranks", env.size()},
                                {"threads", e.threads()},
                                {"limits",
-                                {{"stages", limits.stages},
+                                {{"replicas", layout.pipelines.size()},
+                                 {"stages", limits.stages},
                                  {"max_batch", limits.max_batch},
                                  {"token_budget", limits.token_budget},
                                  {"kv_blocks", limits.kv_blocks},

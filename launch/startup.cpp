@@ -69,6 +69,7 @@ std::string table_of(const actors::engine_layout& layout) {
   for (const auto& r : layout.rows) {
     rank_row row;
     row.rank = r.profile.rank;
+    row.pipeline = r.pipeline;
     row.host = r.profile.host;
     row.device = r.profile.device;
     row.first_layer = r.first_layer;
@@ -76,7 +77,9 @@ std::string table_of(const actors::engine_layout& layout) {
     row.embeds = row.layers > 0 && r.first_layer == 0;
     row.samples = row.layers > 0 && r.next_rank < 0;
     row.weight_bytes = r.weight_bytes;
-    row.kv_tokens = row.layers > 0 ? std::int64_t{layout.limits.kv_blocks} * scheduler::block_tokens : 0;
+    if (r.pipeline >= 0)
+      row.kv_tokens = std::int64_t{layout.pipelines[static_cast<std::size_t>(r.pipeline)].limits.kv_blocks} *
+                      scheduler::block_tokens;
     row.channel = r.channel;
     rows.push_back(std::move(row));
   }

@@ -18,9 +18,11 @@ struct rank_row {
   std::uint64_t weight_bytes = 0;
   std::int64_t kv_tokens = 0;
   std::string channel;  ///< to the next stage: "mpi", "nccl", "local"; empty = none
+  int pipeline = -1;    ///< -1 = none
 };
 
-/// An aligned table in plain text, a row a rank, for stderr. Ends in a newline.
+/// An aligned table in plain text, a row a rank, for stderr. Names the pipelines where there are several.
+/// Ends in a newline.
 std::string format_startup_table(const std::vector<rank_row>& rows);
 
 }  // namespace fastserve::launch

@@ -62,6 +62,23 @@ void cost_model::observe(const step_size& size, time spent) {
   if (steps_ <= first_steps || steps_ % solve_every == 0) costs_ = solve();
 }
 
+void cost_model::include(const cost_model& other) {
+  for (std::size_t i = 0; i < terms; ++i) {
+    for (std::size_t j = 0; j < terms; ++j) products_[i][j] += other.products_[i][j];
+    targets_[i] += other.targets_[i];
+  }
+  steps_ += other.steps_;
+  costs_ = solve();
+}
+
+// The first row of the sums is that of the constant term: the sums of the sizes and of the times themselves.
+double cost_model::times(const step_costs& costs) const {
+  const auto& sizes = products_[0];
+  const auto expected = costs.fixed_ns * sizes[0] + costs.row_ns * sizes[1] + costs.draw_ns * sizes[2] +
+                        costs.context_ns * sizes[3];
+  return expected > 0 ? targets_[0] / expected : 0;
+}
+
 time step_costs::compute(const step_size& size) const {
   return nanoseconds_of(fixed_ns + row_ns * static_cast<double>(size.rows) +
                         context_ns * static_cast<double>(size.context));

@@ -43,6 +43,10 @@ class cost_model {
   /// The best costs of all steps seen; all zero before the first one.
   step_costs solve() const;
   std::uint64_t steps() const { return steps_; }
+  /// Learns what the other has seen.
+  void include(const cost_model& other);
+  /// How many times as long as `costs` say the steps seen took; 0 when that cannot be said.
+  double times(const step_costs& costs) const;
 
  private:
   static constexpr std::size_t terms = 4;

@@ -44,7 +44,7 @@ class ranked_policy : public policy {
 
 struct by_arrival {
   bool operator()(const policy_item* a, const policy_item* b) const {
-    return std::tuple{-a->priority, a->ticket} < std::tuple{-b->priority, b->ticket};
+    return std::tuple{-a->priority, a->arrived, a->ticket} < std::tuple{-b->priority, b->arrived, b->ticket};
   }
 };
 

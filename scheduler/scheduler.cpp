@@ -56,24 +56,36 @@ std::string scheduler::add(request what, time now) {
   for (const auto id : what.choices)
     if (sequences_.contains(id)) return "the request id is in use";
 
-  auto s = std::make_unique<sequence>();
-  const auto room = std::min<std::int64_t>(limits_.max_context, pool_tokens) - prompt;
-  what.max_tokens = static_cast<std::int32_t>(std::clamp<std::int64_t>(what.max_tokens, 1, room));
-  s->tokens = std::move(what.prompt);
-  s->prompt_tokens = static_cast<std::int32_t>(prompt);
-  s->what = std::move(what);
-  s->times.arrived = now;
-  s->item.id = s->what.id;
-  s->item.priority = s->what.priority;
-  s->item.arrived = now;
-  s->item.total_tokens = s->prompt_tokens;
-  if (limits_.prefix_caching)
-    s->item.cached_tokens =
-        std::min(cache_.peek(s->what.cache_salt, s->tokens, s->prompt_tokens), s->prompt_tokens - 1);
-  add_choices(*s);
-  enter(*s, now);
-  sequences_.emplace(s->what.id, std::move(s));
+  what.max_tokens = std::max(what.max_tokens, 1);
+  auto& s = enqueue(std::move(what), {}, {now, {}, {}, {}});
+  enter(s, now);
   return {};
+}
+
+// A sequence with its choices, not yet in the policy's hands.
+scheduler::sequence& scheduler::enqueue(request what, std::span<const std::int32_t> answer,
+                                        const request_times& times) {
+  auto made = std::make_unique<sequence>();
+  auto& s = *made;
+  s.tokens = std::move(what.prompt);
+  what.prompt.clear();
+  s.prompt_tokens = static_cast<std::int32_t>(s.tokens.size());
+  s.tokens.insert(s.tokens.end(), answer.begin(), answer.end());
+  s.asked_tokens = what.max_tokens;
+  what.max_tokens = std::min(what.max_tokens, room_for(s.prompt_tokens));
+  s.what = std::move(what);
+  s.times = times;
+  s.admitted = times.admitted.count() != 0;
+  s.item.id = s.what.id;
+  s.item.priority = s.what.priority;
+  s.item.arrived = times.arrived;
+  s.item.total_tokens = s.prompt_tokens;
+  s.item.cached_tokens = cached(s.what.cache_salt, s.tokens);
+  text_tokens_ += static_cast<std::int64_t>(s.tokens.size());
+  due_tokens_ += s.due();
+  add_choices(s);
+  sequences_.emplace(s.what.id, std::move(made));
+  return s;
 }
 
 // What the policy may know of a sequence; only while the policy does not hold it.
@@ -387,6 +399,8 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
 // A token drawn for a sequence that the policy does not hold.
 void scheduler::answer(sequence& s, std::int32_t token, time now, std::vector<progress>& out) {
   s.tokens.push_back(token);
+  ++text_tokens_;
+  --due_tokens_;
   ++totals_.completion_tokens;
   if (s.answered() == 1) s.times.first_token = now;
   const auto& stops = s.what.stop_ids;
@@ -442,6 +456,8 @@ progress scheduler::retire(sequence& s, finish_reason why, time now) {
   release_blocks(s);
   forget_saved(s);
   ++totals_.finished;
+  text_tokens_ -= static_cast<std::int64_t>(s.tokens.size());
+  due_tokens_ -= s.due();
   sequences_.erase(s.what.id);
   return out;
 }
@@ -458,6 +474,20 @@ counters scheduler::count() const {
   c.swap_slots = swap_.capacity();
   c.swap_slots_free = swap_.free_slots();
   return c;
+}
+
+// Those without blocks have all to do, but for what is swapped out, which is not counted.
+work_load scheduler::load() const {
+  auto there = text_tokens_;
+  for (const auto* s : resident_) there -= s->dispatched;
+  return {there, due_tokens_};
+}
+
+// The last token of a text is always computed.
+std::int32_t scheduler::cached(std::uint64_t salt, std::span<const std::int32_t> tokens) const {
+  const auto size = static_cast<std::int32_t>(tokens.size());
+  if (!limits_.prefix_caching || size == 0) return 0;
+  return std::min(cache_.peek(salt, tokens, size), size - 1);
 }
 
 std::span<const std::int32_t> scheduler::tokens(request_id id) const {

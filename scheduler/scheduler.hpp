@@ -66,6 +66,25 @@ struct progress {
   std::int32_t completion_tokens = 0;
 };
 
+/// Work that is still to be done for all requests of a scheduler.
+struct work_load {
+  std::int64_t prefill_tokens = 0;  ///< to be computed before their next tokens
+  std::int64_t answer_tokens = 0;   ///< to be drawn, at most
+};
+
+/// An unfinished request on its way from one scheduler to another: what a pipeline needs to go on with it.
+struct moved_request {
+  request what;  ///< as it was added; `choices` are those that still wait for its first token
+  std::vector<std::int32_t> answer;  ///< the tokens that it has
+  request_times times;
+};
+
+/// What evacuate() gives back.
+struct evacuation {
+  std::vector<moved_request> open;  ///< in order of arrival
+  std::vector<progress> ended;      ///< were asked to end while in flight
+};
+
 struct counters {
   std::size_t waiting = 0;
   std::size_t running = 0;
@@ -139,12 +158,27 @@ class scheduler {
   std::vector<progress> restart(std::int32_t stages, std::int32_t kv_blocks, time now,
                                 const swap_limits& swap = {});
 
+  /// The pipeline is gone, and this scheduler gives all its requests away; it is empty then, ready for a
+  /// restart() or to adopt() others.
+  evacuation evacuate(time now);
+  /// Gives away the requests that have not begun.
+  std::vector<moved_request> withdraw();
+  /// Takes a request that another scheduler gave away: it is queued with the tokens that it has, which are
+  /// computed again but for what is cached. max_tokens is cut to what context and pool leave. The result:
+  /// nothing, or the ends of it and its choices, where the pool is too small (length if it has tokens, else
+  /// error).
+  std::vector<progress> adopt(moved_request what, time now);
+
   bool idle() const;
   counters count() const;
+  work_load load() const;
+  /// How many of these tokens would be found in the prefix cache.
+  std::int32_t cached(std::uint64_t salt, std::span<const std::int32_t> tokens) const;
   const limits& bounds() const { return limits_; }
   /// What steps of this pipeline cost a stage (simulation.hpp takes it).
   const cost_model& costs() const { return costs_; }
 
+  bool knows(request_id id) const { return sequences_.contains(id); }
   /// Tokens of a request so far: prompt, then answer. Empty for an unknown id.
   std::span<const std::int32_t> tokens(request_id id) const;
 
@@ -156,6 +190,7 @@ class scheduler {
   struct step;
   struct round;
 
+  sequence& enqueue(request what, std::span<const std::int32_t> answer, const request_times& times);
   void choose(round& r, time now);
   bool place(sequence& s, std::int32_t rows, round& r, time now);
   bool make_room(sequence& s, std::int32_t blocks, time now);
@@ -172,6 +207,13 @@ class scheduler {
   void count_decoding(sequence& s);
   void observe(const step& done, time now);
   progress retire(sequence& s, finish_reason why, time now);
+
+  // scheduler_restart.cpp
+  std::int32_t room_for(std::int64_t prompt_tokens) const;
+  void forget_pipeline();
+  std::vector<progress> forget_work(time now);
+  moved_request give_away(sequence& s);
+  void recount();
 
   // scheduler_choices.cpp
   void add_choices(sequence& s);
@@ -207,6 +249,8 @@ class scheduler {
   std::unordered_map<request_id, std::unique_ptr<sequence>> sequences_;
   std::vector<sequence*> resident_;  // those that hold blocks
   std::int32_t decoding_ = 0;        // resident_ whose prompt is in
+  std::int64_t text_tokens_ = 0;     // of all sequences
+  std::int64_t due_tokens_ = 0;      // that their answers still lack, at most
   std::deque<step> in_flight_;
   std::uint64_t next_step_ = 1;
   time last_completed_{};

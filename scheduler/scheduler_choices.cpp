@@ -18,9 +18,11 @@ void scheduler::add_choices(sequence& s) {
     c->item.arrived = s.item.arrived;
     c->item.total_tokens = s.item.total_tokens;
     c->prompt_tokens = s.prompt_tokens;
+    c->asked_tokens = s.asked_tokens;
     c->times = s.times;
     c->first = &s;
     s.choices.push_back(c.get());
+    due_tokens_ += c->due();
     sequences_.emplace(id, std::move(c));
   }
 }
@@ -30,6 +32,7 @@ void scheduler::share(sequence& choice, const sequence& of) {
   assert(of.computed == of.prompt_tokens && choice.blocks.empty());
   choice.first = nullptr;
   choice.tokens = of.tokens;
+  text_tokens_ += static_cast<std::int64_t>(of.tokens.size());
   choice.blocks = of.blocks;
   for (const auto b : choice.blocks) pool_.retain(b);
   choice.dispatched = choice.computed = of.computed;
@@ -50,6 +53,7 @@ void scheduler::hand_over(sequence& s, time now) {
   next.choices = std::move(rest);
   next.first = nullptr;
   next.tokens.assign(s.tokens.begin(), s.tokens.begin() + s.prompt_tokens);
+  text_tokens_ += s.prompt_tokens;
   enter(next, now);
 }
 

@@ -14,10 +14,14 @@ void scheduler::check_integrity() const {
   std::vector<std::int32_t> holders(static_cast<std::size_t>(pool_.capacity()), 0);
   std::size_t queued = 0;
   std::size_t resident = 0;
+  std::int64_t text = 0;
+  std::int64_t due = 0;
   for (const auto& [id, s] : sequences_) {
     for (const auto b : s->blocks) ++holders.at(static_cast<std::size_t>(b));
     queued += s->queued ? 1 : 0;
     resident += s->blocks.empty() ? 0 : 1;
+    text += static_cast<std::int64_t>(s->tokens.size());
+    due += s->due();
     const bool runnable = s->ready();
     if (runnable != s->queued)
       throw std::logic_error("a sequence that could run is not queued, or one that cannot is");
@@ -27,6 +31,7 @@ void scheduler::check_integrity() const {
     if (static_cast<std::int32_t>(s->blocks.size()) < blocks_for(s->dispatched))
       throw std::logic_error("a sequence outgrew its blocks");
   }
+  if (text != text_tokens_ || due != due_tokens_) throw std::logic_error("the work to be done is miscounted");
   if (queued != policy_->size()) throw std::logic_error("the policy holds sequences that are gone");
   if (resident != resident_.size()) throw std::logic_error("the list of resident sequences is wrong");
   for (std::int32_t b = 0; b < pool_.capacity(); ++b) {

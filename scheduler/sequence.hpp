@@ -15,12 +15,13 @@ struct scheduler::sequence {
   policy_item item;
   std::vector<std::int32_t> tokens;  // prompt, then answer
   std::int32_t prompt_tokens = 0;
-  std::int32_t dispatched = 0;  // rows whose KV is there or under way; dispatched <= tokens.size()
-  std::int32_t computed = 0;    // rows whose step is complete
-  std::size_t told = 0;         // blocks that the prefix cache knows
-  std::int32_t in_flight = 0;   // micro-batches that hold rows of this sequence
-  bool drawing = false;         // one of them draws the next token: nothing to compute until it is back
-  bool queued = false;          // in the policy's hands
+  std::int32_t asked_tokens = 0;  // what max_tokens was before it was cut to the pool
+  std::int32_t dispatched = 0;    // rows whose KV is there or under way; dispatched <= tokens.size()
+  std::int32_t computed = 0;      // rows whose step is complete
+  std::size_t told = 0;           // blocks that the prefix cache knows
+  std::int32_t in_flight = 0;     // micro-batches that hold rows of this sequence
+  bool drawing = false;           // one of them draws the next token: nothing to compute until it is back
+  bool queued = false;            // in the policy's hands
   bool admitted = false;
   bool counted = false;                 // in decoding_
   std::size_t place = 0;                // in resident_, while it has blocks
@@ -41,6 +42,7 @@ struct scheduler::sequence {
   std::int32_t answered() const {
     return std::max(static_cast<std::int32_t>(tokens.size()) - prompt_tokens, 0);
   }
+  std::int32_t due() const { return what.max_tokens - answered(); }
 };
 
 struct scheduler::step {

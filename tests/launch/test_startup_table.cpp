@@ -19,6 +19,19 @@ BOOST_AUTO_TEST_CASE(columns_are_aligned) {
              "   2  node3          AVX2                spare              -          -  -\n");
 }
 
+BOOST_AUTO_TEST_CASE(several_pipelines_are_told_apart) {
+  const std::vector<rank_row> rows{
+      {0, "n", "AVX2", 0, 2, true, true, 1'000'000, 8192, "", 0},
+      {1, "n", "AVX2", 0, 2, true, true, 1'000'000, 4096, "", 1},
+      {2, "n", "AVX2", 0, 0, false, false, 0, 0, "", -1},
+  };
+  BOOST_TEST(format_startup_table(rows) ==
+             "rank  pipeline  host  device  layers            weights  KV tokens  to next\n"
+             "   0         0  n     AVX2    embed, 0-1, head  1.00 MB      8,192  -\n"
+             "   1         1  n     AVX2    embed, 0-1, head  1.00 MB      4,096  -\n"
+             "   2         -  n     AVX2    spare                   -          -  -\n");
+}
+
 BOOST_AUTO_TEST_CASE(no_rows_leave_the_titles) {
   BOOST_TEST(format_startup_table({}) == "rank  host  device  layers  weights  KV tokens  to next\n");
 }

@@ -6,7 +6,7 @@
 #include <random>
 #include <set>
 
-#include "scheduler/scheduler.hpp"
+#include "scheduler/replica_set.hpp"
 
 namespace sched = fastserve::scheduler;
 using sched::request_id;
@@ -131,20 +131,23 @@ class stage_memories {
   std::size_t completed_ = 0;
 };
 
-/// Drives a scheduler at random and holds it to its promises.
+/// Drives the schedulers of one pipeline or several at random and holds them to their promises.
 class follower {
  public:
-  follower(const sched::limits& l, unsigned seed)
-      : scheduler_{l}, stages_{l.stages}, limits_{l}, random_{seed}, memories_{l} {}
+  follower(const sched::limits& l, unsigned seed, std::size_t pipelines = 1)
+      : scheduler_{std::vector(pipelines, l)},
+        lanes_(pipelines, lane{l, stage_memories{l}, {}}),
+        random_{seed} {}
 
-  /// With `restarts` the pipeline is lost now and then, and another one takes over.
+  /// With `restarts` pipelines are lost now and then, and others take over, sometimes only after a while; of
+  /// several, all but the first may also be given up.
   void run(int operations, bool restarts = false, std::size_t most_choices = 1) {
     most_choices_ = most_choices;
     for (int i = 0; i < operations; ++i) {
       now_ += milliseconds{1 + random_() % 20};
       const auto dice = random_() % 100;
       if (restarts && random_() % 50 == 0)
-        restart();
+        disturb();
       else if (dice < 10 && live_.size() < 40)
         add();
       else if (dice < 12 && !live_.empty())
@@ -153,23 +156,27 @@ class follower {
         step();
       else
         complete();
-      for (auto n = random_() % 4; n > 0; --n) memories_.progress(random_);
+      for (auto n = random_() % 4; n > 0; --n) any().memories.progress(random_);
       if (i % 20 == 0) scheduler_.check_integrity();
     }
+    for (std::size_t i = 0; i < lanes_.size(); ++i)
+      if (!scheduler_.stands(i) && (i == 0 || random_() % 2 == 0)) restore(i);
     for (int rounds = 0; !scheduler_.idle(); ++rounds) {
       now_ += milliseconds{1};
-      if (!step()) complete();
+      for (std::size_t i = 0; i < lanes_.size(); ++i)
+        if (!step(i)) complete(i);
       BOOST_REQUIRE_LT(rounds, 100'000);
     }
     scheduler_.check_integrity();
     BOOST_TEST(ended_ == next_id_);
     BOOST_TEST(live_.empty());
     const auto c = scheduler_.count();
-    BOOST_TEST(c.kv_blocks_free == limits_.kv_blocks);
+    BOOST_TEST(c.kv_blocks_free == c.kv_blocks);
     BOOST_TEST(c.swap_slots_free == c.swap_slots);
   }
-  const sched::scheduler& under_test() const { return scheduler_; }
+  const sched::replica_set& under_test() const { return scheduler_; }
   int restarts() const { return restarts_; }
+  int given_up() const { return given_up_; }
 
  private:
   struct request {
@@ -184,6 +191,12 @@ class follower {
     sched::step_id step;
     std::vector<sched::drawn_token> drawn;
   };
+  struct lane {
+    sched::limits limits;
+    stage_memories memories;
+    std::deque<flight> flying;
+  };
+  lane& any() { return lanes_[random_() % lanes_.size()]; }
 
   void add() {
     sched::request r;
@@ -211,31 +224,49 @@ class follower {
     if (auto p = scheduler_.finish(it->first, sched::finish_reason::cancelled, now_)) settle(*p);
   }
 
+  void disturb() {
+    const auto i = random_() % lanes_.size();
+    if (!scheduler_.stands(i)) {
+      restore(i);
+      return;
+    }
+    for (const auto& f : lanes_[i].flying)
+      for (const auto& d : f.drawn) live_.at(d.id).drawing = false;
+    lanes_[i].flying.clear();
+    const auto ended =
+        i > 0 && random_() % 4 == 0 ? (++given_up_, scheduler_.give_up(i, now_)) : scheduler_.lose(i, now_);
+    for (const auto& p : ended) settle(p);
+    scheduler_.check_integrity();
+    if (lanes_.size() == 1 || random_() % 2 == 0) restore(i);
+  }
+
   // Other numbers of stages and blocks; no slot holds anything any more.
-  void restart() {
-    stages_ = limits_.stages = static_cast<std::int32_t>(1 + random_() % 4);
-    limits_.kv_blocks = static_cast<std::int32_t>(20 + random_() % 20);
-    if (limits_.swap.any()) limits_.swap.memory_slots = static_cast<std::int32_t>(random_() % 40);
-    memories_.reset(limits_);
-    flying_.clear();
-    for (auto& [id, r] : live_) r.drawing = false;
-    for (const auto& p : scheduler_.restart(limits_.stages, limits_.kv_blocks, now_, limits_.swap)) settle(p);
+  void restore(std::size_t i) {
+    auto& limits = lanes_[i].limits;
+    limits.stages = static_cast<std::int32_t>(1 + random_() % 4);
+    limits.kv_blocks = static_cast<std::int32_t>(20 + random_() % 20);
+    if (limits.swap.any()) limits.swap.memory_slots = static_cast<std::int32_t>(random_() % 40);
+    lanes_[i].memories.reset(limits);
+    for (const auto& p : scheduler_.restore(i, limits.stages, limits.kv_blocks, now_, limits.swap)) settle(p);
     scheduler_.check_integrity();
     ++restarts_;
   }
 
-  bool step() {
-    const auto b = scheduler_.schedule(now_);
+  void step() { step(random_() % lanes_.size()); }
+  void complete() { complete(random_() % lanes_.size()); }
+
+  bool step(std::size_t i) {
+    const auto b = scheduler_.schedule(i, now_);
     stage_memories::step work;
-    if (b) work = check(*b);
-    if (auto order = scheduler_.take_moves()) memories_.add(std::move(*order));
-    if (b) memories_.add(std::move(work));
+    if (b) work = check(*b, lanes_[i]);
+    if (auto order = scheduler_.take_moves(i)) lanes_[i].memories.add(std::move(*order));
+    if (b) lanes_[i].memories.add(std::move(work));
     return b.has_value();
   }
 
-  stage_memories::step check(const sched::micro_batch& b) {
-    BOOST_REQUIRE_LE(b.rows, limits_.token_budget);
-    BOOST_REQUIRE_LE(b.entries.size(), static_cast<std::size_t>(limits_.max_batch));
+  stage_memories::step check(const sched::micro_batch& b, lane& in) {
+    BOOST_REQUIRE_LE(b.rows, in.limits.token_budget);
+    BOOST_REQUIRE_LE(b.entries.size(), static_cast<std::size_t>(in.limits.max_batch));
     stage_memories::step out{b.ticket, {}};
     flight f{b.step, {}};
     std::set<request_id> once;
@@ -273,18 +304,19 @@ class follower {
       }
     }
     BOOST_REQUIRE_EQUAL(rows, b.rows);
-    flying_.push_back(std::move(f));
-    BOOST_REQUIRE_LE(static_cast<std::int32_t>(flying_.size()), stages_);
+    in.flying.push_back(std::move(f));
+    BOOST_REQUIRE_LE(static_cast<std::int32_t>(in.flying.size()), in.limits.stages);
     return out;
   }
 
-  void complete() {
-    if (flying_.empty()) return;
-    memories_.complete();
-    const auto f = std::move(flying_.front());
-    flying_.pop_front();
+  void complete(std::size_t i) {
+    auto& lane = lanes_[i];
+    if (lane.flying.empty()) return;
+    lane.memories.complete();
+    const auto f = std::move(lane.flying.front());
+    lane.flying.pop_front();
     for (const auto& d : f.drawn) live_.at(d.id).drawing = false;
-    for (const auto& p : scheduler_.complete(f.step, f.drawn, now_)) settle(p);
+    for (const auto& p : scheduler_.complete(i, f.step, f.drawn, now_)) settle(p);
   }
 
   void settle(const sched::progress& p) {
@@ -298,16 +330,14 @@ class follower {
     ++ended_;
   }
 
-  sched::scheduler scheduler_;
-  std::int32_t stages_;
-  sched::limits limits_;
+  sched::replica_set scheduler_;
+  std::vector<lane> lanes_;
   std::mt19937 random_;
-  stage_memories memories_;
   std::map<request_id, request> live_;
-  std::deque<flight> flying_;
   sched::time now_{};
   std::uint64_t next_id_ = 0;
   std::uint64_t ended_ = 0;
   int restarts_ = 0;
+  int given_up_ = 0;
   std::size_t most_choices_ = 1;
 };
