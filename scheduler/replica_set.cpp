@@ -36,19 +36,19 @@ std::string replica_set::add(request what, time now) {
   named.id = what.id;
   named.choices = what.choices;
   named.max_tokens = what.max_tokens;
-  auto refusal = of(to).add(std::move(what), now);
+  auto refusal = own(to).add(std::move(what), now);
   if (refusal.empty()) keep(to, named, named.id);
   return refusal;
 }
 
 std::optional<micro_batch> replica_set::schedule(std::size_t pipeline, time now) {
   if (!stands(pipeline)) return std::nullopt;
-  return of(pipeline).schedule(now);
+  return own(pipeline).schedule(now);
 }
 
 std::vector<progress> replica_set::complete(std::size_t pipeline, step_id step,
                                             std::span<const drawn_token> drawn, time now) {
-  auto out = of(pipeline).complete(step, drawn, now);
+  auto out = own(pipeline).complete(step, drawn, now);
   forget(out);
   if (size() > 1 && ++completed_ % steps_between_looks == 0) learn();
   return out;
@@ -57,7 +57,7 @@ std::vector<progress> replica_set::complete(std::size_t pipeline, step_id step,
 std::optional<progress> replica_set::finish(request_id id, finish_reason as, time now) {
   const auto it = places_.find(id);
   if (it == places_.end()) return std::nullopt;
-  auto out = of(it->second.pipeline).finish(id, as, now);
+  auto out = own(it->second.pipeline).finish(id, as, now);
   if (out) forget({&*out, 1});
   return out;
 }
@@ -86,16 +86,16 @@ std::vector<progress> replica_set::restore(std::size_t pipeline, std::int32_t st
     forget(out);
     return out;
   }
-  auto own = p.own->evacuate(now);
-  out = std::move(own.ended);
+  auto given = p.own->evacuate(now);
+  out = std::move(given.ended);
   p.own->restart(stages, kv_blocks, now, swap);
   p.stands = true;
   p.gone = false;
-  deal(std::move(own.open), out, now);
+  deal(std::move(given.open), out, now);
   for (std::size_t i = 0; i < size(); ++i) {
     if (i == pipeline) continue;
     // Those that waited for another one need not any more; those that wait in one need no longer queue there.
-    auto waiting = stands(i) ? of(i).withdraw() : of(i).evacuate(now).open;
+    auto waiting = stands(i) ? own(i).withdraw() : own(i).evacuate(now).open;
     deal(std::move(waiting), out, now, i);
   }
   forget(out);
@@ -139,7 +139,7 @@ void replica_set::deal(std::vector<moved_request> open, std::vector<progress>& e
     }
     dealt.emplace(first, to);
     keep(to, m.what, first);
-    for (auto& p : of(to).adopt(std::move(m), now)) ended.push_back(p);
+    for (auto& p : own(to).adopt(std::move(m), now)) ended.push_back(p);
   }
 }
 

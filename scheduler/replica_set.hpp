@@ -34,7 +34,7 @@ class replica_set {
   std::string add(request what, time now);
   /// See scheduler; of one pipeline. A pipeline that does not stand has nothing to do.
   std::optional<micro_batch> schedule(std::size_t pipeline, time now);
-  std::optional<move_order> take_moves(std::size_t pipeline) { return of(pipeline).take_moves(); }
+  std::optional<move_order> take_moves(std::size_t pipeline) { return own(pipeline).take_moves(); }
   std::vector<progress> complete(std::size_t pipeline, step_id step, std::span<const drawn_token> drawn,
                                  time now);
   std::optional<progress> finish(request_id id, finish_reason as, time now);
@@ -70,7 +70,7 @@ class replica_set {
     std::int32_t asked = 0;
   };
 
-  scheduler& of(std::size_t pipeline) { return *pipelines_[pipeline].own; }
+  scheduler& own(std::size_t pipeline) { return *pipelines_[pipeline].own; }
   request_size size_of(const request& what, std::size_t answered) const;
   std::vector<pipeline_offer> offers_for(std::uint64_t salt, std::span<const std::int32_t> text) const;
   void deal(std::vector<moved_request> open, std::vector<progress>& ended, time now,

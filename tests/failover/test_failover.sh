@@ -252,6 +252,44 @@ case_spare() {
   ! grep -q 'epoch 2' err || fail "a spare's death stopped the pipeline"
 }
 
+# Two pipelines: the loss of a rank stalls its own alone, which is put up again of the rank that is left or of a
+# spare, or given up. The undisturbed run has one pipeline.
+case_replica() {
+  make_input 400 0 150
+  undisturbed
+  options=(--replicas 2)
+  begin whole.jsonl
+  finish "two pipelines"
+  begin one.jsonl
+  wait_for_answers
+  strike KILL 3
+  finish "a rank of one pipeline" 3
+  grep -q 'pipeline 1: epoch 3 .* 1 stage on rank 2' err || fail "the pipeline was not put up again"
+  ! grep -q 'pipeline 0: ' err || fail "the other pipeline was stopped"
+  begin each.jsonl
+  wait_for_answers
+  strike KILL 3
+  wait_for_line 'pipeline 1: epoch 3'
+  strike KILL 1
+  finish "a rank of each pipeline in a row" 3 1
+  grep -q 'pipeline 0: epoch 4 .* 1 stage on rank 0' err || fail "the leader's pipeline was not put up again"
+  begin all.jsonl
+  wait_for_answers
+  strike KILL 2
+  strike KILL 3
+  finish "all ranks of one pipeline" 2 3
+  grep -q 'pipeline 1: given up' err || fail "a pipeline without ranks was not given up"
+  ! grep -q 'pipeline 0: ' err || fail "the other pipeline was stopped"
+  ranks=5
+  options=(--replicas 2 --spare-ranks 1)
+  begin spare.jsonl
+  wait_for_answers
+  strike KILL 2
+  finish "with a spare for both" 2
+  grep -q 'pipeline 1: epoch 3 .* 2 stages on ranks 4, 3' err || fail "the spare did not take over"
+  ! grep -q 'pipeline 0: ' err || fail "the other pipeline was stopped"
+}
+
 # A console with nothing to do.
 case_idle() {
   local before after
