@@ -40,9 +40,11 @@ planner::model_cost cost_of(const rank_context& context, std::int32_t kv_tokens)
   // Decode does, fully; that is the longer part of an answer.
   cost.head = static_cast<double>(a.head_parameters());
   cost.layer_bytes = bytes_of(a.layer_parameters(), context.quantize);
-  cost.embedding_bytes = static_cast<std::size_t>(a.embedding_parameters()) * kernels::size_of(a.stored_type);
-  cost.head_bytes =
-      bytes_of(a.head_parameters(), model::head_format({context.compute_type, context.quantize}));
+  const auto head_format = model::head_format({context.compute_type, context.quantize});
+  cost.embedding_bytes =
+      head_format ? bytes_of(a.embedding_parameters(), head_format)
+                  : static_cast<std::size_t>(a.embedding_parameters()) * kernels::size_of(a.stored_type);
+  cost.head_bytes = bytes_of(a.head_parameters(), head_format);
   cost.kv_layer_bytes = a.kv_token_bytes(context.kv_type) * static_cast<std::size_t>(kv_tokens);
   return cost;
 }
@@ -432,8 +434,8 @@ std::string bring_up::carry_out(const std::map<int, stage_assignment>& places,
   for (std::size_t i = 0; i < ranks.size(); ++i)
     rows.push_back({profiles_.at(ranks[i]), pipeline_of(ranks[i]), orders[i].epoch, orders[i].first_layer,
                     orders[i].last_layer, orders[i].next_rank, ready[i].weight_bytes, ready[i].step_bytes,
-                    stores[i].bytes, ready[i].load_ns, share_of(orders[i]) / speeds.at(ranks[i]),
-                    ready[i].channel});
+                    stores[i].bytes, ready[i].load_ns, ready[i].read_bytes, ready[i].cached_bytes,
+                    share_of(orders[i]) / speeds.at(ranks[i]), ready[i].channel});
   return {};
 }
 

@@ -43,8 +43,10 @@ struct rank_row {
   std::uint64_t step_bytes = 0;  ///< of weights that every step reads
   std::uint64_t kv_bytes = 0;
   std::int64_t load_ns = 0;
-  double share = 0;     ///< of a step's time, as planned; any unit
-  std::string channel;  ///< that carries activations to next_rank
+  std::uint64_t read_bytes = 0;    ///< of files, while loading
+  std::uint64_t cached_bytes = 0;  ///< of these, of the pack cache
+  double share = 0;                ///< of a step's time, as planned; any unit
+  std::string channel;             ///< that carries activations to next_rank
 };
 
 /// An engine that is ready to serve, or the reason why there is none.

@@ -108,8 +108,10 @@ struct stage_ready {
   std::uint64_t free_bytes = 0;      ///< left for KV
   std::uint64_t kv_block_bytes = 0;  ///< of one block over the stage's layers
   std::int64_t load_ns = 0;
-  std::string channel;  ///< that carries activations to the next stage; empty: there is none
-  std::string error;    ///< why it is not; empty otherwise
+  std::uint64_t read_bytes = 0;    ///< of files
+  std::uint64_t cached_bytes = 0;  ///< of these, of the pack cache
+  std::string channel;             ///< that carries activations to the next stage; empty: there is none
+  std::string error;               ///< why it is not; empty otherwise
 };
 
 /// Ends the rank's part in the job.
@@ -319,7 +321,7 @@ FASTSERVE_INSPECT(heartbeat, x.rank, x.epoch, x.steps, x.rows, x.compute_ns)
 FASTSERVE_INSPECT(stage_assignment, x.epoch, x.first_layer, x.last_layer, x.previous_rank, x.next_rank,
                   x.max_rows, x.max_sequences, x.held_first, x.held_last, x.link_id, x.link_ranks)
 FASTSERVE_INSPECT(stage_ready, x.rank, x.weight_bytes, x.step_bytes, x.free_bytes, x.kv_block_bytes,
-                  x.load_ns, x.channel, x.error)
+                  x.load_ns, x.read_bytes, x.cached_bytes, x.channel, x.error)
 FASTSERVE_INSPECT(stop_rank, x.exit_code)
 FASTSERVE_INSPECT(kv_allotment, x.epoch, x.blocks, x.memory_slots, x.disk_slots)
 FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.memory_block_ns, x.disk_block_ns, x.error)

@@ -56,9 +56,14 @@ planner::model_work work_of(const model::architecture& arch, const model_form& f
     packed += p.parameters;
   }
   out.layer_bytes += 4 * (static_cast<double>(arch.layer_parameters()) - packed);  // norms and biases in f32
-  out.embedding_bytes = static_cast<double>(arch.embedding_parameters()) *
-                        static_cast<double>(kernels::size_of(arch.stored_type));
-  // A tied head is packed once more: an embedding is read by rows, a product by columns.
+  // Rounded as the head is, or numbers in the model's file.
+  out.embedding_bytes =
+      form.quantize
+          ? product(arch.vocab_size, hidden, model::head_format({form.compute, form.quantize})).bytes
+          : static_cast<double>(arch.embedding_parameters()) *
+                static_cast<double>(kernels::size_of(arch.stored_type));
+  // A tied head of numbers is packed once more, and one of integers is on another rank than the embedding, if
+  // there are two.
   out.head_bytes = out.head.bytes;
   return out;
 }

@@ -12,6 +12,7 @@
 #include "actors/move_gate.hpp"
 #include "kernels/backend.hpp"
 #include "model/architecture.hpp"
+#include "model/pack_cache.hpp"
 #include "model/weight_source.hpp"
 #include "mpi/linked_tensor_channel.hpp"
 #include "mpi/tensor_channel.hpp"
@@ -40,6 +41,7 @@ struct rank_context {
   std::unique_ptr<mpi::tensor_channel> channel;
   std::unique_ptr<mpi::device_link> device_link;  ///< to other ranks' devices; taken by the rank's host
   mpi::linked_tensor_channel* linked = nullptr;   ///< `channel`, where it has such a link
+  std::unique_ptr<model::pack_cache> packed;      ///< packed weights of earlier starts; null: none are kept
   std::string swap_folder;                        ///< of the node, for KV swapped to disk
   /// Between the rank's cache manager and its executor.
   std::unique_ptr<move_gate> moves = std::make_unique<move_gate>();

@@ -101,14 +101,18 @@ void shard::load_weights(const stage_assignment& place, stage_ready& ready) {
   if (spare) {
     held_.emplace(context_.architecture, *source_, options.range,
                   model::weight_form{options.compute, options.rounded}, *context_.backend, *stream_, report,
-                  kept ? &*kept : nullptr);
+                  kept ? &*kept : nullptr, context_.packed.get());
     ready.weight_bytes = held_->bytes();
+    ready.read_bytes = held_->read_bytes();
+    ready.cached_bytes = held_->cached_bytes();
     return;
   }
   stage_ = std::make_unique<model::stage>(context_.architecture, *source_, options, *context_.backend, report,
-                                          kept ? &*kept : nullptr);
+                                          kept ? &*kept : nullptr, context_.packed.get());
   ready.weight_bytes = stage_->weight_bytes();
   ready.step_bytes = stage_->step_weight_bytes();
+  ready.read_bytes = stage_->weights().read_bytes();
+  ready.cached_bytes = stage_->weights().cached_bytes();
   ready.kv_block_bytes = stage_->kv_shape(1, context_.kv_type).block_bytes();
 }
 

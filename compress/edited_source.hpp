@@ -33,7 +33,11 @@ class edited_source : public model::weight_source {
   }
   kernels::quantized_tensor quantized(std::string_view name) override { return inner_.quantized(name); }
   std::string where(std::string_view name) const override { return inner_.where(name); }
-  void prefetch(std::string_view name) override { inner_.prefetch(name); }
+  std::vector<model::file_part> file_parts(std::string_view name) override {
+    return edits_.contains(name) ? std::vector<model::file_part>{} : inner_.file_parts(name);
+  }
+  /// Nothing of what is being edited is to be kept.
+  std::string fingerprint(std::string_view) override { return {}; }
   void release(std::string_view name) override {
     if (!edits_.contains(name)) inner_.release(name);
   }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,15 @@ struct host_matrix {
   bool transposed = false;  ///< stored [cols, rows], as GPT-2's Conv1D is
 };
 
+/// What a packed weight is made of: stacked matrices of equal `cols`. Says with backend::packed_layout() how
+/// many bytes it has and what they mean.
+struct packed_form {
+  std::int64_t cols = 0;
+  std::vector<std::int64_t> rows;         ///< of each matrix
+  dtype compute = dtype::f32;             ///< of numbers
+  std::vector<quantized_format> formats;  ///< of each matrix; empty = numbers
+};
+
 /// A weight matrix in the layout its device multiplies fastest. Opaque above kernels/.
 class weight {
  public:
@@ -51,11 +61,20 @@ class weight {
   virtual std::string format() const { return std::string(name_of(type_)); }
   /// Bytes that one use of the weight reads.
   virtual std::size_t bytes() const = 0;
+  /// All of it as bytes, for backend::room_for(). Empty where the host cannot reach them or they are not its
+  /// own.
+  virtual std::span<const std::byte> storage() const { return {}; }
 
  private:
   std::int64_t rows_;
   std::int64_t cols_;
   dtype type_;
+};
+
+/// A weight whose bytes are to be filled in before its first use.
+struct weight_room {
+  std::unique_ptr<weight> made;
+  std::span<std::byte> bytes;
 };
 
 /// Bytes of one key or value of `head_dim` elements. i8 has an f32 scale for each: x is about scale * q,
@@ -175,6 +194,16 @@ class backend {
                                            const quantized_format& format) = 0;
   /// A table read by rows (embeddings). May keep the host memory: it must outlive the result.
   virtual std::unique_ptr<weight> table(const host_matrix& rows) = 0;
+  /// Whether embed() takes the tokens' rows from packed integers, too.
+  virtual bool embeds_packed() const { return false; }
+  /// Names how packed weights are laid out and how numbers are rounded to integers: where this and the form
+  /// are equal, weight::storage() of one makes another. Empty where weights cannot be made of bytes.
+  virtual std::string packed_layout() const { return {}; }
+  /// Room for a weight made elsewhere. Throws std::invalid_argument for a form that pack() would refuse,
+  /// std::bad_alloc. Only where packed_layout() is not empty.
+  virtual weight_room room_for(const packed_form&) {
+    throw std::logic_error("no weights are made of bytes here");
+  }
 
   // -- KV -------------------------------------------------------------------
 
@@ -193,6 +222,8 @@ class backend {
                                                const attention_shape& shape, stream& on) = 0;
 
   /// out[r, :] = tokens[token_ids[r], :] (+ positions[position[r], :] unless null). out: f32 [rows, hidden].
+  /// `tokens` is of table(), or where embeds_packed() of pack_quantized() or quantize() (a head may be its
+  /// model's embedding, too), `positions` of table().
   virtual void embed(tensor_view out, const weight& tokens, const weight* positions, const step_plan& plan,
                      stream& on) = 0;
 

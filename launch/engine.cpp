@@ -1,5 +1,7 @@
 #include "launch/engine.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -94,6 +96,9 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   context.compute_type = form.compute;
   context.quantize = form.quantize;
   context.kv_type = form.kv;
+  if (!settings.engine.pack_cache.empty())
+    context.packed = std::make_unique<model::pack_cache>(
+        settings.engine.pack_cache, [](const std::string& line) { spdlog::warn("{}", line); });
   context.swap_folder = settings.kv_cache.swap_dir;
   const auto& failover = settings.failover;
   context.failover = {

@@ -102,6 +102,11 @@ std::vector<option_spec> engine_rows() {
       floats, [](auto& o) -> auto& { return o.engine.dtype; }));
   rows.push_back(quantize(formed));
   rows.push_back(quantize_group(formed));
+  rows.push_back(text(
+      {"engine", "pack_cache", "DIR",
+       "folder, of the node or shared, that keeps packed weights for the next start", "none"},
+      {command::console, command::batch, command::bench, command::bench_serve},
+      [](auto& o) -> auto& { return o.engine.pack_cache; }));
   rows.push_back(integer(
       {"engine", "threads", "N", "OpenMP threads of a rank",
        "0: the granted cores, shared among the ranks of a host"},

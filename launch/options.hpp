@@ -35,6 +35,7 @@ struct engine_options {
   std::optional<kernels::dtype> dtype;  ///< weights and products; unset = as stored in the model
   int quantize_bits = 0;             ///< weights are rounded to so many bits while loading; 0 = they are not
   std::int32_t quantize_group = -1;  ///< input features to a scale; 0 = the whole row, -1 = by the bits
+  std::string pack_cache;            ///< folder that keeps packed weights for the next start; empty = none
   std::int32_t threads = 0;          ///< of each rank; 0 = the granted cores, shared among the local ranks
   std::string profile = "auto";      ///< speeds that layers are divided by: measure, cached, equal, auto
   std::string profile_dir;           ///< where they are kept; empty = the user's cache folder

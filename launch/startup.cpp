@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -86,6 +87,26 @@ std::string table_of(const actors::engine_layout& layout) {
   return format_startup_table(rows);
 }
 
+/// How fast weights came: all bytes of files over the time of the slowest rank, as ranks read beside each
+/// other.
+std::string reading_text(const actors::engine_layout& layout) {
+  std::uint64_t bytes = 0;
+  std::uint64_t cached = 0;
+  std::int64_t longest_ns = 0;
+  for (const auto& r : layout.rows) {
+    bytes += r.read_bytes;
+    cached += r.cached_bytes;
+    longest_ns = std::max(longest_ns, r.load_ns);
+  }
+  if (bytes == 0 || longest_ns == 0) return {};
+  auto out = ": " + format_bytes(bytes) + " read and packed at " +
+             format_measure(static_cast<double>(bytes) / static_cast<double>(longest_ns)) + " GB/s";
+  if (cached > 0)
+    out += cached == bytes ? ", from the pack cache"
+                           : ", " + format_bytes(cached) + " of it from the pack cache";
+  return out;
+}
+
 }  // namespace
 
 bool start_engine(engine& e) {
@@ -108,7 +129,8 @@ bool start_engine(engine& e) {
     const auto seconds = std::chrono::duration<double>(clock::now() - begin).count();
     const auto flag = e.layout().rows.size() > 1 ? missing_launcher_flag() : "";
     if (!flag.empty()) spdlog::warn("this job ends when a rank dies: it was started without {}", flag);
-    spdlog::info("{} of weights ready in {} s", format_bytes(bytes), format_measure(seconds));
+    spdlog::info("{} of weights ready in {} s{}", format_bytes(bytes), format_measure(seconds),
+                 reading_text(e.layout()));
   }
   return true;
 }

@@ -131,10 +131,10 @@ kernels::quantized_tensor gguf_source::quantized(std::string_view name) {
   return out;
 }
 
-void gguf_source::prefetch(std::string_view name) {
-  if (!has(name)) return;
+std::vector<file_part> gguf_source::file_parts(std::string_view name) {
+  if (!has(name)) return {};
   const auto [file, tensor] = find(name);
-  file->mapping().will_need(file->bytes(*tensor));
+  return {{&file->mapping(), file->bytes(*tensor)}};
 }
 
 void gguf_source::release(std::string_view name) {

@@ -39,7 +39,7 @@ class gguf_source : public stored_weights {
   kernels::quantized_tensor quantized(std::string_view name) override;
   std::string where(std::string_view name) const override;
   std::string_view described_by() const override { return "the file's metadata"; }
-  void prefetch(std::string_view name) override;
+  std::vector<file_part> file_parts(std::string_view name) override;
   void release(std::string_view name) override;
 
   const std::vector<std::filesystem::path>& files() const override { return paths_; }

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 
 namespace fastserve::model {
 
@@ -17,15 +19,33 @@ class mapped_file {
   ~mapped_file();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+  /// When its content was last changed, in nanoseconds of the system's clock.
+  std::int64_t modified_ns() const { return modified_ns_; }
 
-  /// Starts reading a part of the file in the background.
-  void will_need(std::span<const std::byte> part) const;
+  /// Reads a part of the file into memory and maps it; done when the call returns. 0, or the system's error
+  /// number: EFAULT where the file has become shorter or cannot be read.
+  static int fetch(std::span<const std::byte> part);
   /// Gives back the memory of the pages wholly inside the part. A later access reads them again.
   void dont_need(std::span<const std::byte> part) const;
 
  private:
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  std::int64_t modified_ns_ = 0;
+  std::filesystem::path path_;
 };
+
+/// Where some of a mapped file's bytes lie.
+struct file_part {
+  const mapped_file* file = nullptr;
+  std::span<const std::byte> bytes;
+
+  std::size_t offset() const { return static_cast<std::size_t>(bytes.data() - file->bytes().data()); }
+};
+
+/// Text that differs where the bytes do, as far as the file's size and time and a sample of the bytes can
+/// tell.
+std::string fingerprint_of(const file_part& part);
 
 }  // namespace fastserve::model

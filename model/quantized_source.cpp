@@ -287,11 +287,20 @@ std::string quantized_source::where(std::string_view name) const {
                                                             : stem + ".weight");
 }
 
-void quantized_source::prefetch(std::string_view name) {
+std::vector<file_part> quantized_source::file_parts(std::string_view name) {
   const auto stem = stem_of(name);
-  if (stem.empty()) return inner_.prefetch(name);
-  for (const auto* suffix : {".qweight", ".qzeros", ".scales", ".weight_packed", ".weight", ".weight_scale"})
-    inner_.prefetch(stem + suffix);
+  if (stem.empty()) return inner_.file_parts(name);
+  std::vector<file_part> out;
+  for (const auto* suffix : {".qweight", ".qzeros", ".scales", ".g_idx", ".weight_packed", ".weight",
+                             ".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_g_idx"})
+    for (const auto& part : inner_.file_parts(stem + suffix)) out.push_back(part);
+  return out;
+}
+
+std::string quantized_source::fingerprint(std::string_view name) {
+  // what config.json says of the codes is not in the tensors
+  return weight_source::fingerprint(name) + "; packing " + std::to_string(static_cast<int>(how_.how)) +
+         (how_.zeros_less_one ? ", zeros less one" : "");
 }
 
 void quantized_source::release(std::string_view name) {

@@ -24,7 +24,8 @@ class quantized_source : public stored_weights {
   host_tensor describe(std::string_view name) override;
   kernels::quantized_tensor quantized(std::string_view name) override;
   std::string where(std::string_view name) const override;
-  void prefetch(std::string_view name) override;
+  std::vector<file_part> file_parts(std::string_view name) override;
+  std::string fingerprint(std::string_view name) override;
   void release(std::string_view name) override;
 
   const std::vector<std::filesystem::path>& files() const override { return inner_.files(); }

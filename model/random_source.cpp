@@ -53,6 +53,12 @@ const tensor_spec& random_source::spec_of(std::string_view name) const {
 
 host_tensor random_source::describe(std::string_view name) { return {nullptr, type_, spec_of(name).shape}; }
 
+std::string random_source::fingerprint(std::string_view name) {
+  const auto about = describe(name);
+  return "random 1 " + std::string(name) + ' ' + std::string(kernels::name_of(about.type)) + ' ' +
+         shape_text(about.shape);
+}
+
 host_tensor random_source::tensor(std::string_view name) {
   const auto& spec = spec_of(name);
   auto& [bytes, users] = made_[spec.name];

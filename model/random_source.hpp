@@ -23,7 +23,7 @@ class random_source : public weight_source {
   host_tensor tensor(std::string_view name) override;
   host_tensor describe(std::string_view name) override;
   std::string where(std::string_view) const override { return "random weights"; }
-  void prefetch(std::string_view) override {}
+  std::string fingerprint(std::string_view name) override;
   void release(std::string_view name) override;
 
  private:

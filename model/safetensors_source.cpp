@@ -182,10 +182,10 @@ raw_tensor safetensors_source::raw(std::string_view name) {
   return {entry, file->bytes(*entry)};
 }
 
-void safetensors_source::prefetch(std::string_view name) {
-  if (!has(name)) return;
+std::vector<file_part> safetensors_source::file_parts(std::string_view name) {
+  if (!has(name)) return {};
   const auto [file, entry] = find(name);
-  file->mapping().will_need(file->bytes(*entry));
+  return {{&file->mapping(), file->bytes(*entry)}};
 }
 
 void safetensors_source::release(std::string_view name) {

@@ -37,7 +37,7 @@ class safetensors_source : public stored_weights {
   host_tensor tensor(std::string_view name) override;
   host_tensor describe(std::string_view name) override;
   std::string where(std::string_view name) const override;
-  void prefetch(std::string_view name) override;
+  std::vector<file_part> file_parts(std::string_view name) override;
   void release(std::string_view name) override;
 
   /// Files of the model, in order of their names.

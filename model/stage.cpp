@@ -43,13 +43,14 @@ struct stage::step {
 };
 
 stage::stage(const architecture& arch, weight_source& source, const stage_options& options,
-             kernels::backend& on, const load_progress& progress, const stage_weights* kept)
+             kernels::backend& on, const load_progress& progress, const stage_weights* kept,
+             pack_cache* cache)
     : arch_{arch},
       options_{checked(arch, options)},
       backend_{on},
       load_stream_{on.make_stream()},
-      weights_{arch_, source,        options_.range, {options_.compute, options_.rounded},
-               on,    *load_stream_, progress,       kept} {
+      weights_{arch_,    source, options_.range, {options_.compute, options_.rounded}, on, *load_stream_,
+               progress, kept,   cache} {
   const std::int64_t rows = options_.max_rows;
   const std::int64_t widest_input =
       std::max({arch_.hidden_size, arch_.query_size(), arch_.intermediate_size});

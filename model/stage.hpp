@@ -39,10 +39,10 @@ using stage_tap = std::function<void(std::string_view what, std::int32_t layer, 
 ///     s.hidden(rows)
 class stage {
  public:
-  /// Loads the weights but for those in `kept`. `source` and `on` must outlive the stage.
+  /// Loads the weights but for those in `kept`, see stage_weights. `source` and `on` must outlive the stage.
   /// Throws std::runtime_error (files), std::bad_alloc (memory), std::invalid_argument (options).
   stage(const architecture& arch, weight_source& source, const stage_options& options, kernels::backend& on,
-        const load_progress& progress = {}, const stage_weights* kept = nullptr);
+        const load_progress& progress = {}, const stage_weights* kept = nullptr, pack_cache* cache = nullptr);
 
   /// The weights, for the stage that takes this one's place; nothing else may be asked of this one then.
   stage_weights take_weights() { return std::move(weights_); }
@@ -52,6 +52,7 @@ class stage {
   /// Bytes of weights that stay in memory / that one step reads whatever its number of rows.
   std::size_t weight_bytes() const { return weights_.bytes(); }
   std::size_t step_weight_bytes() const { return weights_.step_bytes(); }
+  const stage_weights& weights() const { return weights_; }
   /// Bytes of working memory.
   std::size_t scratch_bytes() const;
   /// Shape of the KV store that forward() wants.

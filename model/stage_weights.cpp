@@ -1,10 +1,12 @@
 #include "model/stage_weights.hpp"
 
 #include <algorithm>
-#include <array>
+#include <functional>
+#include <initializer_list>
 #include <set>
-#include <span>
 #include <string>
+
+#include "model/tensor_loader.hpp"
 
 namespace fastserve::model {
 
@@ -13,7 +15,7 @@ class stage_loader {
  public:
   stage_loader(stage_weights& to, const architecture& arch, weight_source& source, const stage_range& range,
                const weight_form& form, kernels::backend& on, kernels::stream& stream,
-               const load_progress& progress, const stage_weights* kept)
+               const load_progress& progress, const stage_weights* kept, pack_cache* cache)
       : to_{to},
         kept_{kept},
         arch_{arch},
@@ -24,33 +26,48 @@ class stage_loader {
         on_{on},
         stream_{stream},
         progress_{progress},
-        prefix_{resolve_prefix(source, arch.model_type)} {
+        prefix_{resolve_prefix(source, arch.model_type)},
+        loader_{source, form.compute, on, cache} {
     const auto kept_names = names_of_kept();
     for (const auto& spec : tensors_of(arch_, range_, prefix_)) {
       check_tensor(source_, spec.name, spec.shape);
       if (!kept_names.contains(spec.name))
         bytes_total_ += static_cast<std::size_t>(spec.elements()) * kernels::size_of(arch_.stored_type);
     }
+    integer_embedding_ = form_.rounded || loader_.stored_as_integers(head_stack(embedding_name()));
   }
 
   void run() {
-    if (range_.embeds) load_embeddings();
-    for (auto layer = range_.first_layer; layer < range_.last_layer; ++layer) {
-      prefetch(layer + 1);
-      auto kept = kept_layer(layer);
-      to_.layers.push_back(kept ? std::move(kept) : std::make_shared<layer_weights>(load_layer(layer)));
+    to_.layers.resize(static_cast<std::size_t>(range_.last_layer - range_.first_layer));
+    std::vector<std::function<void()>> groups;
+    const auto group = [&](std::function<void()> load) {
+      loader_.begin_group();
+      groups.push_back(std::move(load));
+    };
+    if (range_.embeds) {
+      group([this] { load_embeddings(); });
+      expect_embeddings();
     }
-    if (range_.heads) load_head();
+    for (auto layer = range_.first_layer; layer < range_.last_layer; ++layer) {
+      auto& place = to_.layers[static_cast<std::size_t>(layer - range_.first_layer)];
+      if ((place = kept_layer(layer))) continue;
+      group([this, layer, &place] { place = std::make_shared<layer_weights>(load_layer(layer)); });
+      expect_layer(layer);
+    }
+    if (range_.heads) {
+      group([this] { load_head(); });
+      expect_head();
+    }
+    for (const auto i : loader_.start()) groups[i]();
+    if (range_.heads && !to_.head) to_.head = to_.token_embedding;
     stream_.synchronize();
+    to_.read_bytes_ = loader_.bytes();
+    to_.cached_bytes_ = loader_.cached_bytes();
     report(bytes_total_ - bytes_done_);
   }
 
  private:
-  /// One of the matrices stacked into a projection.
-  struct part {
-    std::string name;
-    std::int64_t rows;
-  };
+  using stack = matrix_stack;
 
   std::shared_ptr<const layer_weights> kept_layer(std::int32_t layer) const {
     if (kept_ == nullptr || layer < kept_->range_.first_layer || layer >= kept_->range_.last_layer) return {};
@@ -78,12 +95,68 @@ class stage_loader {
     return arch_.tied_head ? embedding_name() : std::string(names_.head) + ".weight";
   }
   std::string embedding_name() const { return prefix_ + std::string(names_.token_embedding) + ".weight"; }
+  std::string positions_name() const { return prefix_ + std::string(names_.position_embedding) + ".weight"; }
+  std::string final_norm_name() const { return prefix_ + std::string(names_.final_norm); }
+  std::string name(std::int32_t layer, std::string_view module) const {
+    return layer_name(names_, prefix_, layer, module);
+  }
 
-  /// The disk works on the next layer while this one is packed.
-  void prefetch(std::int32_t layer) {
-    if (layer >= range_.last_layer || kept_layer(layer)) return;
+  stack head_stack(const std::string& name) const {
+    return {{{name, arch_.vocab_size}}, arch_.hidden_size, false};
+  }
+  stack layer_stack(std::initializer_list<stack::part> parts, std::int64_t cols) const {
+    stack out{{}, cols, arch_.transposed_linear};
+    for (const auto& p : parts) out.parts.push_back({p.name + ".weight", p.rows});
+    return out;
+  }
+  struct layer_stacks {
+    stack qkv, attention_output, up, down;
+  };
+  layer_stacks stacks_of(std::int32_t layer) const {
+    const std::int64_t hidden = arch_.hidden_size;
+    const std::int64_t query = arch_.query_size();
+    const std::int64_t kv = std::int64_t{arch_.kv_heads} * arch_.head_dim;
+    const std::int64_t wide = arch_.intermediate_size;
+    layer_stacks out;
+    if (names_.fused_qkv.empty())
+      out.qkv = layer_stack({{name(layer, names_.query), query},
+                             {name(layer, names_.key), kv},
+                             {name(layer, names_.value), kv}},
+                            hidden);
+    else
+      out.qkv = layer_stack({{name(layer, names_.fused_qkv), query + 2 * kv}}, hidden);
+    out.attention_output = layer_stack({{name(layer, names_.attention_output), hidden}}, query);
+    if (arch_.gated_mlp)
+      out.up = layer_stack({{name(layer, names_.gate), wide}, {name(layer, names_.up), wide}}, hidden);
+    else
+      out.up = layer_stack({{name(layer, names_.up), wide}}, hidden);
+    out.down = layer_stack({{name(layer, names_.down), hidden}}, wide);
+    return out;
+  }
+
+  void expect_embeddings() {
+    if (keeps_embedding()) return;
+    if (!integer_embedding_)
+      loader_.expect(embedding_name());
+    else if (!(arch_.tied_head && keeps_head()))
+      loader_.expect(head_stack(embedding_name()), head_format(form_));
+    if (arch_.learned_positions) loader_.expect(positions_name());
+  }
+  void expect_layer(std::int32_t layer) {
+    const auto stacks = stacks_of(layer);
+    for (const auto* s : {&stacks.qkv, &stacks.attention_output, &stacks.up, &stacks.down})
+      loader_.expect(*s, form_.rounded);
     for (const auto& spec : tensors_of(arch_, {layer, layer + 1, false, false}, prefix_))
-      source_.prefetch(spec.name);
+      if (spec.vector) loader_.expect(spec.name);
+  }
+  void expect_head() {
+    for (const auto& spec : tensors_of(arch_, {0, 0, false, true}, prefix_))
+      if (spec.vector) loader_.expect(spec.name);
+    if (!keeps_head() && !shares_embedding()) loader_.expect(head_stack(head_name()), head_format(form_));
+  }
+  /// The head is the embedding of integers that this stage has or will have.
+  bool shares_embedding() const {
+    return arch_.tied_head && integer_embedding_ && (range_.embeds || keeps_embedding());
   }
 
   void load_embeddings() {
@@ -92,127 +165,82 @@ class stage_loader {
       to_.position_embedding = kept_->position_embedding;
       return;
     }
-    to_.token_embedding = table(embedding_name(), arch_.vocab_size);
-    if (arch_.learned_positions)
-      to_.position_embedding =
-          table(prefix_ + std::string(names_.position_embedding) + ".weight", arch_.max_positions);
+    const auto name = embedding_name();
+    if (!integer_embedding_)
+      to_.token_embedding = loader_.table(name, arch_.vocab_size, arch_.hidden_size);
+    else if (arch_.tied_head && keeps_head())
+      to_.token_embedding = kept_->head;
+    else
+      to_.token_embedding = loader_.matrix(head_stack(name));
+    report_elements(std::int64_t{arch_.vocab_size} * arch_.hidden_size);
+    if (!arch_.learned_positions) return;
+    to_.position_embedding = loader_.table(positions_name(), arch_.max_positions, arch_.hidden_size);
+    report_elements(std::int64_t{arch_.max_positions} * arch_.hidden_size);
   }
 
   layer_weights load_layer(std::int32_t layer) {
-    const auto name = [&](std::string_view module) { return layer_name(names_, prefix_, layer, module); };
-    const std::int64_t hidden = arch_.hidden_size;
-    const std::int64_t query = arch_.query_size();
-    const std::int64_t kv = std::int64_t{arch_.kv_heads} * arch_.head_dim;
-    const std::int64_t wide = arch_.intermediate_size;
-
+    const auto stacks = stacks_of(layer);
     layer_weights out;
     vectors_ = &out.vectors;
-    out.input_norm = norm(name(names_.input_norm), hidden, arch_.norm, arch_.norm_bias);
-    if (!names_.fused_qkv.empty()) {
-      out.qkv = linear({part{name(names_.fused_qkv), query + 2 * kv}}, hidden, arch_.qkv_bias);
-    } else {
-      out.qkv =
-          linear({part{name(names_.query), query}, part{name(names_.key), kv}, part{name(names_.value), kv}},
-                 hidden, arch_.qkv_bias);
-    }
+    out.input_norm = norm(name(layer, names_.input_norm), arch_.hidden_size, arch_.norm, arch_.norm_bias);
+    out.qkv = linear(stacks.qkv, arch_.qkv_bias);
     if (arch_.query_key_norm) {
-      out.query_norm = norm(name(names_.query_norm), arch_.head_dim, kernels::norm_kind::rms, false);
-      out.key_norm = norm(name(names_.key_norm), arch_.head_dim, kernels::norm_kind::rms, false);
+      out.query_norm = norm(name(layer, names_.query_norm), arch_.head_dim, kernels::norm_kind::rms, false);
+      out.key_norm = norm(name(layer, names_.key_norm), arch_.head_dim, kernels::norm_kind::rms, false);
     }
-    out.attention_output =
-        linear({part{name(names_.attention_output), hidden}}, query, arch_.attention_output_bias);
-    out.post_attention_norm = norm(name(names_.post_attention_norm), hidden, arch_.norm, arch_.norm_bias);
-    if (arch_.gated_mlp) {
-      out.up = linear({part{name(names_.gate), wide}, part{name(names_.up), wide}}, hidden, arch_.mlp_bias);
-    } else {
-      out.up = linear({part{name(names_.up), wide}}, hidden, arch_.mlp_bias);
-    }
-    out.down = linear({part{name(names_.down), hidden}}, wide, arch_.mlp_bias);
+    out.attention_output = linear(stacks.attention_output, arch_.attention_output_bias);
+    out.post_attention_norm =
+        norm(name(layer, names_.post_attention_norm), arch_.hidden_size, arch_.norm, arch_.norm_bias);
+    out.up = linear(stacks.up, arch_.mlp_bias);
+    out.down = linear(stacks.down, arch_.mlp_bias);
     return out;
   }
 
   void load_head() {
     vectors_ = &to_.final_vectors_;
-    to_.final_norm =
-        norm(prefix_ + std::string(names_.final_norm), arch_.hidden_size, arch_.norm, arch_.norm_bias);
+    to_.final_norm = norm(final_norm_name(), arch_.hidden_size, arch_.norm, arch_.norm_bias);
     if (keeps_head()) {
       to_.head = kept_->head;
       return;
     }
-    const auto name = head_name();
-    if (auto stored = pack_stored({part{name, arch_.vocab_size}}, arch_.hidden_size)) {
-      to_.head = std::move(stored);
+    if (shares_embedding()) {
+      // groups come in the order of the files, which need not be that of the model: see run()
+      to_.head = keeps_embedding() ? kept_->token_embedding : to_.token_embedding;
     } else {
-      const std::array matrix{read_matrix(source_, name, arch_.vocab_size, arch_.hidden_size)};
-      to_.head = pack(matrix, head_format(form_));
+      to_.head = loader_.matrix(head_stack(head_name()));
     }
-    source_.release(name);
     // the bytes of a tied head were counted with the embedding
     if (!(arch_.tied_head && range_.embeds))
       report_elements(std::int64_t{arch_.vocab_size} * arch_.hidden_size);
   }
 
-  linear_weights linear(const std::vector<part>& parts, std::int64_t cols, bool bias) {
+  linear_weights linear(const stack& matrices, bool bias) {
     linear_weights out;
-    std::vector<part> named;
-    for (const auto& p : parts) named.push_back({p.name + ".weight", p.rows});
-    out.matrix = pack_stored(named, cols);
-    if (!out.matrix) {
-      std::vector<kernels::host_matrix> matrices;
-      for (const auto& p : named)
-        matrices.push_back(read_matrix(source_, p.name, p.rows, cols, arch_.transposed_linear));
-      out.matrix = pack(matrices, form_.rounded);
+    out.matrix = loader_.matrix(matrices);
+    for (const auto& p : matrices.parts) report_elements(p.rows * matrices.cols);
+    if (!bias) return out;
+    std::vector<float> values;
+    for (const auto& p : matrices.parts) {
+      const auto one = vector(p.name.substr(0, p.name.size() - suffix.size()) + ".bias", p.rows);
+      values.insert(values.end(), one.begin(), one.end());
     }
-    for (const auto& p : parts) done(p.name + ".weight", p.rows * cols);
-    if (bias) {
-      std::vector<float> values;
-      for (const auto& p : parts) {
-        const auto one = read_vector(source_, p.name + ".bias", p.rows);
-        values.insert(values.end(), one.begin(), one.end());
-        done(p.name + ".bias", p.rows);
-      }
-      out.bias = upload(values);
-    }
+    out.bias = upload(values);
     return out;
-  }
-
-  /// Matrices that the files hold as integers stay what they are. Null where one of them is of numbers: then
-  /// all are.
-  std::unique_ptr<kernels::weight> pack_stored(const std::vector<part>& parts, std::int64_t cols) {
-    if (arch_.transposed_linear) return nullptr;
-    for (const auto& p : parts) {
-      check_tensor(source_, p.name, {p.rows, cols});
-      if (!source_.describe(p.name).quantized) return nullptr;
-    }
-    std::vector<kernels::quantized_tensor> tensors;
-    for (const auto& p : parts) tensors.push_back(source_.quantized(p.name));
-    std::vector<kernels::quantized_matrix> views;
-    for (const auto& t : tensors) views.push_back(t.view());
-    return on_.pack_quantized(views);
-  }
-
-  std::unique_ptr<kernels::weight> pack(std::span<const kernels::host_matrix> matrices,
-                                        const std::optional<kernels::quantized_format>& rounded) {
-    return rounded ? on_.quantize(matrices, *rounded) : on_.pack(matrices, form_.compute);
   }
 
   kernels::norm_weights norm(const std::string& name, std::int64_t size, kernels::norm_kind kind, bool bias) {
     kernels::norm_weights out;
     out.kind = kind;
     out.epsilon = arch_.norm_epsilon;
-    out.gain = upload(read_vector(source_, name + ".weight", size));
-    done(name + ".weight", size);
-    if (bias) {
-      out.bias = upload(read_vector(source_, name + ".bias", size));
-      done(name + ".bias", size);
-    }
+    out.gain = upload(vector(name + ".weight", size));
+    if (bias) out.bias = upload(vector(name + ".bias", size));
     return out;
   }
 
-  std::unique_ptr<kernels::weight> table(const std::string& name, std::int64_t rows) {
-    auto out = on_.table(read_matrix(source_, name, rows, arch_.hidden_size));
-    report_elements(rows * arch_.hidden_size);
-    return out;  // not released: the table may live in the source's memory
+  std::vector<float> vector(const std::string& name, std::int64_t size) {
+    auto out = loader_.vector(name, size);
+    report_elements(size);
+    return out;
   }
 
   kernels::tensor_view upload(const std::vector<float>& values) {
@@ -220,11 +248,6 @@ class stage_loader {
     const auto view = buffer.view(kernels::dtype::f32, 1, static_cast<std::int64_t>(values.size()));
     on_.upload(view, values.data(), stream_);
     return view;
-  }
-
-  void done(const std::string& name, std::int64_t elements) {
-    source_.release(name);
-    report_elements(elements);
   }
 
   void report_elements(std::int64_t elements) {
@@ -235,6 +258,8 @@ class stage_loader {
     bytes_done_ += bytes;
     if (progress_) progress_(bytes_done_, bytes_total_);
   }
+
+  static constexpr std::string_view suffix = ".weight";
 
   stage_weights& to_;
   const stage_weights* kept_;
@@ -248,6 +273,8 @@ class stage_loader {
   kernels::stream& stream_;
   const load_progress& progress_;
   std::string prefix_;
+  tensor_loader loader_;
+  bool integer_embedding_ = false;  // the embedding is of integers, packed as a head would be
   std::size_t bytes_done_ = 0;
   std::size_t bytes_total_ = 0;
 };
@@ -260,9 +287,9 @@ std::optional<kernels::quantized_format> head_format(const weight_form& form) {
 
 stage_weights::stage_weights(const architecture& arch, weight_source& source, const stage_range& range,
                              const weight_form& form, kernels::backend& on, kernels::stream& stream,
-                             const load_progress& progress, const stage_weights* kept)
+                             const load_progress& progress, const stage_weights* kept, pack_cache* cache)
     : range_{range} {
-  stage_loader(*this, arch, source, range, form, on, stream, progress, kept).run();
+  stage_loader(*this, arch, source, range, form, on, stream, progress, kept, cache).run();
 }
 
 void stage_weights::keep_only(const stage_range& range) {
@@ -292,9 +319,12 @@ std::size_t stage_weights::step_bytes() const {
 
 std::size_t stage_weights::bytes() const {
   auto n = step_bytes();
-  for (const auto* table : {token_embedding.get(), position_embedding.get()})
-    if (table != nullptr)
-      n += static_cast<std::size_t>(table->rows() * table->cols()) * kernels::size_of(table->type());
+  for (const auto* table : {token_embedding.get(), position_embedding.get()}) {
+    if (table == nullptr || table == head.get()) continue;
+    const auto own = table->storage().size();
+    n += own != 0 ? own
+                  : static_cast<std::size_t>(table->rows() * table->cols()) * kernels::size_of(table->type());
+  }
   return n;
 }
 

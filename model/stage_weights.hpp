@@ -9,6 +9,7 @@
 
 #include "kernels/backend.hpp"
 #include "model/architecture.hpp"
+#include "model/pack_cache.hpp"
 #include "model/tensor_names.hpp"
 #include "model/weight_source.hpp"
 
@@ -16,7 +17,7 @@ namespace fastserve::model {
 
 /// A projection on the device.
 struct linear_weights {
-  std::unique_ptr<kernels::weight> matrix;
+  std::shared_ptr<const kernels::weight> matrix;
   kernels::tensor_view bias;  ///< f32 [1, rows], data == nullptr where there is none
 };
 
@@ -39,7 +40,8 @@ struct weight_form {
   std::optional<kernels::quantized_format> rounded = {};
 };
 
-/// The form of the head's matrix.
+/// The form of the head's matrix, and of the embedding table where matrices are rounded: a tied head is one
+/// with it.
 std::optional<kernels::quantized_format> head_format(const weight_form& form);
 
 /// Told as weights arrive: bytes of the model files done and to do, by the type that config.json states.
@@ -52,10 +54,11 @@ class stage_weights {
   /// Checks names, types and shapes of all its tensors before it reads the first byte of data; asks for no
   /// other tensor. The source must outlive the result: an embedding table may stay where it is. Throws
   /// std::runtime_error with one line: file, tensor, found, expected. What `kept` has of the same source is
-  /// shared and not loaded again.
+  /// shared and not loaded again. `cache`, if any, is asked for packed matrices and given those it lacks.
   stage_weights(const architecture& arch, weight_source& source, const stage_range& range,
                 const weight_form& form, kernels::backend& on, kernels::stream& stream,
-                const load_progress& progress, const stage_weights* kept = nullptr);
+                const load_progress& progress, const stage_weights* kept = nullptr,
+                pack_cache* cache = nullptr);
 
   /// Lets go of all that `range` does not need.
   void keep_only(const stage_range& range);
@@ -71,10 +74,15 @@ class stage_weights {
   std::size_t bytes() const;
   /// Bytes that one step reads, whatever its number of rows: all but the embedding tables.
   std::size_t step_bytes() const;
+  /// Bytes of files that loading read, and how many of them were of the cache.
+  std::uint64_t read_bytes() const { return read_bytes_; }
+  std::uint64_t cached_bytes() const { return cached_bytes_; }
 
  private:
   friend class stage_loader;
   stage_range range_;
+  std::uint64_t read_bytes_ = 0;
+  std::uint64_t cached_bytes_ = 0;
   std::vector<kernels::buffer> final_vectors_;  ///< of the final norm
 };
 

@@ -17,6 +17,16 @@ kernels::quantized_tensor weight_source::quantized(std::string_view name) {
   throw std::runtime_error(where(name) + ": tensor " + in_quotes(name) + " is not quantized");
 }
 
+std::string weight_source::fingerprint(std::string_view name) {
+  const auto about = describe(name);
+  const auto where_it_lies = file_parts(name);
+  if (where_it_lies.empty()) return {};
+  std::string out = std::string(kernels::name_of(about.type)) + ' ' + shape_text(about.shape);
+  if (about.quantized) out += ' ' + kernels::to_string(*about.quantized);
+  for (const auto& part : where_it_lies) out += "; " + fingerprint_of(part);
+  return out;
+}
+
 void check_tensor(weight_source& from, std::string_view name, const std::vector<std::int64_t>& shape) {
   const auto tensor = from.describe(name);
   if (tensor.shape != shape)

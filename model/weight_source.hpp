@@ -8,6 +8,7 @@
 
 #include "kernels/backend.hpp"
 #include "kernels/quantized.hpp"
+#include "model/mapped_file.hpp"
 
 namespace fastserve::model {
 
@@ -42,8 +43,11 @@ class weight_source {
   virtual std::string where(std::string_view name) const = 0;
   /// What says how large tensors should be: for errors.
   virtual std::string_view described_by() const { return "config.json"; }
-  /// The tensor will be read soon. Unknown names are ignored.
-  virtual void prefetch(std::string_view name) = 0;
+  /// Where the tensor lies in files, in order; nothing where it does not, or the name is unknown.
+  virtual std::vector<file_part> file_parts(std::string_view) { return {}; }
+  /// Text that differs where the tensor does, without reading all of it: of what is made of the tensor and
+  /// kept. Empty where there is none, and nothing can be kept.
+  virtual std::string fingerprint(std::string_view name);
   /// One user of the tensor has done with it.
   virtual void release(std::string_view name) = 0;
 };

@@ -37,6 +37,9 @@ class cpu_backend final : public backend {
     return pack_integers(stacked, format, table_, team_);
   }
   std::unique_ptr<weight> table(const host_matrix& rows) override;
+  bool embeds_packed() const override { return true; }
+  std::string packed_layout() const override;
+  weight_room room_for(const packed_form& form) override;
 
   std::unique_ptr<kv_store> make_kv_store(const kv_shape& shape) override;
   void copy_block(kv_store& kv, std::int32_t to, std::int32_t from, stream& on) override;

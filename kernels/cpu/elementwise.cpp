@@ -36,7 +36,7 @@ const row_table& as_rows(const weight& w) {
 void cpu_backend::embed(tensor_view out, const weight& tokens, const weight* positions, const step_plan& step,
                         stream&) {
   const auto& layout = host(step).layout();
-  const auto& words = as_rows(tokens);
+  const auto* integers = dynamic_cast<const integer_weight*>(&tokens);
   assert(out.type == dtype::f32 && out.cols == tokens.cols());
   assert(out.rows == static_cast<std::int64_t>(layout.token_ids.size()));
   team_.run(out.rows * out.cols > parallel_elements, [&](int thread, int threads) {
@@ -45,8 +45,12 @@ void cpu_backend::embed(tensor_view out, const weight& tokens, const weight* pos
       const auto row = static_cast<std::size_t>(r);
       const std::int32_t token = layout.token_ids[row];
       assert(token >= 0 && token < tokens.rows());
-      table_.convert[element_f32][static_cast<int>(tokens.type())](row_of(out, r), words.row(token),
-                                                                   out.cols);
+      if (integers != nullptr) {
+        look_up_row(reinterpret_cast<float*>(row_of(out, r)), *integers, token, table_);
+      } else {
+        table_.convert[element_f32][static_cast<int>(tokens.type())](row_of(out, r),
+                                                                     as_rows(tokens).row(token), out.cols);
+      }
       if (positions == nullptr) continue;
       const std::int32_t position = layout.positions[row];
       assert(position >= 0 && position < positions->rows() && positions->cols() == out.cols);

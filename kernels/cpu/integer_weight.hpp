@@ -33,6 +33,7 @@ class integer_weight final : public weight {
 
   dtype input_type() const override { return dtype::q8; }
   std::size_t bytes() const override { return memory_.bytes(); }
+  std::span<const std::byte> storage() const override { return as_bytes(memory_); }
   std::string format() const override;
   const std::vector<integer_section>& sections() const { return sections_; }
   char* panel(const integer_section& s, std::int64_t i) const {
@@ -43,6 +44,9 @@ class integer_weight final : public weight {
   std::vector<integer_section> sections_;
   buffer memory_;
 };
+
+/// Row `row` as numbers, gathered from its panel. out: [cols]
+void look_up_row(float* out, const integer_weight& from, std::int64_t row, const kernel_table& table);
 
 /// A section's product cut into jobs, which count on from those of the section before.
 struct section_grid {

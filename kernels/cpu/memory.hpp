@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "kernels/tensor.hpp"
 
@@ -10,6 +11,10 @@ namespace fastserve::kernels::cpu {
 /// Throws std::bad_alloc, also when a large piece exceeds what is free (the system itself would only say so
 /// by ending the process at first use).
 buffer allocate_memory(std::size_t bytes);
+
+inline std::span<std::byte> as_bytes(const buffer& memory) {
+  return {static_cast<std::byte*>(memory.data()), memory.bytes()};
+}
 
 /// Bytes that this process may still take: of the machine, and of its control group.
 std::size_t available_memory();

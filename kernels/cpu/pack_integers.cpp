@@ -78,6 +78,8 @@ class packer {
       for (std::int64_t k = 0; k < to_.cols(); ++k) to[k] = static_cast<std::uint8_t>(from[k] + shift);
     }
     char* out = to_.panel(section_, p);
+    // A panel ends at a line's boundary; what lies between its end and that is to be the same always.
+    std::memset(out + format.panel_bytes - 64, 0, 64);
     for (std::int64_t f = 0; f < format.folds; ++f) {
       const auto* from = rows.codes.data() + f * format.columns;
       char* codes = out + f * format.fold_bytes;

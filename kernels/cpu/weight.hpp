@@ -15,6 +15,7 @@ class packed_weight final : public weight {
 
   dtype input_type() const override { return pairs_ ? dtype::bf16 : dtype::f32; }
   std::size_t bytes() const override { return memory_.bytes(); }
+  std::span<const std::byte> storage() const override { return as_bytes(memory_); }
 
   /// Units along the input features.
   std::int64_t units() const { return pairs_ ? (cols() + 1) / 2 : cols(); }

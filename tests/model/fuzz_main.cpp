@@ -5,7 +5,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace fastserve::model::test;
   if (size == 0) return 0;
   const std::span rest(data + 1, size - 1);
-  switch (data[0] % 5) {
+  switch (data[0] % 6) {
     case 0:
       fuzz_safetensors(rest);
       break;
@@ -17,6 +17,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 3:
       fuzz_gguf_model(rest);
+      break;
+    case 4:
+      fuzz_pack_header(rest);
       break;
     default:
       fuzz_config(rest);

@@ -1,5 +1,6 @@
 #include "fuzz_targets.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "model/architecture.hpp"
 #include "model/gguf.hpp"
 #include "model/model_folder.hpp"
+#include "model/pack_file.hpp"
 #include "model/safetensors.hpp"
 #include "model/safetensors_source.hpp"
 #include "model/text.hpp"
@@ -142,6 +144,17 @@ bool fuzz_config(std::span<const std::uint8_t> bytes) {
   return accepted([&] {
     const auto a = parse_architecture(text_of(bytes), "fuzz");
     check_bounds(a);
+  });
+}
+
+bool fuzz_pack_header(std::span<const std::uint8_t> bytes) {
+  return accepted([&] {
+    const auto file = std::as_bytes(bytes);
+    const auto head = pack_head_bytes(file.first(std::min(file.size(), pack_fixed_bytes)), file.size());
+    demand(head <= file.size(), "the head is in the file");
+    const auto header = parse_pack_header(file.first(head), file.size());
+    demand(header.payload_begin + header.payload_bytes == file.size(), "the payload fills the file");
+    demand(header.hashes.size() == pack_parts(header.payload_bytes), "every part has a hash");
   });
 }
 

@@ -15,5 +15,7 @@ bool fuzz_config(std::span<const std::uint8_t> bytes);
 bool fuzz_gguf(std::span<const std::uint8_t> bytes);
 /// By way of a file in the temporary folder: the architecture, every tensor, the tokenizer.
 bool fuzz_gguf_model(std::span<const std::uint8_t> bytes);
+/// The head of a file of the pack cache, which is all of the bytes.
+bool fuzz_pack_header(std::span<const std::uint8_t> bytes);
 
 }  // namespace fastserve::model::test

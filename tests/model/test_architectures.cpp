@@ -40,7 +40,6 @@ class lively_source : public weight_source {
     return out;
   }
   std::string where(std::string_view name) const override { return random_.where(name); }
-  void prefetch(std::string_view) override {}
   void release(std::string_view) override {}
 
  private:

@@ -11,6 +11,7 @@
 #include "fuzz_targets.hpp"
 #include "gguf_of.hpp"
 #include "golden.hpp"
+#include "model/pack_file.hpp"
 #include "model/tensor_names.hpp"
 #include "safetensors_writer.hpp"
 
@@ -169,6 +170,18 @@ BOOST_AUTO_TEST_CASE(shard_indices) {
 }
 
 BOOST_AUTO_TEST_CASE(configs) { hunt(golden_files("config.json"), fuzz_config, 30000, std::size_t{1} << 20); }
+
+BOOST_AUTO_TEST_CASE(pack_headers) {
+  std::vector<bytes> seeds;
+  for (const std::size_t count : {0, 1, 100, 5000}) {
+    const std::vector<std::byte> payload(count, std::byte{7});
+    auto file = write_pack_header("what it is\n" + std::string(count, 'k'), payload);
+    file.insert(file.end(), payload.begin(), payload.end());
+    const auto* data = reinterpret_cast<const std::uint8_t*>(file.data());
+    seeds.emplace_back(data, data + file.size());
+  }
+  hunt(seeds, fuzz_pack_header, 30000, 64);
+}
 
 BOOST_AUTO_TEST_CASE(gguf_headers) {
   gguf_writer w;

@@ -114,7 +114,6 @@ class as_numbers : public weight_source {
     return out;
   }
   std::string where(std::string_view name) const override { return inner_.where(name); }
-  void prefetch(std::string_view name) override { inner_.prefetch(name); }
   void release(std::string_view name) override { inner_.release(name); }
 
  private:

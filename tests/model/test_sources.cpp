@@ -59,10 +59,13 @@ class watched_source : public weight_source {
   }
   host_tensor describe(std::string_view name) override { return source_.describe(name); }
   std::string where(std::string_view name) const override { return source_.where(name); }
-  void prefetch(std::string_view name) override { prefetched.insert(std::string(name)); }
+  std::vector<file_part> file_parts(std::string_view name) override {
+    placed.insert(std::string(name));
+    return source_.file_parts(name);
+  }
   void release(std::string_view name) override { --held[std::string(name)]; }
 
-  std::set<std::string> read, prefetched;
+  std::set<std::string> read, placed;
   std::map<std::string, int> held;  ///< given, not yet released
 
  private:
@@ -88,7 +91,7 @@ BOOST_AUTO_TEST_CASE(a_stage_asks_only_for_its_own_tensors) {
         stage s(arch, source, {range, dtype::bf16, 1, 1}, *cpu);
         const auto own = names_of_range(arch, range);
         BOOST_CHECK(source.read == own);
-        for (const auto& name : source.prefetched) BOOST_CHECK(own.contains(name));
+        for (const auto& name : source.placed) BOOST_CHECK(own.contains(name));
         // all given back but the table, which may live in the source's memory
         for (const auto& [name, count] : source.held)
           BOOST_CHECK_EQUAL(count, range.embeds && name == "model.embed_tokens.weight" ? 1 : 0);
