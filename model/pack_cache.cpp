@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <random>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -62,9 +63,10 @@ bool write_all_of(int fd, std::span<const std::byte> from) {
   return true;
 }
 
-std::string host_name() {
-  char name[65] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 ? name : "host";
+/// Not another one's: process numbers and even names of hosts repeat on a cluster.
+std::string unique_text() {
+  std::random_device random;
+  return hash_text(std::uint64_t{random()} << 32U | random());
 }
 
 }  // namespace
@@ -219,8 +221,7 @@ void pack_cache::write_all() {
 void pack_cache::write(const order& what) {
   const auto file = file_of(what.key);
   auto unfinished = file;
-  unfinished += "." + host_name() + "." + std::to_string(::getpid()) + "." +
-                std::to_string(written_names_++) + unfinished_suffix;
+  unfinished += "." + unique_text() + unfinished_suffix;
   const auto fail = [&](const char* action) {
     const int error = errno;
     ::unlink(unfinished.c_str());

@@ -78,7 +78,6 @@ class pack_cache {
   bool writing_ = false;
   bool broken_ = false;  ///< nothing more is written
   bool stopped_ = false;
-  std::uint64_t written_names_ = 0;
   counts counts_;
   std::thread writer_;
 };

@@ -20,7 +20,8 @@ bool lies_before(const file_part& a, const file_part& b) {
 }
 
 std::string text_of(const kernels::packed_form& form) {
-  std::string out = std::to_string(form.cols) + " columns, " + std::string(kernels::name_of(form.compute));
+  std::string out = std::to_string(form.cols) + " columns";
+  if (form.formats.empty()) out += " of " + std::string(kernels::name_of(form.compute));
   for (std::size_t i = 0; i < form.rows.size(); ++i) {
     out += "; " + std::to_string(form.rows[i]) + " rows";
     if (!form.formats.empty()) out += " of " + kernels::to_string(form.formats[i]);
