@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "actors/standing_stages.hpp"
 #include "actors/unequal_ranks.hpp"
 #include "model/stage_weights.hpp"
 
@@ -171,6 +172,20 @@ std::vector<planner::pipeline_plan> bring_up::plan_all(const std::vector<int>& u
   return out;
 }
 
+// A leader that took over from another leaves what is left of its pipeline in place; one that has several is
+// made anew.
+std::vector<planner::pipeline_plan> bring_up::plan_first(const std::vector<int>& usable) const {
+  std::vector<planner::stage_place> said;
+  for (const auto rank : usable) {
+    const auto& p = profiles_.at(rank);
+    said.push_back({rank, p.first_layer, p.last_layer});
+  }
+  const auto standing = standing_stages(leader_.architecture.layers, std::move(said));
+  if (standing.empty()) return plan_all(usable);
+  const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
+  return {planner::plan_again(cost, offers_of(usable), standing)};
+}
+
 planner::pipeline_plan bring_up::plan_again(std::size_t pipeline, const std::vector<int>& usable) const {
   if (usable.empty()) return {{}, {}, 0, "no rank would be left"};
   const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
@@ -306,7 +321,7 @@ engine_layout bring_up::begin(const std::function<std::uint32_t()>& next_epoch, 
   pipelines_.clear();
   std::map<int, stage_assignment> places;
   std::map<int, pipeline_layout*> pipelines;
-  const auto plans = plan_all(usable);
+  const auto plans = plan_first(usable);
   out.pipelines.resize(plans.size());
   for (std::size_t i = 0; i < plans.size(); ++i) {
     if (out.error = plans[i].error; !out.error.empty()) return out;

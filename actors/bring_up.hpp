@@ -101,6 +101,7 @@ class bring_up {
   std::vector<int> usable_for(std::size_t pipeline, const std::set<int>& idle) const;
   std::vector<planner::rank_offer> offers_of(const std::vector<int>& ranks) const;
   std::vector<planner::pipeline_plan> plan_all(const std::vector<int>& usable) const;
+  std::vector<planner::pipeline_plan> plan_first(const std::vector<int>& usable) const;
   planner::pipeline_plan plan_again(std::size_t pipeline, const std::vector<int>& usable) const;
   std::vector<int> spares(const std::set<int>& idle) const;
   void add_stages(const std::vector<planner::stage_place>& stages, std::uint32_t epoch,

@@ -9,6 +9,10 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
+// So many epochs for each rank the last leader may have begun without this rank hearing of it: each attempt
+// to put all pipelines up takes one for each of them.
+constexpr int unheard_attempts = 4;
+
 std::string milliseconds(std::chrono::nanoseconds t) {
   return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(t).count()) + " ms";
 }
@@ -32,8 +36,20 @@ coordinator::coordinator(rank_host& host, const engine_wishes& wishes, const fai
   bring_up_.emplace(host.system(), host.context(), host.nodes(), host.executors(), host.caches(), wishes);
 }
 
-engine_layout coordinator::start() {
+void coordinator::watch() { watch({}); }
+
+void coordinator::watch(const succeeded& before) {
+  for (const auto rank : before.lost) host_.lose(rank);
+  {
+    const std::lock_guard lock{mutex_};
+    gone_ = before.lost;
+  }
+  if (!before.lost.empty())
+    epoch_ = before.epoch + static_cast<std::uint32_t>(unheard_attempts * host_.environment().size());
   monitor_setup setup;
+  setup.dead = before.lost;
+  // They send their heartbeats here once they have heard of this leader.
+  if (!before.lost.empty()) setup.grace = 2 * options_.deadline;
   setup.options = options_;
   setup.rank = host_.context().profile.rank;
   setup.nodes = host_.nodes();
@@ -45,7 +61,19 @@ engine_layout coordinator::start() {
   const auto monitor = mpi::spawn_detached<monitor_actor, monitor_state>(host_.system(), std::move(setup));
   host_.publish(role::monitor, monitor);
   host_.end_later(monitor);
+  for (int r = 0; r < host_.environment().size(); ++r)
+    for (const auto lost : before.lost)
+      if (!before.lost.contains(r)) mpi::anon_send(host_.resolve<node_actor>(r, role::node), rank_lost{lost});
+}
 
+int coordinator::standby() const {
+  const std::lock_guard lock{mutex_};
+  for (int r = host_.context().profile.rank + 1; r < host_.environment().size(); ++r)
+    if (!gone_.contains(r)) return r;
+  return -1;
+}
+
+engine_layout coordinator::start() {
   // Until they stand and nobody died under them.
   for (;;) {
     std::set<int> gone;

@@ -29,8 +29,15 @@ class coordinator {
   coordinator& operator=(const coordinator&) = delete;
   ~coordinator() { stop(); }
 
+  /// Watches the ranks from now on, and lets them hear of this leader. Once, before start().
+  void watch();
+  /// The same for one that took over from another: these ranks are lost, and pipelines up to `epoch` may have
+  /// been put up.
+  void watch(const succeeded& before);
   /// Puts the first pipelines up. Blocks. Ranks that die meanwhile are left out. Once.
   engine_layout start();
+  /// The rank that would take over, -1 if there is none.
+  int standby() const;
   /// The pipelines as they stand.
   engine_layout layout() const;
   /// From now on `to`, which was given the pipelines of `known`, is told what becomes of them. `fail` is

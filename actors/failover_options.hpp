@@ -11,6 +11,7 @@ struct failover_options {
   std::chrono::milliseconds fence{5000};     ///< a rank that hears no leader for this long ends itself
   int spare_ranks = 0;                       ///< kept without layers, to take over those of a dead rank
   bool hot_spares = true;                    ///< spares hold weights ready
+  bool standby = false;                      ///< another rank takes a dead leader's place
   double slow_factor = 3;                    ///< a rank this much slower than the others is reported
 };
 

@@ -51,7 +51,9 @@ struct node_profile {
   std::string device;
   std::uint64_t memory_bytes = 0;  ///< for weights and KV, this rank's share of its device
   std::int32_t threads = 0;
-  std::string link_device;  ///< a device that a link can join to others, host included; empty: none
+  std::string link_device;       ///< a device that a link can join to others, host included; empty: none
+  std::int32_t first_layer = 0;  ///< of its stage when it was asked; first_layer == last_layer: none
+  std::int32_t last_layer = 0;
 };
 
 /// Asks for the id of a link to be, see mpi::device_link.
@@ -65,9 +67,21 @@ struct link_offer {
   std::string error;  ///< why there is none; empty otherwise
 };
 
-/// The leader is alive. A rank that does not hear this for too long ends itself.
+/// The leader is alive. A rank that does not hear this for too long ends itself, or takes the leader's place.
 struct leader_beat {
   std::uint32_t epoch = 0;
+  std::int32_t leader = 0;  ///< a rank; see actors/succession.hpp
+};
+
+/// The leader is silent for `rank`: for others, too?
+struct heir_call {
+  std::int32_t rank = 0;
+};
+
+/// `rank` lives.
+struct heir_reply {
+  std::int32_t rank = 0;
+  bool silent = false;  ///< it does not hear the leader either
 };
 
 /// A rank was declared dead: nothing is sent to it or taken from it any more.
@@ -82,6 +96,37 @@ struct epoch_change {
 
 struct epoch_ready {
   std::int32_t rank = 0;
+};
+
+/// Some tokens of an answer.
+struct answer_part {
+  std::vector<std::int32_t> tokens;
+  std::vector<model::sampled_token> details;  ///< as many, where log-probabilities are wanted; else none
+};
+
+/// The tokens [from, from + part) of one answer, drawn since the last journal_part.
+struct journal_entry {
+  std::uint64_t request = 0;
+  std::int32_t choice = 0;
+  std::int32_t from = 0;
+  answer_part part;
+};
+
+/// From the leader to its standby: what was drawn, and what needs no keeping any more. See
+/// actors/journal_feed.hpp.
+struct journal_part {
+  std::int32_t leader = 0;
+  std::uint64_t number = 0;  ///< from 0 with each standby, without gaps
+  bool anew = false;         ///< forget all before
+  std::vector<journal_entry> entries;
+  std::vector<std::uint64_t> closed;  ///< requests
+};
+
+/// A standby's answer: it has all parts before `next`.
+struct journal_ack {
+  std::int32_t rank = 0;
+  bool taken = false;  ///< false: it needs everything anew
+  std::uint64_t next = 0;
 };
 
 /// A rank's place in the pipeline of an epoch. first_layer == last_layer: a spare, which may hold the weights
@@ -220,9 +265,10 @@ struct submit {
   std::vector<std::int32_t> prompt;
   model::sampling_params sampling;
   model::stop_params stop;
-  std::int32_t choices = 1;   ///< answers; each is drawn with model::choice_seed
-  std::int32_t priority = 0;  ///< larger goes first
-  std::string cache_salt;     ///< cached prefixes are shared under the same salt only
+  std::int32_t choices = 1;        ///< answers; each is drawn with model::choice_seed
+  std::int32_t priority = 0;       ///< larger goes first
+  std::string cache_salt;          ///< cached prefixes are shared under the same salt only
+  std::vector<answer_part> known;  ///< [choices] or none: how the answers begin, from an earlier leader
 };
 
 /// Takes a request back.
@@ -310,13 +356,20 @@ struct load_progress {
   }
 
 FASTSERVE_INSPECT(profile_request, x.epoch)
-FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads, x.link_device)
+FASTSERVE_INSPECT(node_profile, x.rank, x.host, x.device, x.memory_bytes, x.threads, x.link_device,
+                  x.first_layer, x.last_layer)
 FASTSERVE_INSPECT(link_request, x.epoch)
 FASTSERVE_INSPECT(link_offer, x.rank, x.id, x.error)
-FASTSERVE_INSPECT(leader_beat, x.epoch)
+FASTSERVE_INSPECT(leader_beat, x.epoch, x.leader)
+FASTSERVE_INSPECT(heir_call, x.rank)
+FASTSERVE_INSPECT(heir_reply, x.rank, x.silent)
 FASTSERVE_INSPECT(rank_lost, x.rank)
 FASTSERVE_INSPECT(epoch_change, x.epoch)
 FASTSERVE_INSPECT(epoch_ready, x.rank)
+FASTSERVE_INSPECT(answer_part, x.tokens, x.details)
+FASTSERVE_INSPECT(journal_entry, x.request, x.choice, x.from, x.part)
+FASTSERVE_INSPECT(journal_part, x.leader, x.number, x.anew, x.entries, x.closed)
+FASTSERVE_INSPECT(journal_ack, x.rank, x.taken, x.next)
 FASTSERVE_INSPECT(heartbeat, x.rank, x.epoch, x.steps, x.rows, x.compute_ns)
 FASTSERVE_INSPECT(stage_assignment, x.epoch, x.first_layer, x.last_layer, x.previous_rank, x.next_rank,
                   x.max_rows, x.max_sequences, x.held_first, x.held_last, x.link_id, x.link_ranks)
@@ -333,7 +386,8 @@ FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.ticket, x.sequence
 FASTSERVE_INSPECT(executor_stats_request, x.epoch)
 FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.draw_ns, x.receive_ns, x.move_ns,
                   x.median_turnaround_ns)
-FASTSERVE_INSPECT(submit, x.request, x.prompt, x.sampling, x.stop, x.choices, x.priority, x.cache_salt)
+FASTSERVE_INSPECT(submit, x.request, x.prompt, x.sampling, x.stop, x.choices, x.priority, x.cache_salt,
+                  x.known)
 FASTSERVE_INSPECT(cancel, x.request)
 FASTSERVE_INSPECT(drawn_token, x.request, x.token)
 FASTSERVE_INSPECT(step_result, x.epoch, x.step, x.drawn_ns, x.tokens, x.error)

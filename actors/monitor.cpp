@@ -6,9 +6,6 @@ namespace fastserve::actors {
 
 namespace {
 
-// For the first heartbeat: connections are made, and many ranks may start at once on few cores.
-constexpr std::chrono::seconds grace{15};
-
 // Over which the ranks' steps are compared.
 constexpr std::chrono::seconds interval{2};
 
@@ -19,11 +16,15 @@ liveness::time now() { return std::chrono::steady_clock::now().time_since_epoch(
 monitor_state::monitor_state(mpi::base_of<monitor_actor>* self, monitor_setup setup)
     : self_{self},
       setup_{std::move(setup)},
-      ranks_{setup_.nodes.size(), setup_.options.deadline, grace, now()},
+      ranks_{setup_.nodes.size(), setup_.options.deadline, setup_.grace, now()},
       dead_(setup_.nodes.size()),
       steps_{setup_.nodes.size(), setup_.options.slow_factor},
       interval_end_{now() + interval} {
   ranks_.forget(static_cast<std::size_t>(setup_.rank));
+  for (const auto rank : setup_.dead) {
+    ranks_.forget(static_cast<std::size_t>(rank));
+    dead_[static_cast<std::size_t>(rank)] = true;
+  }
 }
 
 monitor_actor::behavior_type monitor_state::make_behavior() {
@@ -49,7 +50,7 @@ void monitor_state::on_tick() {
     dead_[rank] = true;
     setup_.lost(static_cast<int>(rank), ranks_.silence(rank, time));
   }
-  const leader_beat beat{setup_.epoch()};
+  const leader_beat beat{setup_.epoch(), setup_.rank};
   if (time > interval_end_) {
     interval_end_ = time + interval;
     for (const auto& [rank, times] : steps_.look()) setup_.slow(static_cast<int>(rank), times);

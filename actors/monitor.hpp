@@ -1,7 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <vector>
 
 #include "actors/failover_options.hpp"
@@ -23,6 +25,9 @@ struct monitor_setup {
   failover_options options;
   int rank = 0;                   ///< its own
   std::vector<node_actor> nodes;  ///< [ranks]
+  std::set<int> dead;             ///< ranks that are so already
+  /// For the first heartbeats: connections are made, and many ranks may start at once on few cores.
+  std::chrono::nanoseconds grace = std::chrono::seconds{15};
   std::function<std::uint32_t()> epoch;
   std::function<std::chrono::nanoseconds()> stalled_for;  ///< the pump
   /// A rank has been silent for `silence`: it is dead from here on. On the monitor's thread.

@@ -73,6 +73,15 @@ CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::rank_lost))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::epoch_change))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::epoch_ready))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::heartbeat))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::heir_call))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::heir_reply))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::answer_part))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::journal_entry))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::journal_part))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::journal_ack))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::model::sampled_token>))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::answer_part>))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::journal_entry>))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::tick))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::pipeline_change))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::kv_handle))
@@ -111,6 +120,12 @@ using node_actor = mpi::protocol<
     void(leader_beat),
     // A rank is no more.
     void(rank_lost),
+    // The leader is silent for another rank, which asks whether it is for this one.
+    void(heir_call),
+    // What another rank says to that.
+    void(heir_reply),
+    // What the leader's standby is to know.
+    journal_ack(journal_part),
     // Forget what came before this epoch.
     epoch_ready(epoch_change),
     // Time for the next heartbeat; from itself.

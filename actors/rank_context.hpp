@@ -1,15 +1,20 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "actors/failover_options.hpp"
+#include "actors/journal_replica.hpp"
 #include "actors/messages.hpp"
 #include "actors/move_gate.hpp"
+#include "actors/protocol.hpp"
 #include "kernels/backend.hpp"
 #include "model/architecture.hpp"
 #include "model/pack_cache.hpp"
@@ -25,6 +30,14 @@ struct rank_vitals {
   std::atomic<std::uint64_t> steps{0};
   std::atomic<std::uint64_t> rows{0};
   std::atomic<std::int64_t> compute_ns{0};
+};
+
+/// What a rank knows when it takes the leader's place.
+struct succeeded {
+  std::set<int> lost;       ///< ranks, the old leader among them
+  std::uint32_t epoch = 0;  ///< the last one that it heard of
+  known_answers known;      ///< of the requests that were open
+  std::chrono::nanoseconds silence{};
 };
 
 /// What the actors of one rank are given to work with. Built once by the rank's host; outlives its actors.
@@ -52,6 +65,11 @@ struct rank_context {
   std::function<void(std::uint32_t epoch)> begin_epoch;                 ///< earlier ones are over
   std::function<std::chrono::nanoseconds()> stalled_for;                ///< see message_pump::stalled_for
   std::function<void(const std::string& why)> fence;                    ///< ends the process at once
+  std::vector<std::string> processes;                                   ///< [ranks], see mpi/process_mark.hpp
+  std::function<node_actor(int rank)> node_of;
+  std::function<monitor_actor(int rank)> monitor_of;
+  std::function<void(int rank)> follow;  ///< that rank leads from here on
+  std::function<void(succeeded)> lead;   ///< this rank does
 };
 
 }  // namespace fastserve::actors

@@ -11,6 +11,7 @@
 #include "actors/node.hpp"
 #include "mpi/build_check.hpp"
 #include "mpi/mpi_tensor_channel.hpp"
+#include "mpi/process_mark.hpp"
 
 namespace fastserve::actors {
 
@@ -46,7 +47,14 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
     context_.channel = std::move(linked);
   }
   context_.leave = [this](int code) { leave(code); };
-  context_.report_progress = [this](const load_progress& p) { mpi::anon_send(observer_, p); };
+  context_.processes = env_.allgather(mpi::own_process());
+  context_.report_progress = [this](const load_progress& p) {
+    mpi::anon_send(resolve<observer_actor>(leader_, role::observer), p);
+  };
+  context_.node_of = [this](int rank) { return resolve<node_actor>(rank, role::node); };
+  context_.monitor_of = [this](int rank) { return resolve<monitor_actor>(rank, role::monitor); };
+  context_.follow = [this](int rank) { leader_ = rank; };
+  context_.lead = [this](succeeded what) { lead(std::move(what)); };
   context_.lose = [this](int rank) { lose(rank); };
   context_.stalled_for = [this] { return pump_->stalled_for(); };
   context_.begin_epoch = [this](std::uint32_t epoch) {
@@ -66,11 +74,9 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
   });
   pump_->start();
 
-  observer_ = resolve<observer_actor>(0, role::observer);
   cache_ = mpi::spawn_detached<cache_actor, cache_manager_state>(*system_, context_);
   executor_ = mpi::spawn_detached<executor_actor, executor_state>(*system_, context_, cache_);
-  node_ = mpi::spawn_detached<node_actor, node_state>(*system_, context_, executor_, cache_,
-                                                      resolve<monitor_actor>(0, role::monitor));
+  node_ = mpi::spawn_detached<node_actor, node_state>(*system_, context_, executor_, cache_);
   publish(role::cache_manager, cache_);
   publish(role::executor, executor_);
   publish(role::node, node_);
@@ -116,6 +122,19 @@ void rank_host::leave(int exit_code) {
   left_.notify_all();
 }
 
+void rank_host::lead(succeeded what) {
+  const std::lock_guard lock{mutex_};
+  succeeded_ = std::move(what);
+  left_.notify_all();
+}
+
+std::optional<succeeded> rank_host::follow() {
+  std::unique_lock lock{mutex_};
+  left_.wait(lock, [this] { return exit_code_ || succeeded_; });
+  if (exit_code_) return std::nullopt;
+  return std::exchange(succeeded_, std::nullopt);
+}
+
 int rank_host::wait() {
   std::unique_lock lock{mutex_};
   left_.wait(lock, [this] { return exit_code_.has_value(); });
@@ -139,7 +158,6 @@ int rank_host::wait() {
   node_ = nullptr;
   executor_ = nullptr;
   cache_ = nullptr;
-  observer_ = nullptr;
   transport_.reset();
   system_.reset();
   return stopped.clean ? code : std::max(code, 1);

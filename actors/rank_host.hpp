@@ -54,12 +54,16 @@ class rank_host {
 
   /// Leader: tells every rank to leave with this code, itself included.
   void stop_all(int exit_code);
+  /// Blocks until the rank was told to leave (nothing), or has to take the leader's place. Other ranks than
+  /// the leader.
+  std::optional<succeeded> follow();
   /// Blocks until the rank was told to leave; ends its actors, its transport and its pump. Returns the exit
   /// code.
   int wait();
 
  private:
   void leave(int exit_code);
+  void lead(succeeded what);
 
   mpi::environment& env_;
   rank_context context_;
@@ -67,7 +71,7 @@ class rank_host {
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<mpi::message_pump> pump_;
   std::unique_ptr<mpi::actor_transport> transport_;
-  observer_actor observer_;
+  std::atomic<int> leader_{0};
   cache_actor cache_;
   executor_actor executor_;
   node_actor node_;
@@ -77,6 +81,7 @@ class rank_host {
   std::mutex mutex_;
   std::condition_variable left_;
   std::optional<int> exit_code_;
+  std::optional<succeeded> succeeded_;
   bool ended_ = false;
 };
 

@@ -78,11 +78,21 @@ std::string scheduler_state::take_in(const submit& what, const front_end_actor& 
                              {}};
   if (!what.stop.ignore_eos)
     request.stop_ids.insert(request.stop_ids.end(), setup_.eos_ids.begin(), setup_.eos_ids.end());
-  for (std::int32_t i = 1; i < what.choices; ++i)
-    request.choices.push_back(scheduler::request_id{next_number_ + static_cast<std::uint64_t>(i)});
-  if (auto refusal = scheduler_.add(std::move(request), now()); !refusal.empty()) return refusal;
+  const bool begun = !what.known.empty();  // then each answer is beyond the prompt that it shares
+  const auto number = [&](std::int32_t i) {
+    return scheduler::request_id{next_number_ + static_cast<std::uint64_t>(i)};
+  };
+  for (std::int32_t i = 1; i < what.choices && !begun; ++i) request.choices.push_back(number(i));
+  for (std::int32_t i = 0; i < (begun ? what.choices : 1); ++i) {
+    request.id = number(i);
+    const auto refusal = scheduler_.add(request, now());
+    if (refusal.empty()) continue;
+    while (--i >= 0) scheduler_.finish(number(i), scheduler::finish_reason::cancelled, now());
+    return refusal;
+  }
 
-  open_.emplace(what.request, open_request{next_number_, what.choices, what.choices});
+  const auto first = next_number_;
+  open_.emplace(what.request, open_request{first, what.choices, what.choices});
   for (std::int32_t i = 0; i < what.choices; ++i) {
     live_request r{what.request,
                    i,
@@ -93,7 +103,23 @@ std::string scheduler_state::take_in(const submit& what, const front_end_actor& 
     r.sampling.seed = model::choice_seed(what.sampling.seed, i);
     live_.emplace(next_number_++, std::move(r));
   }
+  if (begun) go_on(what, first);
   return {};
+}
+
+// Answers that an earlier leader began: their tokens so far are reported as if they had just been drawn, and
+// what is missing of the KV cache is computed as after a preemption.
+void scheduler_state::go_on(const submit& what, std::uint64_t first) {
+  const auto choices = std::min(what.known.size(), static_cast<std::size_t>(what.choices));
+  for (std::size_t i = 0; i < choices; ++i) {
+    const auto& known = what.known[i];
+    for (std::size_t t = 0; t < known.tokens.size() && live_.contains(first + i); ++t) {
+      model::sampled_token token;
+      token.token = known.tokens[t];
+      if (t < known.details.size()) token = known.details[t];
+      report(scheduler_.give(scheduler::request_id{first + i}, token.token, now()), &token);
+    }
+  }
 }
 
 // A number for each salt, never given twice: a hash could be made to collide.

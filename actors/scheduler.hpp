@@ -59,6 +59,7 @@ class scheduler_state {
 
   void on_submit(const submit& what);
   std::string take_in(const submit& what, const front_end_actor& to);
+  void go_on(const submit& what, std::uint64_t first);
   std::uint64_t salt_of(const std::string& name);
   void on_cancel(const cancel& what);
   void on_result(const step_result& result);

@@ -27,6 +27,15 @@ std::size_t open_limit(const engine& e) {
       std::clamp(std::int64_t{2} * layout.limits.max_batch * layout.stages(), least_open, largest_open));
 }
 
+bool wants_details(const batch_answer& a) { return a.logprobs || a.token_ids; }
+
+// Whether answers can go on behind these tokens.
+bool fits(const std::vector<actors::answer_part>& known, const batch_answer& answer) {
+  return known.size() <= answer.choices.size() && std::all_of(known.begin(), known.end(), [&](const auto& k) {
+           return k.details.size() == (wants_details(answer) ? k.tokens.size() : 0);
+         });
+}
+
 std::size_t bytes_of(const batch_answer& a) {
   std::size_t out = 256;
   for (const auto& c : a.choices) {
@@ -39,7 +48,7 @@ std::size_t bytes_of(const batch_answer& a) {
 }  // namespace
 
 batch_job::batch_job(engine& e, const options& settings, batch_input& input, batch_journal& journal,
-                     int columns)
+                     int columns, actors::known_answers known)
     : engine_{e},
       settings_{settings},
       input_{input},
@@ -51,7 +60,9 @@ batch_job::batch_job(engine& e, const options& settings, batch_input& input, bat
       failed_before_{journal.failed()},
       on_terminal_{columns >= 0},
       most_open_{open_limit(e)},
-      progress_{input.facts().size_bytes, columns, clock::now()} {
+      progress_{input.facts().size_bytes, columns, clock::now()},
+      known_{std::move(known)},
+      standby_{e.inform_standby()} {
   facts_.model = model_name(settings);
   facts_.created = journal.begun();
   facts_.tokenizer = e.tokenizer();
@@ -88,7 +99,12 @@ batch_job::outcome batch_job::run() {
   if (failed_) return outcome::failed;
   // What the journal holds decides, not what seemed to happen.
   if (!total || journal_.done().count() != *total) return outcome::drained;
-  journal_.finish();
+  try {
+    if (standby_) standby_->wait_for_lease();
+    journal_.finish();
+  } catch (const batch_taken& e) {
+    engine_.leave(e.what());
+  }
   return outcome::complete;
 }
 
@@ -178,6 +194,10 @@ void batch_job::submit(const input_line& line, std::uint64_t number, batch_reque
     request.choices = what.choices;
     request.priority = what.priority;
     request.cache_salt = what.cache_salt;
+    if (const auto it = known_.find(request.request); it != known_.end()) {
+      if (fits(it->second, open.answer)) request.known = std::move(it->second);
+      known_.erase(it);
+    }
   } catch (const std::exception& e) {
     auto entry = open.entry;
     entry.what = batch_journal::kind::error;
@@ -255,7 +275,9 @@ void batch_job::on_token(const actors::answer_token& token) {
   open.begun = true;
   auto& choice = open.answer.choices.at(static_cast<std::size_t>(token.choice));
   choice.text += token.text;
-  if (open.answer.logprobs || open.answer.token_ids) choice.tokens.push_back(token.token);
+  const bool details = wants_details(open.answer);
+  if (details) choice.tokens.push_back(token.token);
+  if (standby_) standby_->add(token.request, token.choice, token.token, details);
 }
 
 void batch_job::on_done(const actors::answer_done& done) {
@@ -278,7 +300,10 @@ void batch_job::on_done(const actors::answer_done& done) {
   open_prompt_tokens_ -= open.prompt_tokens;
   changed_.notify_all();
   // Taken back while draining: as if it had never been sent.
-  if (open.end.error.empty() && open.taken_back) return;
+  if (open.end.error.empty() && open.taken_back) {
+    if (standby_) standby_->close(done.request);
+    return;
+  }
   finished what;
   what.entry = open.entry;
   what.answer = std::move(open.answer);

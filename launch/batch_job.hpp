@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -31,7 +32,9 @@ class batch_job final : public actors::answer_sink {
   };
 
   /// All arguments outlive the job. `columns` of the terminal on stderr, negative when there is none.
-  batch_job(engine& e, const options& settings, batch_input& input, batch_journal& journal, int columns);
+  /// `known`: how answers begin that an earlier leader of the job had not finished.
+  batch_job(engine& e, const options& settings, batch_input& input, batch_journal& journal, int columns,
+            actors::known_answers known = {});
   ~batch_job() override;
 
   outcome run();
@@ -76,6 +79,7 @@ class batch_job final : public actors::answer_sink {
   bool stopping() const { return draining_ || failed_; }
 
   void write_loop();
+  void commit();
   bool drop_failures(std::vector<finished>& group);
   void write(finished& what);
   void show();
@@ -93,7 +97,10 @@ class batch_job final : public actors::answer_sink {
   const bool on_terminal_;
   const std::size_t most_open_;
   batch_progress progress_;
-  batch_tally tally_;  // of the writer
+  batch_tally tally_;                   // of the writer
+  actors::known_answers known_;         // of the reader
+  std::vector<std::uint64_t> written_;  // of the writer: requests since the last commit
+  std::unique_ptr<actors::journal_sender> standby_;
   actors::front_end_actor front_end_;
 
   std::mutex mutex_;

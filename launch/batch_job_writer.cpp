@@ -49,20 +49,31 @@ void batch_job::write_loop() {
       for (auto& what : group) {
         write(what);
         if (journal_.pending_bytes() >= commit_bytes) {
-          journal_.commit();
+          commit();
           committed = clock::now();
         }
       }
       if (last || urgent || clock::now() - committed >= commit_interval) {
-        journal_.commit();
+        commit();
         committed = clock::now();
       }
       if (!last) show();
     }
+  } catch (const batch_taken& e) {
+    engine_.leave(e.what());
   } catch (const std::exception& e) {
     fail(e.what());
   }
   if (on_terminal_) put(progress_.erase());
+}
+
+// Only while no other rank can have taken the batch over; and what is on the disk the standby need not keep.
+void batch_job::commit() {
+  if (standby_ && !written_.empty()) standby_->wait_for_lease();
+  journal_.commit();
+  for (const auto request : written_)
+    if (standby_) standby_->close(request);
+  written_.clear();
 }
 
 // A scheduler that cannot go on refuses all that is open, and says so right after. Such a refusal is not the
@@ -107,6 +118,7 @@ void batch_job::write(finished& what) {
   }
   tally_.input_bytes += what.entry.input_bytes;
   journal_.append(what.entry, line);
+  written_.push_back(what.entry.request + 1);  // as it was submitted
 }
 
 void batch_job::show() {

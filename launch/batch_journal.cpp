@@ -24,9 +24,6 @@ constexpr std::uint64_t request_of_end = std::numeric_limits<std::uint64_t>::max
 // How much of the output's end is compared with its checksums.
 constexpr std::uint64_t checked_output_bytes = std::uint64_t{64} << 20;
 
-// A job that was killed may take a moment to die, and its lock with it.
-constexpr auto lock_patience = std::chrono::seconds{10};
-
 constexpr std::uint64_t records_a_read = 16384;
 
 [[noreturn]] void refuse(const fs::path& file, const std::string& what) {
@@ -51,7 +48,7 @@ std::uint64_t size_if_there(const fs::path& path) {
 fs::path batch_journal::path_for(const fs::path& output) { return output.string() + ".journal"; }
 
 batch_journal::batch_journal(const fs::path& output, const batch_identity& identity, std::int64_t begun,
-                             bool overwrite)
+                             bool overwrite, std::chrono::milliseconds patience)
     : output_path_{output} {
   const auto journal_path = path_for(output);
   const bool anew = overwrite || !fs::exists(journal_path);
@@ -61,10 +58,10 @@ batch_journal::batch_journal(const fs::path& output, const batch_identity& ident
     throw std::runtime_error(output.string() + ": the output must be a regular file");
 
   output_ = batch_file{output, O_RDWR | O_CREAT};
-  const auto give_up = std::chrono::steady_clock::now() + lock_patience;
+  const auto give_up = std::chrono::steady_clock::now() + patience;
   while (!output_.lock()) {
     if (std::chrono::steady_clock::now() > give_up)
-      throw std::runtime_error(output.string() + ": another process is writing it");
+      throw batch_busy(output.string() + ": another process is writing it");
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
   }
 
@@ -139,12 +136,17 @@ void batch_journal::replay() {
       journal_end_ = at + batch_record::bytes;
       continue;
     }
+    if (record->what == batch_record::record_of_claim) {
+      journal_end_ = at + batch_record::bytes;
+      continue;
+    }
+    const bool first_line = output_end_ == 0;
     const auto end = output_end_ + record->output_bytes;
     if (record->output_bytes == 0 || end > output_size) break;
-    if (at == first || output_end_ >= checked_from) {
+    if (first_line || output_end_ >= checked_from) {
       if (crc32c(output_.read_at(output_end_, record->output_bytes)) != record->output_crc) {
         // A disk that lost writes damages the end; who replaced the file changed its beginning.
-        if (at == first) refuse(output_path_, "is not the file that its journal speaks of");
+        if (first_line) refuse(output_path_, "is not the file that its journal speaks of");
         break;
       }
     }
@@ -200,6 +202,8 @@ void batch_journal::commit() {
   if (records_.empty()) return;
   if (broken_) throw std::logic_error("a batch's journal that is closed takes no more");
   broken_ = true;  // until all of it is done
+  if (journal_.size() != journal_end_)
+    throw batch_taken(output_path_.string() + ": another process has taken the batch over");
   if (!lines_.empty()) {
     output_.write_at(output_end_, lines_);
     output_.sync();
@@ -211,6 +215,14 @@ void batch_journal::commit() {
   lines_.clear();
   records_.clear();
   broken_ = false;
+}
+
+void batch_journal::claim(std::uint64_t leader) {
+  commit();
+  entry mark;
+  mark.request = leader;
+  add_record(batch_record::record_of_claim, mark, output_end_, 0, 0);
+  commit();
 }
 
 void batch_journal::finish() {

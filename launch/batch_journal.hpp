@@ -1,7 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,6 +18,16 @@ namespace fastserve::launch {
 /// What a batch must have in common with the run that it goes on from: names and values, compared in order.
 using batch_identity = std::vector<std::pair<std::string, std::string>>;
 
+/// Another process has the output.
+struct batch_busy : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Another process has taken the batch over: this one's time is over.
+struct batch_taken : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 /// The output of a batch and the journal beside it (OUTPUT.journal), so that a job that is killed at any
 /// instant and started again writes every line once and none torn.
 ///
@@ -24,6 +36,10 @@ using batch_identity = std::vector<std::pair<std::string, std::string>>;
 /// never speaks of bytes that are not on the disk. Opening an existing pair keeps the longest run of records
 /// that are whole, in order and agree with the output, and cuts both files behind it: what was committed is
 /// kept, what was not is computed again.
+///
+/// Who takes a batch over from a leader that may only have been stopped or cut off claims it: a record that
+/// makes the journal longer than the other one left it. A journal that is not as long as this object made it
+/// takes nothing more from it (batch_taken): that is looked at before each commit.
 ///
 /// The journal: 8 bytes "FSBATCH2", the length and the CRC-32C of a header text, the text (JSON: when the
 /// batch began, its identity), then records of 72 bytes, each with a CRC-32C of its own. Little-endian.
@@ -46,9 +62,13 @@ class batch_journal {
   /// drops an earlier output and journal.
   ///
   /// Refuses (std::runtime_error): another identity, an output without its journal, one that another process
-  /// writes, one whose first line or last 64 MiB begin otherwise than the journal says.
+  /// writes (batch_busy, after `patience`), one whose first line or last 64 MiB begin otherwise than the
+  /// journal says.
   batch_journal(const std::filesystem::path& output, const batch_identity& identity, std::int64_t begun,
-                bool overwrite);
+                bool overwrite, std::chrono::milliseconds patience = lock_patience);
+
+  /// A job that was killed may take a moment to die, and its lock with it.
+  static constexpr std::chrono::seconds lock_patience{10};
 
   static std::filesystem::path path_for(const std::filesystem::path& output);
 
@@ -73,6 +93,8 @@ class batch_journal {
   void commit();
   /// Commits and marks the batch as finished.
   void finish();
+  /// Commits that rank `leader` writes from here on.
+  void claim(std::uint64_t leader);
 
  private:
   void begin(const batch_identity& identity, std::int64_t begun);

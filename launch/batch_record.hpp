@@ -23,6 +23,7 @@ struct batch_record {
 
   static constexpr std::uint64_t bytes = 72;
   static constexpr std::uint32_t record_of_end = 3;
+  static constexpr std::uint32_t record_of_claim = 4;  ///< `request` is the rank that leads from here on
 };
 static_assert(sizeof(batch_record) == batch_record::bytes);
 

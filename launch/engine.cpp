@@ -16,6 +16,7 @@
 #include "launch/rank_threads.hpp"
 #include "model/model_folder.hpp"
 #include "model/random_source.hpp"
+#include "mpi/process_mark.hpp"
 
 namespace fastserve::launch {
 
@@ -101,9 +102,12 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
         settings.engine.pack_cache, [](const std::string& line) { spdlog::warn("{}", line); });
   context.swap_folder = settings.kv_cache.swap_dir;
   const auto& failover = settings.failover;
-  context.failover = {
-      std::chrono::milliseconds{failover.heartbeat_ms}, std::chrono::milliseconds{failover.deadline_ms},
-      std::chrono::milliseconds{failover.fence_ms}, failover.spare_ranks, failover.spares == "hot"};
+  context.failover = {std::chrono::milliseconds{failover.heartbeat_ms},
+                      std::chrono::milliseconds{failover.deadline_ms},
+                      std::chrono::milliseconds{failover.fence_ms},
+                      failover.spare_ranks,
+                      failover.spares == "hot",
+                      settings.what == command::batch && failover.standby == "on"};
   context.memory_sharers = static_cast<std::uint32_t>(on.gpu < 0 ? env.local_size() : on.sharers);
   context.backend = on.gpu < 0 ? kernels::make_cpu_backend(threads) : open_gpu(on.gpu, threads);
   if (on.gpu >= 0 && settings.engine.link != "host") context.device_link = open_gpu_link(on.gpu);
@@ -150,11 +154,7 @@ std::string engine::weights_text() const {
   return format ? kernels::to_string(*format) : std::string{kernels::name_of(compute_type())};
 }
 
-std::string engine::bring_up(std::function<void(const actors::load_progress&)> report) {
-  auto& sys = host_->system();
-  observer_ = mpi::spawn<actors::observer_actor, actors::observer_state>(sys, std::move(report));
-  host_->publish(actors::role::observer, observer_);
-
+void engine::make_coordinator() {
   actors::engine_wishes wishes;
   wishes.max_batch = settings_.scheduler.max_batch;
   wishes.token_budget = settings_.scheduler.token_budget;
@@ -170,6 +170,36 @@ std::string engine::bring_up(std::function<void(const actors::load_progress&)> r
   coordinator_ = std::make_unique<actors::coordinator>(
       *host_, wishes, host_->context().failover,
       [](const std::string& line) { std::fprintf(stderr, "fastserve: %s\n", line.c_str()); });
+}
+
+std::string engine::take_over(const actors::succeeded& before) {
+  // A leader that was only stopped must not wake up and write: on this machine that can be made sure of.
+  for (const auto rank : before.lost)
+    if (rank < env_.rank()) mpi::end_process(host_->context().processes[static_cast<std::size_t>(rank)]);
+  make_coordinator();
+  coordinator_->watch(before);
+  try {
+    if (!tokenizer_) tokenizer_ = model::open_tokenizer(settings_.model);
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return {};
+}
+
+std::unique_ptr<actors::journal_sender> engine::inform_standby() {
+  if (!host_->context().failover.standby || env_.size() < 2) return nullptr;
+  return std::make_unique<actors::journal_sender>(*host_, [this] { return coordinator_->standby(); });
+}
+
+std::string engine::bring_up(std::function<void(const actors::load_progress&)> report) {
+  auto& sys = host_->system();
+  observer_ = mpi::spawn<actors::observer_actor, actors::observer_state>(sys, std::move(report));
+  host_->publish(actors::role::observer, observer_);
+
+  if (!coordinator_) {
+    make_coordinator();
+    coordinator_->watch();
+  }
   const auto layout = coordinator_->start();
   if (!layout.error.empty()) return layout.error;
 
@@ -275,5 +305,21 @@ int engine::finish(int exit_code) {
 }
 
 int engine::follow() { return host_->wait(); }
+
+std::optional<int> engine::follow_or_lead(actors::succeeded& before) {
+  // Who would be the first to take over does not read it only then.
+  constexpr int first_standby = 1;
+  if (env_.rank() == first_standby && host_->context().failover.standby) {
+    try {
+      tokenizer_ = model::open_tokenizer(settings_.model);
+    } catch (const std::exception&) {  // said if it is needed
+    }
+  }
+  if (auto lead = host_->follow()) {
+    before = std::move(*lead);
+    return std::nullopt;
+  }
+  return host_->wait();
+}
 
 }  // namespace fastserve::launch

@@ -3,11 +3,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "actors/coordinator.hpp"
 #include "actors/front_end.hpp"
+#include "actors/journal_sender.hpp"
 #include "actors/rank_host.hpp"
 #include "launch/options.hpp"
 #include "model/tokenizer/tokenizer.hpp"
@@ -25,6 +27,14 @@ class engine {
   ~engine();
 
   // -- leader ---------------------------------------------------------------
+
+  /// Makes a rank that follow_or_lead() told to lead the leader: the others hear of it at once. To be
+  /// followed by bring_up(). Returns an empty text, or why there can be no engine.
+  std::string take_over(const actors::succeeded& before);
+  /// Keeps the standby informed; null without one. Ends before the engine.
+  std::unique_ptr<actors::journal_sender> inform_standby();
+  /// Ends this process at once, without a word: the job is another leader's.
+  void leave(const std::string& why) { host_->context().fence(why); }
 
   /// Loads the model over all ranks. `report` hears about loading from an actor's thread. Returns an empty
   /// text, or why there is no engine.
@@ -58,6 +68,9 @@ class engine {
 
   /// Serves until the leader ends the job; returns the exit code.
   int follow();
+  /// The same, but returns nothing when the leader is lost and this rank has to take its place; `before` is
+  /// what it knows then.
+  std::optional<int> follow_or_lead(actors::succeeded& before);
 
   const actors::rank_context& context() const { return host_->context(); }
   /// Of all ranks, as measured; empty when they are taken for equally fast.
@@ -72,6 +85,7 @@ class engine {
   int threads() const { return host_->context().profile.threads; }
 
  private:
+  void make_coordinator();
   void spawn_scheduler(const actors::engine_layout& on, const scheduler::limits& limits);
 
   const options& settings_;

@@ -15,6 +15,17 @@ option_spec spare_weights(commands who) {
   return spec;
 }
 
+option_spec standby(commands who) {
+  option_spec spec =
+      begin({"failover", "standby", "on|off", "another rank takes the place of a leader that dies"},
+            shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    o.failover.standby = parse_choice(value, {"on", "off"});
+  };
+  spec.get = [](const options& o) { return std::vector<std::string>{o.failover.standby}; };
+  return spec;
+}
+
 }  // namespace
 
 std::vector<option_spec> failover_rows() {
@@ -25,6 +36,7 @@ std::vector<option_spec> failover_rows() {
       {"failover", "spare_ranks", "N", "ranks kept without layers, to take over those of one that dies"},
       runs, 0, 65536, [](auto& o) -> auto& { return o.failover.spare_ranks; }));
   rows.push_back(spare_weights(runs));
+  rows.push_back(standby({command::batch}));
   rows.push_back(integer(
       {"failover", "heartbeat_ms", "MS", "between two signs of life of a rank"}, runs, 1, longest,
       [](auto& o) -> auto& { return o.failover.heartbeat_ms; }));

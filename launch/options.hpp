@@ -66,6 +66,7 @@ struct failover_options {
   std::int32_t fence_ms = 5000;        ///< a rank that hears no leader for this long ends itself
   std::int32_t start_timeout_s = 300;  ///< the ranks must find each other in this time; 0: for ever
   std::int32_t spare_ranks = 0;        ///< kept without layers, to take over those of a dead rank
+  std::string standby = "on";          ///< of the leader of a batch: on or off
   std::string spares = "hot";          ///< hot: they hold weights ready; cold: they load when needed
 };
 

@@ -1,14 +1,19 @@
+#include <spdlog/spdlog.h>
+
 #include <chrono>
 #include <cstdio>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
+#include <string>
 
 #include "launch/batch_job.hpp"
 #include "launch/batch_setup.hpp"
 #include "launch/batch_signals.hpp"
 #include "launch/engine.hpp"
 #include "launch/job_status.hpp"
+#include "launch/log.hpp"
 #include "launch/run.hpp"
 #include "launch/startup.hpp"
 #include "launch/terminal.hpp"
@@ -21,15 +26,19 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
+// File servers let go of a dead machine's locks after a while (NFS: 90 s).
+constexpr std::chrono::minutes patience_after_a_leader{2};
+
 /// Input and journal, opened before anything is loaded: what is wrong with them shows at once.
 struct batch_files {
-  explicit batch_files(const options& settings)
+  explicit batch_files(const options& settings,
+                       std::chrono::milliseconds patience = batch_journal::lock_patience)
       : input{(check_batch_paths(settings), settings.batch.input)},
         journal{settings.batch.output, identify_batch(input.facts(), settings),
                 std::chrono::duration_cast<std::chrono::seconds>(
                     std::chrono::system_clock::now().time_since_epoch())
                     .count(),
-                settings.batch.overwrite} {}
+                settings.batch.overwrite, patience} {}
   batch_input input;
   batch_journal journal;
 };
@@ -73,7 +82,8 @@ class signal_target {
   bool over_ = false;
 };
 
-int serve(engine& e, const options& settings, batch_files& files, signal_target& signals) {
+int serve(engine& e, const options& settings, batch_files& files, signal_target& signals,
+          actors::known_answers known = {}) {
   const auto facts = find_terminal();
   const bool draws = facts.error_is_terminal && facts.mode != terminal_facts::style::plain;
   const auto begin = clock::now();
@@ -81,7 +91,8 @@ int serve(engine& e, const options& settings, batch_files& files, signal_target&
   if (before > 0)
     std::fprintf(stderr, "fastserve: %s goes on behind %s finished requests\n", settings.batch.output.c_str(),
                  format_count(static_cast<std::int64_t>(before)).c_str());
-  batch_job job{e, settings, files.input, files.journal, draws ? size_of_terminal(2).columns : -1};
+  batch_job job{
+      e, settings, files.input, files.journal, draws ? size_of_terminal(2).columns : -1, std::move(known)};
   signals.aim(&job);
   const auto outcome = job.run();
   signals.aim(nullptr);
@@ -107,6 +118,58 @@ int serve(engine& e, const options& settings, batch_files& files, signal_target&
   return 1;
 }
 
+void say_complete(const options& settings, const batch_journal& journal) {
+  std::fprintf(stderr, "fastserve: %s is complete: %s requests, %s of them failed; nothing is left to do\n",
+               settings.batch.output.c_str(),
+               format_count(static_cast<std::int64_t>(journal.done().count())).c_str(),
+               format_count(static_cast<std::int64_t>(journal.failed())).c_str());
+}
+
+// "2 stages on ranks 1, 3"
+std::string stages_of(const actors::pipeline_layout& pipeline) {
+  std::string ranks;
+  for (const auto r : pipeline.stage_ranks) ranks += (ranks.empty() ? "" : ", ") + std::to_string(r);
+  const bool one = pipeline.stage_ranks.size() == 1;
+  return std::to_string(pipeline.stage_ranks.size()) + (one ? " stage on rank " : " stages on ranks ") +
+         ranks;
+}
+
+// The leader is lost, and this rank has to take its place: what it left in the files decides what is still to
+// be done, what it told its standby spares some of it.
+int take_over(mpi::environment& env, engine& e, options settings, actors::succeeded before,
+              signal_target& target) {
+  env.lead(true);
+  start_log(settings.log_level, true);
+  std::fprintf(stderr, "fastserve: rank %d (%s) leads from here on: no word of the leader for %lld ms\n",
+               env.rank(), env.host().c_str(), static_cast<long long>(before.silence.count() / 1'000'000));
+  // The launcher tells every rank of a signal: one that came before is read now.
+  const batch_signals signals{[&](int n) { target.first(n); }, [&](int n) { target.second(n); }};
+  int code = 1;
+  try {
+    if (auto wrong = e.take_over(before); !wrong.empty()) throw std::runtime_error(wrong);
+    settings.batch.overwrite = false;
+    batch_files files{settings, patience_after_a_leader};
+    if (files.journal.complete()) {
+      say_complete(settings, files.journal);
+      code = 0;
+    } else {
+      files.journal.claim(static_cast<std::uint64_t>(env.rank()));
+      if (const auto wrong = e.bring_up([](const auto&) {}); !wrong.empty()) throw std::runtime_error(wrong);
+      for (const auto& p : e.layout().pipelines) spdlog::info("epoch {}: {}", p.epoch, stages_of(p));
+      spdlog::info("{} answers go on where they were", before.known.size());
+      code = serve(e, settings, files, target, std::move(before.known));
+    }
+  } catch (const batch_busy& problem) {
+    // The leader lives, elsewhere: how the job ends is for it to say.
+    std::fprintf(stderr, "fastserve: rank %d leaves: %s\n", env.rank(), problem.what());
+    env.lead(false);
+  } catch (const std::exception& problem) {
+    std::fprintf(stderr, "fastserve: rank %d cannot take over: %s\n", env.rank(), problem.what());
+  }
+  target.aim(nullptr);
+  return e.finish(code);
+}
+
 }  // namespace
 
 int run_batch(mpi::environment& env, const options& settings) {
@@ -126,12 +189,7 @@ int run_batch(mpi::environment& env, const options& settings) {
   const bool complete =
       env.allgather(files && files->journal.complete() ? "complete" : "").front() == "complete";
   if (complete) {
-    if (env.leader())
-      std::fprintf(stderr,
-                   "fastserve: %s is complete: %s requests, %s of them failed; nothing is left to do\n",
-                   settings.batch.output.c_str(),
-                   format_count(static_cast<std::int64_t>(files->journal.done().count())).c_str(),
-                   format_count(static_cast<std::int64_t>(files->journal.failed())).c_str());
+    if (env.leader()) say_complete(settings, files->journal);
     target.aim(nullptr);
     return 0;
   }
@@ -139,8 +197,10 @@ int run_batch(mpi::environment& env, const options& settings) {
   engine e{env, settings};
   if (!env.leader()) {
     // The leader alone says 75: a launcher that kills the others for it must not find theirs.
-    const int code = e.follow();
-    return code == exit_run_again ? 0 : code;
+    actors::succeeded before;
+    const auto code = e.follow_or_lead(before);
+    if (!code) return take_over(env, e, settings, std::move(before), target);
+    return *code == exit_run_again ? 0 : *code;
   }
   int code = 1;
   try {

@@ -103,6 +103,7 @@ environment::environment(int* argc, char*** argv, std::chrono::seconds start) {
   check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
   check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+  leads_ = rank_ == 0;
   find_neighbours();
 }
 

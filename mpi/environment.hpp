@@ -40,7 +40,9 @@ class environment {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  bool leader() const { return rank_ == 0; }
+  /// Whether this rank leads the job: rank 0, or who has taken its place.
+  bool leader() const { return leads_; }
+  void lead(bool leads) { leads_ = leads; }
   /// All ranks, with errors returned and not fatal. Use a duplicate for traffic of your own.
   MPI_Comm comm() const { return comm_; }
 
@@ -77,6 +79,7 @@ class environment {
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;
   int size_ = 1;
+  bool leads_ = true;
   std::string host_;
   int local_rank_ = 0;
   int local_size_ = 1;

@@ -146,6 +146,11 @@ class scheduler {
   /// wanted and one per request cancelled meanwhile.
   std::vector<progress> complete(step_id step, std::span<const drawn_token> drawn, time now);
 
+  /// A token that was drawn for a waiting request before this scheduler began, as if it had been drawn now:
+  /// the answer goes on behind it. Only for a request of one choice that no micro-batch has held yet
+  /// (logic_error).
+  progress give(request_id id, std::int32_t token, time now);
+
   /// Ends a request at once if none of its rows is in flight (the result), else when they are back. Nothing
   /// for an unknown id. `as` is what it will be reported as: a stop string found by the caller is a `stop`.
   std::optional<progress> finish(request_id id, finish_reason as, time now);

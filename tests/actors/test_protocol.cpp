@@ -63,10 +63,16 @@ BOOST_FIXTURE_TEST_SUITE(every_message_round_trips, with_system)
   }
 
 ROUND_TRIP(profile_request, epoch = 2, {1})
-ROUND_TRIP(node_profile, threads = 9, {3, "host", "device", 1ULL << 40, 8, "host GPU-1"})
+ROUND_TRIP(node_profile, threads = 9, {3, "host", "device", 1ULL << 40, 8, "host GPU-1", 2, 3})
 ROUND_TRIP(link_request, epoch = 2, {1})
 ROUND_TRIP(link_offer, rank = 2, {1, std::string(128, '\0') + "x", "error"})
-ROUND_TRIP(leader_beat, epoch = 2, {1})
+ROUND_TRIP(leader_beat, leader = 3, {1, 2})
+ROUND_TRIP(heir_call, rank = 2, {1})
+ROUND_TRIP(heir_reply, silent = false, {1, true})
+ROUND_TRIP(answer_part, details.clear(), {{1}, {token()}})
+ROUND_TRIP(journal_entry, part.tokens.pop_back(), {1, 2, 3, {{4, 5}, {}}})
+ROUND_TRIP(journal_part, closed.clear(), {1, 2, true, {{1, 2, 3, {{4}, {token()}}}}, {7, 8}})
+ROUND_TRIP(journal_ack, next = 9, {1, true, 3})
 ROUND_TRIP(rank_lost, rank = 2, {1})
 ROUND_TRIP(epoch_change, epoch = 2, {1})
 ROUND_TRIP(epoch_ready, rank = 2, {1})
@@ -84,7 +90,7 @@ ROUND_TRIP(micro_batch, sequences[0].blocks[1] = 99, {1, 2, 3, 4, {work(), work(
 ROUND_TRIP(executor_stats_request, epoch = 2, {1})
 ROUND_TRIP(executor_stats, median_turnaround_ns = 0, {1, 2, 3, 4, 5, 6, 7, 8})
 ROUND_TRIP(submit, stop.stop.clear(),
-           {1, {1, 2, 3}, sampling(), {10, true, {"stop", "it"}, {4, 5}}, 2, 3, "salt"})
+           {1, {1, 2, 3}, sampling(), {10, true, {"stop", "it"}, {4, 5}}, 2, 3, "salt", {{{1, 2}, {}}}})
 ROUND_TRIP(cancel, request = 2, {1})
 ROUND_TRIP(drawn_token, token.valid = true, {1, token()})
 ROUND_TRIP(step_result, error = "no", {1, 2, 3, {{1, token()}, {2, token()}}, ""})
@@ -96,7 +102,7 @@ ROUND_TRIP(answer_done, total_ns = 0, {1, 2, "tail", "stop", "why", 2, 3, 4, 5, 
 ROUND_TRIP(load_progress, total_bytes = 0, {1, 2, 3})
 
 BOOST_AUTO_TEST_CASE(sampling_fields_all_travel) {
-  const auto base = act::submit{1, {1}, sampling(), {10, true, {"s"}, {4}}, 2, 3, "salt"};
+  const auto base = act::submit{1, {1}, sampling(), {10, true, {"s"}, {4}}, 2, 3, "salt", {{{1, 2}, {}}}};
   const auto differs = [&](auto change) {
     auto other = base;
     change(other);
@@ -114,6 +120,7 @@ BOOST_AUTO_TEST_CASE(sampling_fields_all_travel) {
   differs([](auto& s) { s.choices = 3; });
   differs([](auto& s) { s.priority = 4; });
   differs([](auto& s) { s.cache_salt = "pepper"; });
+  differs([](auto& s) { s.known.clear(); });
   differs([](auto& s) { s.stop.max_tokens = 2; });
   differs([](auto& s) { s.stop.ignore_eos = false; });
   differs([](auto& s) { s.stop.stop_token_ids = {}; });

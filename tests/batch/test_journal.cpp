@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -319,6 +320,82 @@ BOOST_AUTO_TEST_CASE(a_file_that_may_not_grow_keeps_what_was_committed) {
     batch_journal journal{folder / "out", identity, 0, false};
     work(journal, 100, 18);
     check_output(folder.read("out"), 100);
+  }
+}
+
+// The record of a claim, as one that has taken over writes it.
+void claim_beside(const fs::path& path) {
+  batch_record record;
+  record.request = 3;
+  record.output_offset = 0;
+  record.what = batch_record::record_of_claim;
+  batch_file file{path, O_RDWR};
+  file.write_at(file.size(), encode_record(record));
+}
+
+BOOST_AUTO_TEST_CASE(goes_on_behind_claims) {
+  const temporary_folder folder;
+  for (unsigned run = 0; run < 5; ++run) {
+    batch_journal journal{folder / "out", identity, 0, false};
+    BOOST_TEST(journal.done().count() == run * 7);
+    journal.claim(run);
+    if (run < 4) {
+      for (std::uint64_t i = run * 7; i < run * 7 + 7; ++i) journal.append(entry_of(i), answer_to(i));
+      journal.commit();
+      journal.append(entry_of(1000), "lost");
+    } else {
+      work(journal, 60, run);
+    }
+  }
+  batch_journal journal{folder / "out", identity, 0, false};
+  BOOST_TEST(journal.complete());
+  BOOST_TEST(journal.done().count() == 60U);
+  check_output(folder.read("out"), 60);
+}
+
+// A leader that wakes up behind another one's claim, or finds the journal cut, writes nothing any more.
+BOOST_AUTO_TEST_CASE(a_journal_that_was_taken_over_takes_nothing) {
+  for (const bool cut : {false, true}) {
+    const temporary_folder folder;
+    batch_journal journal{folder / "out", identity, 0, false};
+    journal.append(entry_of(0), answer_to(0));
+    journal.commit();
+    const auto output = folder.read("out");
+    if (cut)
+      fs::resize_file(folder / "out.journal", fs::file_size(folder / "out.journal") - batch_record::bytes);
+    else
+      claim_beside(folder / "out.journal");
+    const auto before = folder.read("out.journal");
+    journal.append(entry_of(1), answer_to(1));
+    BOOST_CHECK_THROW(journal.commit(), batch_taken);
+    BOOST_CHECK_THROW(journal.commit(), std::logic_error);
+    BOOST_TEST(folder.read("out") == output);
+    BOOST_TEST(folder.read("out.journal") == before);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(waits_for_a_lock_as_long_as_it_is_told) {
+  const temporary_folder folder;
+  const batch_journal journal{folder / "out", identity, 0, false};
+  BOOST_CHECK_THROW((batch_journal{folder / "out", identity, 0, false, std::chrono::milliseconds{60}}),
+                    batch_busy);
+}
+
+// A claim cut at every byte is no claim, and loses nothing else.
+BOOST_AUTO_TEST_CASE(claims_cut_at_every_byte) {
+  const temporary_folder folder;
+  {
+    batch_journal journal{folder / "out", identity, 0, false};
+    journal.append(entry_of(0), answer_to(0));
+    journal.claim(1);
+  }
+  const auto whole = fs::file_size(folder / "out.journal");
+  const auto output = folder.read("out");
+  for (std::uint64_t bytes = 0; bytes < batch_record::bytes; ++bytes) {
+    fs::resize_file(folder / "out.journal", whole - batch_record::bytes + bytes);
+    batch_journal journal{folder / "out", identity, 0, false};
+    BOOST_TEST(journal.done().count() == 1U);
+    BOOST_TEST(folder.read("out") == output);
   }
 }
 

@@ -37,6 +37,7 @@ std::string other_value(const option_spec& spec) {
                                                               {"spares", "cold"},
                                                               {"goal", "latency"},
                                                               {"profile", "equal"},
+                                                              {"standby", "off"},
                                                               {"deadline_ms", "2000"},
                                                               {"fence_ms", "7000"},
                                                               {"compare", "fcfs,srpt"},

@@ -201,6 +201,47 @@ BOOST_AUTO_TEST_CASE(goes_on_with_another_pipeline) {
   }
 }
 
+// Answers that another scheduler began go on behind their tokens, and end where they would have ended.
+BOOST_AUTO_TEST_CASE(goes_on_behind_tokens_from_before) {
+  for (const auto& policy : sched::policy_names()) {
+    auto l = small(2);
+    l.policy.name = policy;
+    l.kv_blocks = 40;
+    sched::scheduler s{l};
+    s.add(ask(1, 20, 10), {});
+    s.add(ask(2, 5, 4), {});
+    for (int i = 0; i < 6; ++i) {
+      const auto p = s.give(request_id{1}, 100 + i, milliseconds{1});
+      BOOST_TEST(p.token == 100 + i);
+      BOOST_TEST(!p.finished.has_value());
+      BOOST_TEST(p.completion_tokens == i + 1);
+      s.check_integrity();
+    }
+    for (int i = 0; i < 4; ++i) {
+      const auto p = s.give(request_id{2}, 100 + i, milliseconds{1});
+      BOOST_TEST((p.finished.has_value() == (i == 3)));
+    }
+    BOOST_CHECK_THROW(s.give(request_id{2}, 1, milliseconds{1}), std::logic_error);
+    std::int32_t first_rows = 0;
+    std::optional<sched::progress> last;
+    for (int i = 2; !s.idle(); ++i) {
+      BOOST_REQUIRE_LT(i, 100);
+      const auto batch = s.schedule(milliseconds{i});
+      BOOST_REQUIRE(batch);
+      if (first_rows == 0) {
+        first_rows = batch->rows;
+        BOOST_CHECK_THROW(s.give(request_id{1}, 1, milliseconds{i}), std::logic_error);
+      }
+      for (const auto& p : s.complete(batch->step, draw(*batch), milliseconds{i})) last = p;
+      s.check_integrity();
+    }
+    BOOST_TEST(first_rows == 26);  // the prompt and what it had
+    BOOST_REQUIRE(last);
+    BOOST_TEST((last->finished == sched::finish_reason::length));
+    BOOST_TEST(last->completion_tokens == 10);
+  }
+}
+
 // A smaller pool ends what it cannot hold, and nothing else.
 BOOST_AUTO_TEST_CASE(a_smaller_pipeline_cuts_what_it_cannot_hold) {
   auto l = small();
