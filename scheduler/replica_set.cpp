@@ -54,6 +54,14 @@ std::vector<progress> replica_set::complete(std::size_t pipeline, step_id step,
   return out;
 }
 
+progress replica_set::give(request_id id, std::int32_t token, time now) {
+  const auto it = places_.find(id);
+  if (it == places_.end()) throw std::logic_error("a token for a request that is not there");
+  const auto out = own(it->second.pipeline).give(id, token, now);
+  forget({&out, 1});
+  return out;
+}
+
 std::optional<progress> replica_set::finish(request_id id, finish_reason as, time now) {
   const auto it = places_.find(id);
   if (it == places_.end()) return std::nullopt;

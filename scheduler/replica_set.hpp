@@ -37,6 +37,7 @@ class replica_set {
   std::optional<move_order> take_moves(std::size_t pipeline) { return own(pipeline).take_moves(); }
   std::vector<progress> complete(std::size_t pipeline, step_id step, std::span<const drawn_token> drawn,
                                  time now);
+  progress give(request_id id, std::int32_t token, time now);
   std::optional<progress> finish(request_id id, finish_reason as, time now);
   std::span<const std::int32_t> tokens(request_id id) const;
 
