@@ -155,7 +155,8 @@ int take_over(mpi::environment& env, engine& e, options settings, actors::succee
     } else {
       files.journal.claim(static_cast<std::uint64_t>(env.rank()));
       if (const auto wrong = e.bring_up([](const auto&) {}); !wrong.empty()) throw std::runtime_error(wrong);
-      for (const auto& p : e.layout().pipelines) spdlog::info("epoch {}: {}", p.epoch, stages_of(p));
+      const auto layout = e.layout();
+      for (const auto& p : layout.pipelines) spdlog::info("epoch {}: {}", p.epoch, stages_of(p));
       spdlog::info("{} answers go on where they were", before.known.size());
       code = serve(e, settings, files, target, std::move(before.known));
     }
