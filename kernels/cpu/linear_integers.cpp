@@ -30,7 +30,8 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
   for (const auto& s : w.sections()) {
     std::int64_t job_panels = shape.block_panels;
     if (tiles <= shape.few_tiles)
-      job_panels = std::clamp<std::int64_t>(stream_bytes / s.panels.panel_bytes, 1, shape.block_panels);
+      job_panels = std::clamp<std::int64_t>(stream_bytes / s.panels.panel_bytes, shape.stream_panels,
+                                            shape.block_panels);
     // Enough jobs that the threads end together.
     while (job_panels > 1 && tile_blocks * parts(s.panel_count, job_panels) < 8 * team_.size())
       job_panels /= 2;

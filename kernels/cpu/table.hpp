@@ -121,6 +121,7 @@ struct gemm_shape {
   int block_rows = 0;     ///< most rows of one job
   int block_panels = 0;   ///< most panels of one job of several tiles
   int few_tiles = 1;      ///< up to so many share one stream of weights
+  int stream_panels = 1;  ///< most that one tile multiplies at once
   std::int64_t partial_floats = 0;
 };
 
@@ -198,7 +199,7 @@ struct kernel_table {
 
   /// Probes for kernels/limits.hpp: a sum over memory; multiply-adds from registers (returns how many were
   /// done).
-  float (*read_memory)(const void* data, std::int64_t bytes);
+  float (*read_memory)(const void* data, std::int64_t bytes, bool side_by_side);
   double (*multiply_f32)(std::int64_t rounds);
   double (*multiply_bf16)(std::int64_t rounds);
   double (*multiply_i8)(std::int64_t rounds);

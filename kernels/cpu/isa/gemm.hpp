@@ -18,6 +18,10 @@ constexpr int block_panels = 8;
 constexpr int stream_ahead_bytes =
     8192;                             // how far a single tile fetches its weights ahead, which memory feeds
 constexpr int input_ahead_lines = 4;  // likewise each row of a tile, which L2 or L3 feeds
+/// Of 16-bit weights that are multiplied as f32 by so many tiles or more, parts of a block are widened once.
+constexpr std::int64_t widen_tiles = 3;
+constexpr std::int64_t widened_units = 128;  // 16 KiB
+static_assert(block_units % widened_units == 0 && widened_units % line_units == 0);
 constexpr std::int64_t partial_floats = static_cast<std::int64_t>(block_rows) * panel_columns * block_panels;
 
 struct plain_f32 {
@@ -49,6 +53,9 @@ template <class W>
 FASTSERVE_INLINE const char* weights_at(const gemm_job& job, std::int64_t panel, std::int64_t unit) {
   return static_cast<const char*>(job.weights) + (panel * job.units + unit) * unit_bytes<W>;
 }
+
+template <class W>
+constexpr bool widens = sizeof(typename W::element) == 2;
 
 template <class W>
 FASTSERVE_INLINE f32v multiply_add(f32v a, f32v b, f32v sums) {
@@ -161,7 +168,15 @@ struct unit_range {
   std::int64_t step;
 };
 
-/// All tiles of the job by one panel, over one range of k. `ahead` holds the weights wanted next, or is null.
+/// `units` of a panel as f32.
+template <class W>
+void widen_panel(float* to, const char* from, std::int64_t units) {
+  const auto* elements = reinterpret_cast<const typename W::element*>(from);
+  for (std::int64_t i = 0; i < units * panel_columns; i += lanes) store(to + i, load(elements + i));
+}
+
+/// All tiles of the job by one panel, over one range of k. W: as the weights are stored. `ahead` holds the
+/// weights wanted next, or is null.
 template <class W>
 void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const char* ahead, float* sums) {
   const std::int64_t padded = (job.units + line_units - 1) / line_units * line_units;
@@ -196,6 +211,42 @@ void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const
   }
 }
 
+/// The same for several tiles, with the weights widened on the way: equal bits, as widening is exact and the
+/// order stays.
+template <class W>
+void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, const char* ahead, float* sums) {
+  alignas(64) float weights[widened_units * panel_columns];
+  const std::int64_t padded = (job.units + line_units - 1) / line_units * line_units;
+  const std::int64_t block = padded - k.from < k.step ? padded - k.from : k.step;
+  const std::int64_t columns = job.columns - panel * panel_columns;
+  tile_job tile{};
+  tile.weights = reinterpret_cast<const char*>(weights);
+  tile.out_stride = job.out_stride;
+  tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
+  tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
+  tile.accumulate = job.accumulate;
+  const std::int64_t ahead_bytes = k.units * unit_bytes<W> / (job.tile_last - job.tile_first);
+  tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
+  for (std::int64_t from = 0; from < k.units; from += widened_units) {
+    tile.units = k.units - from < widened_units ? k.units - from : widened_units;
+    tile.resume = k.from + from > 0;
+    tile.finish = k.from + from + tile.units == job.units;
+    widen_panel<W>(weights, weights_at<W>(job, panel, k.from + from), tile.units);
+    float* at = sums;
+    for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
+      const std::int64_t row = tile_begin(job.rows, job.tiles, t);
+      const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
+      tile.input = job.input + k.from * job.rows + row * block + from * rows;
+      tile.sums = at;
+      tile.out = job.out + row * job.out_stride + panel * panel_columns;
+      tile.ahead = ahead == nullptr ? tile.weights
+                                    : ahead + (t - job.tile_first) * ahead_bytes + from * tile.ahead_step;
+      multiply_rows<plain_f32, false>(rows, tile);
+      at += rows * panel_columns;
+    }
+  }
+}
+
 template <class W>
 void gemm(const gemm_job& job) {
   const std::int64_t job_rows =
@@ -212,6 +263,12 @@ void gemm(const gemm_job& job) {
         ahead = weights_at<W>(job, job.panel_first, from + step);
       }
       float* sums = job.partials + (panel - job.panel_first) * job_rows * panel_columns;
+      if constexpr (widens<W>) {
+        if (job.tile_last - job.tile_first >= widen_tiles) {
+          multiply_widened<W>(job, panel, k, ahead, sums);
+          continue;
+        }
+      }
       multiply_panel<W>(job, panel, k, ahead, sums);
     }
   }

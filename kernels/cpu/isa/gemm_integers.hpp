@@ -15,23 +15,32 @@ namespace {
 
 constexpr int integer_block_rows = 48 * integer_tile_rows;
 constexpr int integer_block_panels = 8;
-constexpr int block_records = 4;  // for several tiles: 16 KiB of int8 codes stay in L1
+constexpr int block_records = 4;  // of a panel, for several tiles: 16 KiB of int8 codes each stay in L1
 constexpr std::int64_t integer_partial_floats =
     static_cast<std::int64_t>(integer_block_rows) * panel_columns * integer_block_panels;
 constexpr int integer_few_tiles = 6;
 constexpr int step_columns = 16;  // multiplied between two fetches
+
+/// Panels that a tile of `rows` rows multiplies at once. A dot product waits for the one before it: two units
+/// with a latency of five want more than ten chains, and twice that leaves room for what is between them. A
+/// single tile reads one stream of memory for each panel, and a core reads several faster than one.
+constexpr int panels_at_once(int rows) {
+  return rows * 2 <= integer_tile_rows ? few_row_panels : tile_panels;
+}
+static_assert(integer_block_panels % few_row_panels == 0 && few_row_panels % tile_panels == 0);
 
 /// What a tile needs besides its rows.
 struct integer_tile {
   const integer_panels* weights;
   const char* input;        // first row's record of this k block
   std::int64_t input_step;  // to the next record
-  const char* panel;
+  const char* panel;        // the first of those multiplied at once
+  int panels;               // how many of them exist; the others repeat the first and write nothing
   std::int64_t fold_first, fold_last;
-  float* sums;  // of tile and panel, [rows][panel_columns]
-  bool resume;  // add to `sums`
-  bool finish;  // write to `out` and not to `sums`
-  const char* ahead;
+  float* sums;              // of the tile, [rows][all columns of the panels multiplied at once]
+  bool resume;              // add to `sums`
+  bool finish;              // write to `out` and not to `sums`
+  const char* ahead;        // wanted next in the first panel; in the others at the same place
   std::int64_t ahead_step;  // bytes for every step_columns
   float* out;
   std::int64_t out_stride;
@@ -47,64 +56,84 @@ FASTSERVE_INLINE const q8_record& record_at(const char* input, int row) {
 template <int Bits>
 constexpr int code_bytes = step_columns* panel_columns* Bits / 8;  // of one step of columns
 
-/// acc += dot products over step_columns columns.
-template <int Bits, int M>
-FASTSERVE_INLINE void multiply_step(i32v (&acc)[M][tile_vectors], const char* input, const char* codes) {
-  constexpr int vector_bytes = lanes * 4;
-  const auto one = [&](int k, const i32v(&w)[tile_vectors]) {
-    FASTSERVE_UNROLL(16)
-    for (int i = 0; i < M; ++i) {
-      std::int32_t four;
-      __builtin_memcpy(&four, input + i * record_bytes + 4 * k, sizeof four);
-      const i32v a = set1_i32(four);
-      FASTSERVE_UNROLL(4)
-      for (int v = 0; v < tile_vectors; ++v)
-        acc[i][v] = Bits == 8 ? dot_8(acc[i][v], w[v], a) : dot_u4(acc[i][v], w[v], a);
-    }
+/// acc += w by a, for all rows and vectors.
+template <int Bits, int M, int V, class Weight, class Input>
+FASTSERVE_INLINE void multiply_four(i32v (&acc)[M][V], Weight weight, Input input) {
+  const auto dot = [](i32v sums, i32v w, i32v a) {
+    return Bits == 8 ? dot_8(sums, w, a) : dot_u4(sums, w, a);
   };
-  if constexpr (Bits == 8) {
-    FASTSERVE_UNROLL(4)
-    for (int k = 0; k < step_columns / 4; ++k) {
-      i32v w[tile_vectors];
-      FASTSERVE_UNROLL(4)
-      for (int v = 0; v < tile_vectors; ++v) w[v] = load_i32(codes + (k * tile_vectors + v) * vector_bytes);
-      one(k, w);
+  // The fewer of the two stay in registers.
+  if constexpr (V > M) {
+    i32v a[M];
+    FASTSERVE_UNROLL(16)
+    for (int i = 0; i < M; ++i) a[i] = input(i);
+    FASTSERVE_UNROLL(8)
+    for (int v = 0; v < V; ++v) {
+      const i32v w = weight(v);
+      FASTSERVE_UNROLL(16)
+      for (int i = 0; i < M; ++i) acc[i][v] = dot(acc[i][v], w, a[i]);
     }
   } else {
-    FASTSERVE_UNROLL(2)
-    for (int k = 0; k < step_columns / 8; ++k) {
-      i32v raw[tile_vectors];
-      i32v w[tile_vectors];
-      FASTSERVE_UNROLL(4)
-      for (int v = 0; v < tile_vectors; ++v) {
-        raw[v] = load_i32(codes + (k * tile_vectors + v) * vector_bytes);
-        w[v] = low_nibbles(raw[v]);
-      }
-      one(2 * k, w);
-      FASTSERVE_UNROLL(4)
-      for (int v = 0; v < tile_vectors; ++v) w[v] = high_nibbles(raw[v]);
-      one(2 * k + 1, w);
+    i32v w[V];
+    FASTSERVE_UNROLL(8)
+    for (int v = 0; v < V; ++v) w[v] = weight(v);
+    FASTSERVE_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      const i32v a = input(i);
+      FASTSERVE_UNROLL(8)
+      for (int v = 0; v < V; ++v) acc[i][v] = dot(acc[i][v], w[v], a);
     }
   }
 }
 
-FASTSERVE_INLINE void load_scales(f32v (&to)[tile_vectors], const char* from, bool wide) {
-  FASTSERVE_UNROLL(4)
-  for (int v = 0; v < tile_vectors; ++v)
-    to[v] = wide ? load(reinterpret_cast<const float*>(from) + v * lanes)
-                 : load(reinterpret_cast<const f16*>(from) + v * lanes);
+/// acc += dot products over step_columns columns. codes: of each panel.
+template <int Bits, int M, int P>
+FASTSERVE_INLINE void multiply_step(i32v (&acc)[M][P * tile_vectors], const char* input,
+                                    const char* const (&codes)[P]) {
+  constexpr int vector_bytes = lanes * 4;
+  const auto at = [&](int k, int v) {
+    return load_i32(codes[v / tile_vectors] + (k * tile_vectors + v % tile_vectors) * vector_bytes);
+  };
+  const auto rows = [&](int k) {
+    return [=](int i) {
+      std::int32_t four;
+      __builtin_memcpy(&four, input + i * record_bytes + 4 * k, sizeof four);
+      return set1_i32(four);
+    };
+  };
+  if constexpr (Bits == 8) {
+    FASTSERVE_UNROLL(4)
+    for (int k = 0; k < step_columns / 4; ++k)
+      multiply_four<Bits>(
+          acc, [&](int v) { return at(k, v); }, rows(k));
+  } else {
+    FASTSERVE_UNROLL(2)
+    for (int k = 0; k < step_columns / 8; ++k) {
+      multiply_four<Bits>(
+          acc, [&](int v) { return low_nibbles(at(k, v)); }, rows(2 * k));
+      multiply_four<Bits>(
+          acc, [&](int v) { return high_nibbles(at(k, v)); }, rows(2 * k + 1));
+    }
+  }
 }
 
-/// part += s_w * dot. `sum` names the rows' sums over the fold.
-template <zeros Z, int M>
-FASTSERVE_INLINE void fold(f32v (&part)[M][tile_vectors], const i32v (&acc)[M][tile_vectors],
-                           const integer_panels& w, const char* scales, const char* input, int sum) {
+FASTSERVE_INLINE f32v load_scale(const char* from, int v, bool wide) {
+  return wide ? load(reinterpret_cast<const float*>(from) + v * lanes)
+              : load(reinterpret_cast<const f16*>(from) + v * lanes);
+}
+
+/// What a fold of one panel brings: write(i, v, part so far (i, v) + s_w * dot). `sum` names the rows' sums
+/// over the fold.
+template <zeros Z, int M, int V, class Before, class Write>
+FASTSERVE_INLINE void fold_with(const i32v (&acc)[M][V], int first, const integer_panels& w,
+                                const char* scales, const char* input, int sum, Before before, Write write) {
   f32v scale[tile_vectors];
   f32v zero_of[tile_vectors];
-  load_scales(scale, scales, w.wide_scales);
-  if constexpr (Z != zeros_none) {
-    load_scales(zero_of, scales + panel_columns * (w.wide_scales ? 4 : 2),
-                w.wide_scales && Z == zeros_offset);
+  const char* zeros_at = scales + panel_columns * (w.wide_scales ? 4 : 2);
+  FASTSERVE_UNROLL(4)
+  for (int v = 0; v < tile_vectors; ++v) {
+    scale[v] = load_scale(scales, v, w.wide_scales);
+    zero_of[v] = Z == zeros_none ? zero() : load_scale(zeros_at, v, w.wide_scales && Z == zeros_offset);
   }
   FASTSERVE_UNROLL(16)
   for (int i = 0; i < M; ++i) {
@@ -112,89 +141,133 @@ FASTSERVE_INLINE void fold(f32v (&part)[M][tile_vectors], const i32v (&acc)[M][t
     if constexpr (Z != zeros_none) over = to_f32(set1_i32(record_at(input, i).sums[sum]));
     FASTSERVE_UNROLL(4)
     for (int v = 0; v < tile_vectors; ++v) {
-      f32v dot = to_f32(acc[i][v]);
+      f32v dot = to_f32(acc[i][first + v]);
       if constexpr (Z == zeros_integer) dot = fma(zero() - zero_of[v], over, dot);  // exact
-      part[i][v] = fma(dot, scale[v], part[i][v]);
-      if constexpr (Z == zeros_offset) part[i][v] = fma(zero_of[v], over, part[i][v]);
+      f32v part = fma(dot, scale[v], before(i, first + v));
+      if constexpr (Z == zeros_offset) part = fma(zero_of[v], over, part);
+      write(i, first + v, part);
     }
   }
 }
 
-template <int Bits, int M, bool Stream>
+template <int M, int V, class Before, class Write>
+FASTSERVE_INLINE void fold(const i32v (&acc)[M][V], int first, const integer_panels& w, const char* scales,
+                           const char* input, int sum, Before before, Write write) {
+  if (w.zero == zeros_none) {
+    fold_with<zeros_none>(acc, first, w, scales, input, sum, before, write);
+  } else if (w.zero == zeros_integer) {
+    fold_with<zeros_integer>(acc, first, w, scales, input, sum, before, write);
+  } else {
+    fold_with<zeros_offset>(acc, first, w, scales, input, sum, before, write);
+  }
+}
+
+/// OneFold: a fold is a record, so that its part goes straight into the sum.
+template <int Bits, int M, bool Stream, bool OneFold>
 void multiply_integers(const integer_tile& tile) {
+  constexpr int P = Stream ? panels_at_once(M) : tile_panels;
+  constexpr int V = P * tile_vectors;
   const integer_panels& w = *tile.weights;
-  const int steps = w.columns / step_columns;
-  const int sums_at = first_sum(w.columns);
-  const i32v shift = set1_i32(-w.shift);
-  const char* panel_codes = tile.panel + tile.fold_first * w.fold_bytes;
-  const char* scales = tile.panel + w.scales_at + tile.fold_first * w.scales_step;
+  const int steps = OneFold ? record_columns / step_columns : w.columns / step_columns;
+  const int columns = OneFold ? record_columns : w.columns;
+  const int sums_at = first_sum(columns);
+  const std::int32_t shift = -w.shift;
+  const char* codes[P];
+  FASTSERVE_UNROLL(4)
+  for (int p = 0; p < P; ++p)
+    codes[p] = tile.panel + (p < tile.panels ? p : 0) * w.panel_bytes + tile.fold_first * w.fold_bytes;
+  const char* const end = codes[0] + (tile.fold_last - tile.fold_first) * w.fold_bytes;
+  std::int64_t scales_at = w.scales_at + tile.fold_first * w.scales_step;
+  const auto scales_of_panel = [&](int p) {
+    return tile.panel + (p < tile.panels ? p : 0) * w.panel_bytes + scales_at;
+  };
   const char* input = tile.input;
   const char* ahead = tile.ahead;
+  const auto sum_at = [&](int i, int v) { return tile.sums + (i * V + v) * lanes; };
   if (!tile.resume)
-    for (int i = 0; i < M * panel_columns; i += lanes) store(tile.sums + i, zero());
+    for (int i = 0; i < M * V; ++i) store(tile.sums + i * lanes, zero());
+  alignas(64) float part_memory[OneFold ? lanes : M * V * lanes];
+  float* parts = part_memory;
+  __asm__ volatile("" : "+r"(parts) : : "memory");  // registers are for the dot products
+  const auto part_at = [&](int i, int v) { return parts + (i * V + v) * lanes; };
 
   for (std::int64_t left = tile.fold_last - tile.fold_first; left > 0;) {
-    const std::int64_t most = record_columns / w.columns;
-    const int folds = static_cast<int>(left < most ? left : most);
-    f32v part[M][tile_vectors];
-    FASTSERVE_UNROLL(16)
-    for (int i = 0; i < M; ++i) {
-      FASTSERVE_UNROLL(4)
-      for (int v = 0; v < tile_vectors; ++v) part[i][v] = zero();
-    }
+    const int most = record_columns / columns;
+    const int folds = OneFold ? 1 : static_cast<int>(left < most ? left : most);
+    // A fixed distance ahead of each stream; from the panels' ends on, in those that follow.
+    std::int64_t distance = stream_ahead_bytes / P;
+    if (P > 1 && codes[0] + distance >= end) distance += (P - 1) * w.panel_bytes;
     for (int f = 0; f < folds; ++f) {
-      const char* codes = panel_codes;
-      panel_codes += w.fold_bytes;
-      i32v acc[M][tile_vectors];
+      i32v acc[M][V];
       FASTSERVE_UNROLL(16)
       for (int i = 0; i < M; ++i) {
-        const i32v start = shift * set1_i32(record_at(input, i).sums[sums_at + f]);
-        FASTSERVE_UNROLL(4)
-        for (int v = 0; v < tile_vectors; ++v) acc[i][v] = start;
+        const i32v start = set1_i32(shift * record_at(input, i).sums[sums_at + f]);
+        FASTSERVE_UNROLL(8)
+        for (int v = 0; v < V; ++v) acc[i][v] = start;
       }
-      const char* row_codes = input + f * w.columns;
+      const char* row_codes = input + f * columns;
+      const char* at[P];
+      FASTSERVE_UNROLL(4)
+      for (int p = 0; p < P; ++p) {
+        at[p] = codes[p];
+        codes[p] += w.fold_bytes;
+      }
       for (int step = 0; step < steps; ++step) {
         if constexpr (Stream) {
-          FASTSERVE_UNROLL(8)
-          for (int p = 0; p < code_bytes<Bits>; p += 64) prefetch_l1(codes + stream_ahead_bytes + p);
+          FASTSERVE_UNROLL(4)
+          for (int p = 0; p < P; ++p) {
+            FASTSERVE_UNROLL(8)
+            for (int b = 0; b < code_bytes<Bits>; b += 64) prefetch_l1(at[p] + distance + b);
+          }
         } else {
-          for (std::int64_t p = 0; p < tile.ahead_step; p += 64) prefetch_l2(ahead + p);
+          for (int p = 0; p < P; ++p)
+            for (std::int64_t b = 0; b < tile.ahead_step; b += 64) prefetch_l2(ahead + p * w.panel_bytes + b);
           ahead += tile.ahead_step;
         }
-        multiply_step<Bits, M>(acc, row_codes, codes);
+        multiply_step<Bits, M, P>(acc, row_codes, at);
         row_codes += step_columns;
-        codes += code_bytes<Bits>;
+        FASTSERVE_UNROLL(4)
+        for (int p = 0; p < P; ++p) at[p] += code_bytes<Bits>;
       }
-      if (w.zero == zeros_none) {
-        fold<zeros_none, M>(part, acc, w, scales, input, sums_at + f);
-      } else if (w.zero == zeros_integer) {
-        fold<zeros_integer, M>(part, acc, w, scales, input, sums_at + f);
-      } else {
-        fold<zeros_offset, M>(part, acc, w, scales, input, sums_at + f);
-      }
-      scales += w.scales_step;
-    }
-    FASTSERVE_UNROLL(16)
-    for (int i = 0; i < M; ++i) {
-      const f32v row_scale = set1(record_at(input, i).scale);
       FASTSERVE_UNROLL(4)
-      for (int v = 0; v < tile_vectors; ++v) {
-        float* at = tile.sums + i * panel_columns + v * lanes;
-        store(at, fma(part[i][v], row_scale, load(at)));
+      for (int p = 0; p < P; ++p) {
+        if constexpr (OneFold) {
+          fold(
+              acc, p * tile_vectors, w, scales_of_panel(p), input, sums_at, [](int, int) { return zero(); },
+              [&](int i, int v, f32v part) {
+                store(sum_at(i, v), fma(part, set1(record_at(input, i).scale), load(sum_at(i, v))));
+              });
+        } else {
+          fold(
+              acc, p * tile_vectors, w, scales_of_panel(p), input, sums_at + f,
+              [&](int i, int v) { return f == 0 ? zero() : load(part_at(i, v)); },
+              [&](int i, int v, f32v part) { store(part_at(i, v), part); });
+        }
+      }
+      scales_at += w.scales_step;
+    }
+    if constexpr (!OneFold) {
+      FASTSERVE_UNROLL(16)
+      for (int i = 0; i < M; ++i) {
+        const f32v row_scale = set1(record_at(input, i).scale);
+        FASTSERVE_UNROLL(8)
+        for (int v = 0; v < V; ++v)
+          store(sum_at(i, v), fma(load(part_at(i, v)), row_scale, load(sum_at(i, v))));
       }
     }
-    __asm__ volatile("" ::: "memory");  // the sums stay in memory: registers are for the rest
+    __asm__ volatile("" ::: "memory");  // the sums stay in memory
     input += tile.input_step;
     left -= folds;
   }
   if (!tile.finish) return;
-  for (int v = 0; v < tile_vectors; ++v) {
+  for (int v = 0; v < V; ++v) {
     int n = tile.columns - v * lanes;
     n = n < 0 ? 0 : n < lanes ? n : lanes;
+    if (n == 0) return;
     const f32v bias = tile.bias == nullptr ? zero() : load_n(tile.bias + v * lanes, n);
     for (int i = 0; i < M; ++i) {
       float* to = tile.out + i * tile.out_stride + v * lanes;
-      f32v y = load(tile.sums + i * panel_columns + v * lanes);
+      f32v y = load(sum_at(i, v));
       if (tile.bias != nullptr) y = y + bias;
       if (tile.accumulate) y = load_n(to, n) + y;
       store_n(to, y, n);
@@ -202,30 +275,34 @@ void multiply_integers(const integer_tile& tile) {
   }
 }
 
-template <int Bits, bool Stream, int M = integer_tile_rows>
+/// Several tiles have at least half of integer_tile_rows each, rounded down: rows are dealt to them evenly.
+template <int Bits, bool Stream, bool OneFold, int M = integer_tile_rows>
 FASTSERVE_INLINE void multiply_integer_rows(int rows, const integer_tile& tile) {
-  if (rows == M) return multiply_integers<Bits, M, Stream>(tile);
-  if constexpr (M > 1) multiply_integer_rows<Bits, Stream, M - 1>(rows, tile);
+  if (rows == M) return multiply_integers<Bits, M, Stream, OneFold>(tile);
+  if constexpr (M > (Stream ? 1 : integer_tile_rows / 2))
+    multiply_integer_rows<Bits, Stream, OneFold, M - 1>(rows, tile);
 }
 
-/// All tiles of the job by one panel over folds [from, to).
-template <int Bits>
-void multiply_integer_panel(const integer_job& job, std::int64_t panel, std::int64_t from, std::int64_t to,
-                            const char* ahead, float* sums) {
+/// All tiles of the job by `panels` panels, multiplied at once, over folds [from, to).
+template <int Bits, bool OneFold>
+void multiply_integer_panels(const integer_job& job, std::int64_t panel, int panels, std::int64_t from,
+                             std::int64_t to, const char* ahead, float* sums) {
   const integer_panels& w = job.weights;
   const std::int64_t record = from * w.columns / record_columns;
-  const std::int64_t columns = job.columns - panel * panel_columns;
+  const std::int64_t left = job.columns - panel * panel_columns;
+  const std::int64_t mine = static_cast<std::int64_t>(panels) * panel_columns;
   integer_tile tile{};
   tile.weights = &w;
   tile.input_step = job.input_step;
   tile.panel = w.data + panel * w.panel_bytes;
+  tile.panels = panels;
   tile.fold_first = from;
   tile.fold_last = to;
   tile.resume = from > 0;
   tile.finish = to == w.folds;
   tile.out_stride = job.out_stride;
   tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
-  tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
+  tile.columns = static_cast<int>(left < mine ? left : mine);
   tile.accumulate = job.accumulate;
   // The tiles fetch in equal parts, of whole lines, what comes after.
   const std::int64_t steps = (to - from) * (w.columns / step_columns);
@@ -239,54 +316,74 @@ void multiply_integer_panel(const integer_job& job, std::int64_t panel, std::int
     tile.sums = sums;
     tile.out = job.out + row * job.out_stride + panel * panel_columns;
     if (job.tiles == 1) {
-      multiply_integer_rows<Bits, true>(rows, tile);
+      multiply_integer_rows<Bits, true, OneFold>(rows, tile);
     } else {
       const std::int64_t done = (t - job.tile_first) * steps * tile.ahead_step;
       tile.ahead = ahead == nullptr || done >= bytes ? nullptr : ahead + done;
       if (tile.ahead == nullptr) tile.ahead_step = 0;
-      multiply_integer_rows<Bits, false>(rows, tile);
+      multiply_integer_rows<Bits, false, OneFold>(rows, tile);
     }
-    sums += rows * panel_columns;
+    sums += rows * tile_panels * panel_columns;
   }
 }
 
-template <int Bits>
+/// Runs of panels that are multiplied at once.
+template <class Work>
+FASTSERVE_INLINE void for_panels(const integer_job& job, int at_once, Work work) {
+  for (std::int64_t panel = job.panel_first; panel < job.panel_last; panel += at_once) {
+    const std::int64_t left = job.panel_last - panel;
+    work(panel, static_cast<int>(left < at_once ? left : at_once));
+  }
+}
+
+template <int Bits, bool OneFold>
 void gemm_integers_of(const integer_job& job) {
   const integer_panels& w = job.weights;
   const std::int64_t job_rows =
       tile_begin(job.rows, job.tiles, job.tile_last) - tile_begin(job.rows, job.tiles, job.tile_first);
   const std::int64_t block = block_records * (record_columns / w.columns);
+  const auto multiply = multiply_integer_panels<Bits, OneFold>;
+  if (job.tiles == 1) {
+    // From end to end, as memory feeds them.
+    return for_panels(job, panels_at_once(static_cast<int>(job.rows)), [&](std::int64_t panel, int panels) {
+      multiply(job, panel, panels, 0, w.folds, nullptr, job.partials);
+    });
+  }
   if (job.tiles <= integer_few_tiles) {
-    // Panel after panel from end to end, as memory feeds them. A single tile fetches a fixed distance ahead;
-    // several use a block while it is in L1, and fetch between them the one that follows.
-    const std::int64_t step = job.tiles == 1 ? w.folds : block;
-    for (std::int64_t panel = job.panel_first; panel < job.panel_last; ++panel) {
-      for (std::int64_t from = 0; from < w.folds; from += step) {
-        const std::int64_t to = w.folds - from < step ? w.folds : from + step;
+    // A block is used while it is in L1; meanwhile comes the one that follows, in the end of the next panels.
+    return for_panels(job, tile_panels, [&](std::int64_t panel, int panels) {
+      for (std::int64_t from = 0; from < w.folds; from += block) {
+        const std::int64_t to = w.folds - from < block ? w.folds : from + block;
         const char* ahead = w.data + panel * w.panel_bytes + to * w.fold_bytes;
-        multiply_integer_panel<Bits>(job, panel, from, to, ahead, job.partials);
+        if (to == w.folds) ahead = w.data + (panel + panels) * w.panel_bytes;
+        multiply(job, panel, panels, from, to, ahead, job.partials);
       }
-    }
-    return;
+    });
   }
   for (std::int64_t from = 0; from < w.folds; from += block) {
     const std::int64_t to = w.folds - from < block ? w.folds : from + block;
-    for (std::int64_t panel = job.panel_first; panel < job.panel_last; ++panel) {
+    for_panels(job, tile_panels, [&](std::int64_t panel, int panels) {
       const char* ahead = nullptr;
-      if (panel + 1 < job.panel_last) {
-        ahead = w.data + (panel + 1) * w.panel_bytes + from * w.fold_bytes;
+      if (panel + panels < job.panel_last) {
+        ahead = w.data + (panel + panels) * w.panel_bytes + from * w.fold_bytes;
       } else if (to < w.folds) {
         ahead = w.data + job.panel_first * w.panel_bytes + to * w.fold_bytes;
       }
       float* sums = job.partials + (panel - job.panel_first) * job_rows * panel_columns;
-      multiply_integer_panel<Bits>(job, panel, from, to, ahead, sums);
-    }
+      multiply(job, panel, panels, from, to, ahead, sums);
+    });
   }
 }
 
+template <int Bits>
+void gemm_integers_by(const integer_job& job) {
+  if (job.weights.columns == record_columns) return gemm_integers_of<Bits, true>(job);
+  gemm_integers_of<Bits, false>(job);
+}
+
 void gemm_integers(const integer_job& job) {
-  if (job.weights.bits == 8) return gemm_integers_of<8>(job);
-  gemm_integers_of<4>(job);
+  if (job.weights.bits == 8) return gemm_integers_by<8>(job);
+  gemm_integers_by<4>(job);
 }
 
 }  // namespace

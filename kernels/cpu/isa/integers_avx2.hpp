@@ -11,6 +11,9 @@ namespace {
 typedef std::int32_t i32v __attribute__((vector_size(32)));
 FASTSERVE_INLINE __m256i raw(i32v x) { return (__m256i)x; }
 
+constexpr int tile_panels = 1;     // multiplied at once
+constexpr int few_row_panels = 1;  // likewise, by half as many rows or fewer
+
 FASTSERVE_INLINE i32v zero_i32() { return i32v{}; }
 FASTSERVE_INLINE i32v set1_i32(std::int32_t x) { return (i32v)_mm256_set1_epi32(x); }
 FASTSERVE_INLINE i32v load_i32(const void* p) {

@@ -10,7 +10,15 @@ namespace {
 // Typed by its lanes and not as __m512i: GCC keeps arrays of these in registers.
 typedef std::int32_t i32v __attribute__((vector_size(64)));
 FASTSERVE_INLINE __m512i raw(i32v x) { return (__m512i)x; }
-constexpr int integer_tile_rows = 6;  // 12 dot products, 12 parts, 2 weights and their nibbles, a broadcast
+#ifdef __AVX512VNNI__
+constexpr int integer_tile_rows = 6;  // 24 dot products, 4 weights, a broadcast, a mask
+constexpr int tile_panels = 2;        // multiplied at once
+constexpr int few_row_panels = 4;     // likewise, by half as many rows or fewer
+#else
+constexpr int integer_tile_rows = 6;  // 12 dot products; multiplying them takes more
+constexpr int tile_panels = 1;
+constexpr int few_row_panels = 1;
+#endif
 
 FASTSERVE_INLINE i32v zero_i32() { return i32v{}; }
 FASTSERVE_INLINE i32v set1_i32(std::int32_t x) { return (i32v)_mm512_set1_epi32(x); }

@@ -12,6 +12,9 @@ typedef std::uint8_t u8v __attribute__((vector_size(16)));
 constexpr int integer_tile_rows = 2;
 constexpr bool stored_unsigned = false;
 
+constexpr int tile_panels = 1;     // multiplied at once
+constexpr int few_row_panels = 1;  // likewise, by half as many rows or fewer
+
 FASTSERVE_INLINE i32v zero_i32() { return i32v{}; }
 FASTSERVE_INLINE i32v set1_i32(std::int32_t x) { return i32v{x, x, x, x}; }
 FASTSERVE_INLINE i32v load_i32(const void* p) {

@@ -28,6 +28,7 @@ constexpr kernel_table make_table(const char* name, const char* title) {
                         .block_rows = integer_block_rows,
                         .block_panels = integer_block_panels,
                         .few_tiles = integer_few_tiles,
+                        .stream_panels = few_row_panels,
                         .partial_floats = integer_partial_floats},
       .stored_unsigned = stored_unsigned,
       .convert = {{convert<float, float>, convert<float, f16>, convert<float, bf16>},
