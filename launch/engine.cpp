@@ -89,7 +89,7 @@ void require_enough_ranks(const options& settings, int ranks) {
 }
 
 actors::rank_context make_context(const options& settings, mpi::environment& env, int threads,
-                                  const device_choice& on) {
+                                  const device_choice& on, kernels::step_profile& profile) {
   actors::rank_context context;
   context.architecture = architecture_of(settings);
   const auto& arch = context.architecture;
@@ -109,7 +109,9 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
                       failover.spares == "hot",
                       settings.what == command::batch && failover.standby == "on"};
   context.memory_sharers = static_cast<std::uint32_t>(on.gpu < 0 ? env.local_size() : on.sharers);
-  context.backend = on.gpu < 0 ? kernels::make_cpu_backend(threads) : open_gpu(on.gpu, threads);
+  context.backend = on.gpu >= 0              ? open_gpu(on.gpu, threads)
+                    : settings.bench.profile ? kernels::make_profiled_cpu_backend(threads, profile)
+                                             : kernels::make_cpu_backend(threads);
   if (on.gpu >= 0 && settings.engine.link != "host") context.device_link = open_gpu_link(on.gpu);
   const auto info = context.backend->info();
   context.profile = {env.rank(),   env.host(),
@@ -132,7 +134,8 @@ engine::engine(mpi::environment& env, const options& settings) : settings_{setti
   actors::rank_context context;
   auto error = device_objection(wish, gpus, rank, built_for_gpus());
   try {
-    if (error.empty()) context = make_context(settings, env, threads, choose_devices(wish, gpus)[rank]);
+    if (error.empty())
+      context = make_context(settings, env, threads, choose_devices(wish, gpus)[rank], profile_);
     if (env.leader()) tokenizer_ = model::open_tokenizer(settings.model);
     require_enough_ranks(settings, env.size());
   } catch (const std::exception& e) {

@@ -11,6 +11,7 @@
 #include "actors/front_end.hpp"
 #include "actors/journal_sender.hpp"
 #include "actors/rank_host.hpp"
+#include "kernels/profile.hpp"
 #include "launch/options.hpp"
 #include "model/tokenizer/tokenizer.hpp"
 #include "mpi/environment.hpp"
@@ -83,6 +84,8 @@ class engine {
     return host_->context().quantize ? kernels::dtype::q8 : compute_type();
   }
   int threads() const { return host_->context().profile.threads; }
+  /// Of this rank's ops; all zero unless options.bench.profile.
+  kernels::step_profile::reading profile() const { return profile_.read(); }
 
  private:
   void make_coordinator();
@@ -91,6 +94,7 @@ class engine {
   const options& settings_;
   mpi::environment& env_;
   actors::rank_speeds speeds_;
+  kernels::step_profile profile_;  // outlives the backend of host_
   std::unique_ptr<actors::rank_host> host_;
   std::shared_ptr<const model::tokenizer> tokenizer_;
   std::unique_ptr<actors::coordinator> coordinator_;

@@ -24,6 +24,9 @@ std::vector<option_spec> bench_rows() {
   rows.push_back(flag(
       {"bench", "json", "", "print one line of JSON instead of a table"}, who,
       [](auto& o) -> auto& { return o.bench.json; }));
+  rows.push_back(flag(
+      {"bench", "profile", "", "tell where the time of a step goes, op by op, on the first rank"},
+      {command::bench}, [](auto& o) -> auto& { return o.bench.profile; }));
   return rows;
 }
 

@@ -93,6 +93,7 @@ struct bench_options {
   std::int32_t batch = 1;   ///< sequences at once
   std::int32_t repeat = 3;  ///< measurements; the best one is printed
   bool json = false;
+  bool profile = false;  ///< tell where the time of steps goes, too
 };
 
 /// Requests to serve, and what to tell of it; of bench serve and simulate.

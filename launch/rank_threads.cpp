@@ -1,8 +1,10 @@
 #include "launch/rank_threads.hpp"
 
 #include <sched.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 
 #include "kernels/cpu/topology.hpp"
@@ -31,9 +33,10 @@ int ranks_on_these_cpus(mpi::environment& env) {
 }  // namespace
 
 int choose_threads(const options& settings, mpi::environment& env) {
-  const auto sharing = ranks_on_these_cpus(env);
-  if (settings.engine.threads > 0) return settings.engine.threads;
-  return std::max(1, kernels::cpu::granted_cpus() / sharing);
+  const auto choice = kernels::cpu::choose_threads(settings.engine.threads, std::getenv("OMP_NUM_THREADS"),
+                                                   kernels::cpu::granted_cpus(), ranks_on_these_cpus(env));
+  if (!choice.warning.empty() && env.leader()) spdlog::warn("{}", choice.warning);
+  return choice.threads;
 }
 
 }  // namespace fastserve::launch

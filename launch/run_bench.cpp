@@ -27,8 +27,11 @@ using clock = std::chrono::steady_clock;
 // Counts tokens and knows when each prompt had its first one.
 class stopwatch final : public actors::answer_sink {
  public:
+  explicit stopwatch(const engine& e) : engine_{e} {}
+
   void start(int requests) {
     const std::lock_guard lock{mutex_};
+    at_begin_ = engine_.profile();
     waiting_first_ = left_ = requests;
     decoded_ = 0;
     error_.clear();
@@ -37,13 +40,17 @@ class stopwatch final : public actors::answer_sink {
   void on_token(const actors::answer_token& token) override {
     const std::lock_guard lock{mutex_};
     if (waiting_first_ == 0) ++decoded_;
-    if (seen_.insert(token.request).second && --waiting_first_ == 0) prefilled_ = clock::now();
+    if (seen_.insert(token.request).second && --waiting_first_ == 0) {
+      prefilled_ = clock::now();
+      at_prefilled_ = engine_.profile();
+    }
   }
   void on_done(const actors::answer_done& done) override {
     const std::lock_guard lock{mutex_};
     if (!done.error.empty() && error_.empty()) error_ = done.error;
     if (--left_ == 0) {
       end_ = clock::now();
+      at_end_ = engine_.profile();
       ended_.notify_all();
     }
   }
@@ -53,13 +60,15 @@ class stopwatch final : public actors::answer_sink {
     return error_;
   }
   double prefill_seconds() const { return std::chrono::duration<double>(prefilled_ - begin_).count(); }
+  double decode_seconds() const { return std::chrono::duration<double>(end_ - prefilled_).count(); }
+  kernels::step_profile::reading prefill_profile() const { return at_prefilled_ - at_begin_; }
+  kernels::step_profile::reading decode_profile() const { return at_end_ - at_prefilled_; }
   /// Rate of the tokens drawn after the last prompt was in.
-  double decode_rate() const {
-    const auto seconds = std::chrono::duration<double>(end_ - prefilled_).count();
-    return decoded_ > 0 ? decoded_ / seconds : 0;
-  }
+  double decode_rate() const { return decoded_ > 0 ? decoded_ / decode_seconds() : 0; }
 
  private:
+  const engine& engine_;
+  kernels::step_profile::reading at_begin_, at_prefilled_, at_end_;
   std::mutex mutex_;
   std::condition_variable ended_;
   std::set<std::uint64_t> seen_;
@@ -86,6 +95,32 @@ std::vector<std::int32_t> random_prompt(std::int32_t tokens, std::int32_t vocab,
   std::vector<std::int32_t> out(static_cast<std::size_t>(tokens));
   for (auto& t : out) t = static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(vocab));
   return out;
+}
+
+// Shares of the wall time of the last round, op by op.
+void print_profile(const stopwatch& watch, bool decodes) {
+  const auto prefill = watch.prefill_profile();
+  const auto decode = watch.decode_profile();
+  const auto line = [&](const char* name, double of_prefill, double of_decode) {
+    std::printf("  %-22s %6.2f %%", name, 100 * of_prefill / watch.prefill_seconds());
+    if (decodes) std::printf("   %6.2f %%", 100 * of_decode / watch.decode_seconds());
+    std::printf("\n");
+  };
+  std::printf("where time goes         prefill%s of wall time, on the first rank\n",
+              decodes ? "     decode" : "");
+  std::int64_t prefill_ns = 0;
+  std::int64_t decode_ns = 0;
+  for (int op = 0; op < kernels::step_ops; ++op) {
+    const auto i = static_cast<std::size_t>(op);
+    line(kernels::name_of(static_cast<kernels::step_op>(op)), 1e-9 * static_cast<double>(prefill.op_ns[i]),
+         1e-9 * static_cast<double>(decode.op_ns[i]));
+    prefill_ns += prefill.op_ns[i];
+    decode_ns += decode.op_ns[i];
+  }
+  line("outside ops", watch.prefill_seconds() - 1e-9 * static_cast<double>(prefill_ns),
+       watch.decode_seconds() - 1e-9 * static_cast<double>(decode_ns));
+  line("inside: a thread waits", 1e-9 * static_cast<double>(prefill.waited_ns),
+       1e-9 * static_cast<double>(decode.waited_ns));
 }
 
 // One round: all prompts at once, then every answer to its full length.
@@ -183,7 +218,7 @@ std::vector<int> layers_of(const actors::engine_layout& layout) {
 
 int serve(mpi::environment& env, engine& e, const options& settings) {
   const auto& bench = settings.bench;
-  stopwatch watch;
+  stopwatch watch{e};
   const struct closer {
     engine& e;
     ~closer() { e.close_front_ends(); }
@@ -282,6 +317,7 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     std::printf("  prefill        %s\n", beside(median(prefill), expected->prefill_tokens_per_s).c_str());
     std::printf("  decode         %s\n", beside(median(decode), expected->decode_tokens_per_s).c_str());
   }
+  if (bench.profile) print_profile(watch, bench.decode_tokens > 1);
   return 0;
 }
 

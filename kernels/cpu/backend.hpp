@@ -13,9 +13,11 @@ namespace fastserve::kernels::cpu {
 
 /// The host's processors behind the backend interface. Ops run on the calling thread and the team at once, so
 /// a stream holds nothing. Scratch memory is kept between calls and grows only. One executor thread calls it.
-class cpu_backend final : public backend {
+class cpu_backend : public backend {
  public:
-  cpu_backend(int threads, const kernel_table& table) : table_{table}, team_{threads}, deal_{threads} {}
+  /// `waited`: as of thread_team.
+  cpu_backend(int threads, const kernel_table& table, std::atomic<std::int64_t>* waited = nullptr)
+      : table_{table}, team_{threads, waited}, deal_{threads} {}
 
   device_info info() const override;
 

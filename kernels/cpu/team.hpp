@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <vector>
 
@@ -14,7 +15,9 @@ namespace fastserve::kernels::cpu {
 /// changes. Call from one thread only, each time the same: libgomp keeps a pool per caller.
 class thread_team {
  public:
-  explicit thread_team(int threads) : threads_{std::max(threads, 1)} {}
+  /// Nanoseconds that threads wait for others are added to `waited`, unless that is null.
+  explicit thread_team(int threads, std::atomic<std::int64_t>* waited = nullptr)
+      : threads_{std::max(threads, 1)}, waited_{waited} {}
 
   int size() const { return threads_; }
 
@@ -40,6 +43,7 @@ class thread_team {
   void barrier() const {
     const int threads = omp_get_num_threads();
     const std::int64_t all = (arrivals_.fetch_add(1, std::memory_order_acq_rel) / threads + 1) * threads;
+    const auto start = waited_ == nullptr ? clock::time_point{} : clock::now();
     for (int turns = 0; arrivals_.load(std::memory_order_acquire) < all; ++turns) {
       if (turns < spin_turns) {
         relax();
@@ -47,9 +51,12 @@ class thread_team {
         sched_yield();
       }
     }
+    if (waited_ != nullptr)
+      waited_->fetch_add(std::chrono::nanoseconds{clock::now() - start}.count(), std::memory_order_relaxed);
   }
 
  private:
+  using clock = std::chrono::steady_clock;
   static constexpr int spin_turns = 2000;  // tens of microseconds
 
   static void relax() {
@@ -59,6 +66,7 @@ class thread_team {
   }
 
   int threads_;
+  std::atomic<std::int64_t>* waited_;
   mutable std::atomic<std::int64_t> arrivals_{0};
 };
 

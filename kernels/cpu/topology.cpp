@@ -136,4 +136,25 @@ int granted_cpus() {
   return std::max(cpus, 1);
 }
 
+thread_choice choose_threads(int wanted, const char* omp, int granted, int ranks) {
+  ranks = std::max(ranks, 1);
+  const int fair = std::max(granted / ranks, 1);
+  const double listed = omp == nullptr ? 0 : number_in(omp, 0);  // "4", or "4,2" for nested regions
+  const int from_omp = listed >= 1 && listed <= 1 << 16 ? static_cast<int>(listed) : 0;
+  thread_choice choice;
+  choice.threads = wanted > 0 ? wanted : from_omp > 0 ? from_omp : fair;
+  const auto shared = ranks == 1 ? std::string{} : " to " + std::to_string(ranks) + " ranks of this host";
+  const auto grant = std::to_string(granted) + (granted == 1 ? " processor" : " processors") + shared;
+  if (choice.threads > fair) {
+    choice.warning =
+        std::to_string(choice.threads) + " threads a rank exceed what was granted: " + grant +
+        "; they will wait for each other (mpirun binds a rank to one core unless told otherwise: "
+        "--bind-to none, or --map-by ppr:1:numa --bind-to numa)";
+  } else if (wanted == 0 && from_omp > 0 && from_omp < fair) {
+    choice.warning = "OMP_NUM_THREADS leaves processors idle: " + std::to_string(choice.threads) +
+                     (choice.threads == 1 ? " thread" : " threads") + " a rank with " + grant;
+  }
+  return choice;
+}
+
 }  // namespace fastserve::kernels::cpu

@@ -54,6 +54,33 @@ BOOST_AUTO_TEST_CASE(the_affinity_mask_counts) {
   BOOST_REQUIRE_EQUAL(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
+BOOST_AUTO_TEST_CASE(threads_follow_the_grant_unless_told_otherwise) {
+  const auto threads = [](int wanted, const char* omp, int granted, int ranks) {
+    return cpu::choose_threads(wanted, omp, granted, ranks).threads;
+  };
+  BOOST_TEST(threads(0, nullptr, 8, 1) == 8);
+  BOOST_TEST(threads(0, nullptr, 8, 3) == 2);
+  BOOST_TEST(threads(0, nullptr, 1, 4) == 1);
+  BOOST_TEST(threads(3, "5", 8, 1) == 3);
+  BOOST_TEST(threads(0, "5", 8, 1) == 5);
+  BOOST_TEST(threads(0, "4,2", 8, 1) == 4);
+  for (const char* nonsense : {"", "0", "-3", "many", "1e30", "nan"})
+    BOOST_TEST(threads(0, nonsense, 8, 1) == 8, nonsense);
+}
+
+BOOST_AUTO_TEST_CASE(threads_beyond_the_grant_are_warned_of) {
+  const auto warning = [](int wanted, const char* omp, int granted, int ranks) {
+    return cpu::choose_threads(wanted, omp, granted, ranks).warning;
+  };
+  BOOST_TEST(warning(0, nullptr, 8, 1).empty());
+  BOOST_TEST(warning(8, nullptr, 8, 1).empty());
+  BOOST_TEST(warning(2, nullptr, 8, 1).empty());  // wanted so
+  BOOST_TEST(warning(2, nullptr, 1, 1).find("2 threads a rank exceed what was granted: 1 processor;") == 0);
+  BOOST_TEST(warning(4, nullptr, 8, 4).find("8 processors to 4 ranks") != std::string::npos);
+  BOOST_TEST(warning(0, "16", 8, 1).find("exceed") != std::string::npos);
+  BOOST_TEST(warning(0, "1", 8, 1).find("OMP_NUM_THREADS leaves processors idle: 1 thread a rank") == 0);
+}
+
 BOOST_AUTO_TEST_CASE(quota_of_control_groups_v2) {
   const fake_root root;
   BOOST_TEST(cpu::group_cpu_quota(root.path()) == 0.0);
