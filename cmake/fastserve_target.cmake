@@ -17,6 +17,7 @@ function(fastserve_options target)
     target_compile_options(${target} PRIVATE -fsanitize=${FASTSERVE_SANITIZE} -fno-omit-frame-pointer
                                              -fno-sanitize-recover=undefined)
     target_link_options(${target} PRIVATE -fsanitize=${FASTSERVE_SANITIZE})
+    target_compile_definitions(${target} PRIVATE FASTSERVE_SANITIZED)
   endif()
 endfunction()
 

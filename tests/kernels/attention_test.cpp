@@ -49,6 +49,49 @@ double slack_of(dtype type) {
   }
 }
 
+/// What the rows of one sequence should give, [rows, heads * head_dim]. qkv: of all its tokens.
+matrix expected_attention(const shape_case& s, const sequence_case& c, const options& with,
+                          const rope_table& rope, float scale, matrix qkv,
+                          const std::vector<float>& query_gain, const std::vector<float>& key_gain) {
+  // What the store and the queries should hold.
+  for (std::int64_t t = 0; t < qkv.rows; ++t) {
+    for (std::int32_t h = 0; h < s.heads + s.kv_heads; ++h) {
+      float* head = &qkv.at(t, std::int64_t{h} * s.head_dim);
+      if (with.head_norms) {
+        matrix one{1, s.head_dim};
+        std::copy_n(head, s.head_dim, one.values.begin());
+        one = reference::rms_norm(one, h < s.heads ? query_gain : key_gain, 1e-6F);
+        std::copy_n(one.values.begin(), s.head_dim, head);
+      }
+      if (with.rotation != rope_kind::none) reference::rotate(head, rope, static_cast<std::int32_t>(t));
+    }
+  }
+  matrix out{c.rows, std::int64_t{s.heads} * s.head_dim};
+  for (std::int32_t g = 0; g < s.kv_heads; ++g) {
+    matrix keys{qkv.rows, s.head_dim};
+    matrix values{qkv.rows, s.head_dim};
+    for (std::int64_t t = 0; t < qkv.rows; ++t) {
+      for (std::int32_t d = 0; d < s.head_dim; ++d) {
+        keys.at(t, d) = qkv.at(t, (s.heads + g) * s.head_dim + d);
+        values.at(t, d) = qkv.at(t, (s.heads + s.kv_heads + g) * s.head_dim + d);
+      }
+    }
+    keys = rounded(keys, with.type);
+    values = rounded(values, with.type);
+    const std::int32_t group = s.heads / s.kv_heads;
+    for (std::int32_t h = g * group; h < (g + 1) * group; ++h) {
+      for (std::int32_t r = 0; r < c.rows; ++r) {
+        const std::int32_t position = c.before + r;
+        const auto row = reference::attend(&qkv.at(position, std::int64_t{h} * s.head_dim), keys, values,
+                                           position, s.window, scale);
+        for (std::int32_t d = 0; d < s.head_dim; ++d)
+          out.at(r, std::int64_t{h} * s.head_dim + d) = row[static_cast<std::size_t>(d)];
+      }
+    }
+  }
+  return out;
+}
+
 /// Tokens [0, before) in one step and [before, before + rows) in the next, against the reference.
 void check_attention(const std::string& isa, const shape_case& s, const std::vector<sequence_case>& cases,
                      const options& with) {
@@ -88,22 +131,15 @@ void check_attention(const std::string& isa, const shape_case& s, const std::vec
     taken += count;
   }
 
-  // What the store and the queries should hold.
-  const auto turned = [&](std::size_t i) {
-    matrix m = qkv[i];
-    for (std::int64_t t = 0; t < m.rows; ++t) {
-      for (std::int32_t h = 0; h < s.heads + s.kv_heads; ++h) {
-        float* head = &m.at(t, std::int64_t{h} * s.head_dim);
-        if (with.head_norms) {
-          matrix one{1, s.head_dim};
-          std::copy_n(head, s.head_dim, one.values.begin());
-          one = reference::rms_norm(one, h < s.heads ? query_gain : key_gain, 1e-6F);
-          std::copy_n(one.values.begin(), s.head_dim, head);
-        }
-        if (with.rotation != rope_kind::none) reference::rotate(head, rope, static_cast<std::int32_t>(t));
-      }
-    }
-    return m;
+  const auto expected = [&](std::size_t i) -> const matrix& {
+    std::string key = std::to_string(i);
+    for (const auto n : {s.heads, s.kv_heads, s.head_dim, s.window, cases[i].before, cases[i].rows, pairs,
+                         static_cast<std::int32_t>(with.type), static_cast<std::int32_t>(with.rotation),
+                         static_cast<std::int32_t>(with.head_norms)})
+      key += " " + std::to_string(n);
+    return once(key, [&] {
+      return expected_attention(s, cases[i], with, rope, shape.scale, qkv[i], query_gain, key_gain);
+    });
   };
 
   for (const bool prefix : {true, false}) {
@@ -134,32 +170,16 @@ void check_attention(const std::string& isa, const shape_case& s, const std::vec
       const auto found = top.get(out.view);
       std::int64_t row = 0;
       for (std::size_t i = 0; i < cases.size(); ++i) {
-        auto m = turned(i);
-        for (std::int32_t h = 0; h < s.heads; ++h) {
-          const std::int32_t g = h / (s.heads / s.kv_heads);
-          matrix keys{m.rows, s.head_dim};
-          matrix values{m.rows, s.head_dim};
-          for (std::int64_t t = 0; t < m.rows; ++t) {
-            for (std::int32_t d = 0; d < s.head_dim; ++d) {
-              keys.at(t, d) = m.at(t, (s.heads + g) * s.head_dim + d);
-              values.at(t, d) = m.at(t, (s.heads + s.kv_heads + g) * s.head_dim + d);
-            }
-          }
-          keys = rounded(keys, with.type);
-          values = rounded(values, with.type);
-          for (std::int32_t r = 0; r < cases[i].rows; ++r) {
-            const std::int32_t position = cases[i].before + r;
-            const auto expected = reference::attend(&m.at(position, std::int64_t{h} * s.head_dim), keys,
-                                                    values, position, s.window, shape.scale);
-            // A rotated key that falls to the other side of a rounding border moves scores a little.
-            const double slack = slack_of(with.type);
-            for (std::int32_t d = 0; d < s.head_dim; ++d) {
-              const double value = found.at(row + r, std::int64_t{h} * s.head_dim + d);
-              const auto want = double{expected[static_cast<std::size_t>(d)]};
-              if (std::abs(value - want) <= slack + rounding(out_type) * std::abs(want)) continue;
-              BOOST_FAIL("sequence " << i << " row " << r << " head " << h << " dim " << d << ": found "
-                                     << value << ", expected " << want);
-            }
+        const auto& wanted = expected(i);
+        // A rotated key that falls to the other side of a rounding border moves scores a little.
+        const double slack = slack_of(with.type);
+        for (std::int64_t r = 0; r < wanted.rows; ++r) {
+          for (std::int64_t c = 0; c < wanted.cols; ++c) {
+            const double value = found.at(row + r, c);
+            const double want = wanted.at(r, c);
+            if (std::abs(value - want) <= slack + rounding(out_type) * std::abs(want)) continue;
+            BOOST_FAIL("sequence " << i << " row " << r << " head " << c / s.head_dim << " dim "
+                                   << c % s.head_dim << ": found " << value << ", expected " << want);
           }
         }
         row += cases[i].rows;

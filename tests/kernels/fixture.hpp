@@ -4,8 +4,10 @@
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <random>
+#include <string>
 
 #include "kernels/backend.hpp"
 #include "reference.hpp"
@@ -13,6 +15,21 @@
 namespace fastserve::kernels {
 
 using reference::matrix;
+
+/// Whether this build is instrumented and so many times slower: cases that only repeat a shape are left out.
+#ifdef FASTSERVE_SANITIZED
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+
+/// What does not depend on the instruction set is made once: references cost more than what they check.
+template <class Make>
+const auto& once(const std::string& key, Make make) {
+  static std::map<std::string, decltype(make())> made;
+  const auto found = made.find(key);
+  return found != made.end() ? found->second : made.emplace(key, make()).first->second;
+}
 
 /// For BOOST_DATA_TEST_CASE: every test body runs on every instruction set of this machine.
 inline auto every_isa() { return boost::unit_test::data::make(supported_isas()); }

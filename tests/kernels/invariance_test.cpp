@@ -151,8 +151,9 @@ void check_same(const std::vector<progress>& a, const std::vector<progress>& b) 
 BOOST_DATA_TEST_CASE(a_row_of_a_product_is_the_same_in_any_batch, every_isa(), isa) {
   for (const auto compute : float_types) {
     bench_top top{isa, 3};
-    const std::int64_t k = 1111;
-    const std::int64_t n = 333;
+    // Several blocks of k, several panels and an odd one, more rows than a job takes.
+    const std::int64_t k = sanitized ? 600 : 1111;
+    const std::int64_t n = sanitized ? 109 : 333;
     const auto values = bytes_of(random_values(static_cast<std::size_t>(n * k), 1), dtype::f32);
     const host_matrix host{values.data(), dtype::f32, n, k, false};
     const auto packed = top.ops->pack({&host, 1}, compute);
@@ -163,6 +164,7 @@ BOOST_DATA_TEST_CASE(a_row_of_a_product_is_the_same_in_any_batch, every_isa(), i
     const auto all = top.get(out.view);
     for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 24, 25, 63, 400}) {
       for (const std::int64_t first : {std::int64_t{0}, std::int64_t{37}, most - rows}) {
+        if (sanitized && first == 0) continue;
         auto part = top.empty(rows, n);
         top.ops->linear(part.view, in.view.row_range(first, rows), *packed, {}, false, top.on());
         BOOST_REQUIRE(same_bits(top.get(part.view).values, top.get(out.view.row_range(first, rows)).values));

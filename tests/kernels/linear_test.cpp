@@ -8,23 +8,47 @@ namespace {
 
 constexpr double f32_error = 2e-6;  // of the sum of the products' magnitudes, for the lengths tested here
 
+/// A product and what it should give.
+struct product_case {
+  std::vector<std::byte> weight;  // as `source`
+  matrix input, before, expected, magnitude;
+};
+
+product_case make_product(std::int64_t rows, std::int64_t n, std::int64_t k, dtype source, dtype compute,
+                          dtype input_type) {
+  const auto seed = static_cast<unsigned>(rows * 1000003 + n * 1009 + k);
+  const auto w = rounded(random_matrix(n, k, seed, 0.5F), source);
+  product_case c{bytes_of(w.values, source),
+                 rounded(random_matrix(rows, k, seed + 1), input_type),
+                 random_matrix(rows, n + 5, seed + 2),
+                 {0, 0},
+                 {0, 0}};
+  const auto used = rounded(w, compute);
+  c.expected = reference::linear(c.input, used);
+  c.magnitude = reference::linear_magnitude(c.input, used);
+  return c;
+}
+
 /// Product, bias and residual against the reference at one shape.
 void check_product(bench_top& top, std::int64_t rows, std::int64_t n, std::int64_t k, dtype source,
                    dtype compute) {
   BOOST_TEST_CONTEXT("rows " << rows << " n " << n << " k " << k << " from " << name_of(source) << " to "
                              << name_of(compute)) {
-    const auto seed = static_cast<unsigned>(rows * 1000003 + n * 1009 + k);
-    const auto w = rounded(random_matrix(n, k, seed, 0.5F), source);
-    const auto bytes = bytes_of(w.values, source);
-    const host_matrix host{bytes.data(), source, n, k, false};
+    const float one = 1;
+    const host_matrix single{&one, dtype::f32, 1, 1, false};
+    const auto input_type = top.ops->pack({&single, 1}, compute)->input_type();
+    const std::string key = std::string{name_of(source)} + " " + std::string{name_of(compute)} + " " +
+                            std::string{name_of(input_type)} + " " + std::to_string(rows) + " " +
+                            std::to_string(n) + " " + std::to_string(k);
+    const auto& made = once(key, [&] { return make_product(rows, n, k, source, compute, input_type); });
+    const host_matrix host{made.weight.data(), source, n, k, false};
     const auto packed = top.ops->pack({&host, 1}, compute);
     BOOST_REQUIRE(packed->rows() == n && packed->cols() == k && packed->type() == compute);
-    const auto input = rounded(random_matrix(rows, k, seed + 1), packed->input_type());
-    const auto in = top.put(input, packed->input_type());
-
-    const auto used = rounded(w, compute);
-    auto expected = reference::linear(input, used);
-    const auto magnitude = reference::linear_magnitude(input, used);
+    BOOST_REQUIRE(packed->input_type() == input_type);
+    const auto in = top.put(made.input, input_type);
+    const auto& before = made.before;
+    const auto& magnitude = made.magnitude;
+    auto expected = made.expected;
     const auto check = [&](const matrix& found) {
       for (std::size_t i = 0; i < found.values.size(); ++i) {
         const double error = std::abs(double{found.values[i]} - expected.values[i]);
@@ -33,13 +57,12 @@ void check_product(bench_top& top, std::int64_t rows, std::int64_t n, std::int64
       }
     };
     // Columns around the result must stay as they are.
-    const auto before = random_matrix(rows, n + 5, seed + 2);
     auto out = top.put(before);
     const auto inner = out.view.col_range(2, n);
     top.ops->linear(inner, in.view, *packed, {}, false, top.on());
     check(top.get(inner));
 
-    const auto bias = random_values(static_cast<std::size_t>(n), seed + 3);
+    const auto bias = random_values(static_cast<std::size_t>(n), static_cast<unsigned>(n));
     const auto bias_row = top.put(bias);
     out = top.put(before);
     top.ops->linear(out.view.col_range(2, n), in.view, *packed, bias_row.view, true, top.on());
