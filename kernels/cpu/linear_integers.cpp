@@ -29,11 +29,15 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
   std::int64_t jobs = 0;
   for (const auto& s : w.sections()) {
     std::int64_t job_panels = shape.block_panels;
-    if (tiles <= shape.few_tiles)
+    if (tiles <= shape.few_tiles) {
       job_panels = std::clamp<std::int64_t>(stream_bytes / s.panels.panel_bytes, shape.stream_panels,
                                             shape.block_panels);
-    // Enough jobs that the threads end together.
-    while (job_panels > 1 && tile_blocks * parts(s.panel_count, job_panels) < 8 * team_.size())
+      job_panels -= job_panels % shape.stream_panels;
+    }
+    // Enough jobs that the threads end together; but a tile multiplies half of stream_panels at once, and
+    // fewer take as long as all of those.
+    while (job_panels > std::max(shape.stream_panels / 2, 1) &&
+           tile_blocks * parts(s.panel_count, job_panels) < 8 * team_.size())
       job_panels /= 2;
     grids.push_back({job_panels, jobs, tile_blocks * parts(s.panel_count, job_panels)});
     jobs += grids.back().jobs;
