@@ -25,8 +25,12 @@ class pipeline {
     return flying_.empty() ? std::nullopt : std::optional{flying_.front().back_at};
   }
   void start(time now) {
-    while (auto batch = scheduler_.schedule(now)) fly(*batch, now);
-    scheduler_.take_moves();  // copies cost no time here
+    while (true) {
+      const auto batch = scheduler_.schedule(now);
+      if (const auto moves = scheduler_.take_moves()) copy(*moves, now);
+      if (!batch) return;
+      fly(*batch, now);
+    }
   }
   std::vector<progress> land(time now) {
     const auto f = std::move(flying_.front());
@@ -35,6 +39,7 @@ class pipeline {
   }
   const scheduler& of() const { return scheduler_; }
   double busy_ns() const { return busy_ns_; }
+  double copying_ns() const { return copying_ns_; }
 
  private:
   struct flight {
@@ -43,7 +48,32 @@ class pipeline {
     std::vector<drawn_token> drawn;
   };
 
-  // A stage takes the step when it has it and has finished the one before.
+  // Every stage makes the same copies, one after the other, beside its steps.
+  void copy(const move_order& order, time now) {
+    const auto& swap = scheduler_.bounds().swap;
+    auto at = std::max(copies_done_, now);
+    for (const auto& m : order.moves) {
+      const bool disk = m.kind != move_kind::copy && m.other >= swap.memory_slots;
+      const auto spent = disk ? swap.disk_block : swap.memory_block;
+      at += spent;
+      copying_ns_ += static_cast<double>(spent.count());
+    }
+    copies_done_ = at;
+    done_at_.emplace_back(order.ticket, at);
+  }
+
+  // When the moves up to this ticket are done. Those long done are forgotten.
+  time moved(std::uint64_t ticket, time now) {
+    while (!done_at_.empty() && done_at_.front().second <= now) done_at_.pop_front();
+    time at{};
+    for (const auto& [number, done] : done_at_) {
+      if (number > ticket) break;
+      at = done;
+    }
+    return at;
+  }
+
+  // A stage takes the step when it has it, has finished the one before and has the KV that it needs.
   void fly(const micro_batch& batch, time now) {
     step_size size;
     flight f;
@@ -56,9 +86,10 @@ class pipeline {
     size.draws = static_cast<std::int64_t>(f.drawn.size());
     const auto compute = cluster_.stage.compute(size);
     const auto draw = cluster_.stage.draw(size);
+    const auto ready = moved(batch.ticket, now);
     auto at = now;
     for (auto& free : free_at_) {
-      at = std::max(at + cluster_.link, free) + compute;
+      at = std::max({at + cluster_.link, free, ready}) + compute;
       if (&free == &free_at_.back()) at += draw;
       free = at;
     }
@@ -73,7 +104,10 @@ class pipeline {
   const simulated_cluster& cluster_;
   std::deque<flight> flying_;
   std::vector<time> free_at_;  // [stages]
+  time copies_done_{};
+  std::deque<std::pair<std::uint64_t, time>> done_at_;  // tickets of moves and when they are done, in order
   double busy_ns_ = 0;
+  double copying_ns_ = 0;
 };
 
 void add(counters& sum, const counters& c) {
@@ -88,6 +122,9 @@ void add(counters& sum, const counters& c) {
   sum.finished += c.finished;
   sum.preemptions += c.preemptions;
   sum.prefix_hit_tokens += c.prefix_hit_tokens;
+  sum.blocks_out += c.blocks_out;
+  sum.blocks_in += c.blocks_in;
+  sum.blocks_copied += c.blocks_copied;
 }
 
 // The events of all replicas in order of time.
@@ -168,14 +205,19 @@ class run {
     simulation_result out;
     out.end = last_;
     double busy_ns = 0;
+    double copying_ns = 0;
     double stages = 0;
     for (const auto& r : replicas_) {
       if (!r->of().idle()) throw std::logic_error("a scheduler stands still with requests left");
       add(out.totals, r->of().count());
       busy_ns += r->busy_ns();
+      copying_ns += r->copying_ns();
       stages += r->of().bounds().stages;
     }
-    if (last_.count() > 0) out.busy = busy_ns / (static_cast<double>(last_.count()) * stages);
+    if (last_.count() == 0) return out;
+    const auto end_ns = static_cast<double>(last_.count());
+    out.busy = busy_ns / (end_ns * stages);
+    out.copying = copying_ns / (end_ns * static_cast<double>(replicas_.size()));
     return out;
   }
 

@@ -10,7 +10,9 @@
 
 namespace fastserve::scheduler {
 
-/// Pipelines that cost time and nothing else. All stages are alike.
+/// Pipelines that cost time and nothing else. All stages are alike. Copying a block takes what the limits of
+/// the scheduler say (swap_limits): copies follow one another beside the steps, and a step waits for those
+/// that its blocks need.
 struct simulated_cluster {
   std::int32_t replicas = 1;  ///< pipelines; a request goes to the one with the fewest unfinished ones
   step_costs stage;           ///< of each stage; draw_ns on the last one alone
@@ -33,9 +35,10 @@ class simulation_sink {
 };
 
 struct simulation_result {
-  time end{};       ///< of the last step
-  counters totals;  ///< of the scheduler
-  double busy = 0;  ///< part of the time in which a stage computed, mean over the stages
+  time end{};          ///< of the last step
+  counters totals;     ///< of the scheduler
+  double busy = 0;     ///< part of the time in which a stage computed, mean over the stages
+  double copying = 0;  ///< and in which it copied KV blocks, beside its steps
 };
 
 /// Runs the scheduler object, unchanged, one a replica, against the cluster: events alone, as fast as the

@@ -276,6 +276,37 @@ BOOST_AUTO_TEST_CASE(a_cached_prompt_joins_the_queue_of_what_is_left_of_it) {
   BOOST_TEST(policy->pop(sched::time{}) == &warm);
 }
 
+// Two requests whose KV does not fit at once: the long one is copied out for the short one, and back.
+sched::simulation_result swap_once(std::int32_t slots, sched::time block, recorder& r) {
+  auto l = limits_of("srpt");
+  l.max_batch = 1;
+  l.kv_blocks = 12;
+  l.swap = {slots, 0, block, {}};
+  return run(l, plain_cluster(), {{0, 100, 80}, {30, 90, 4}}, r);
+}
+
+BOOST_AUTO_TEST_CASE(copies_take_their_time) {
+  recorder dropped, at_once, slow;
+  const auto recomputed = swap_once(0, {}, dropped);
+  const auto free = swap_once(64, {}, at_once);
+  const auto copied = swap_once(64, nanoseconds{100'000}, slow);
+  BOOST_TEST(recomputed.totals.preemptions > 0U);
+  BOOST_TEST(free.totals.blocks_out > 0U);
+  BOOST_TEST(free.totals.blocks_in > 0U);
+  BOOST_TEST(free.copying == 0);
+  BOOST_TEST(copied.totals.blocks_out == free.totals.blocks_out);
+  BOOST_TEST(copied.totals.blocks_in == free.totals.blocks_in);
+  const auto moved = static_cast<std::int64_t>(copied.totals.blocks_out + copied.totals.blocks_in);
+  BOOST_TEST(copied.copying * static_cast<double>(copied.end.count()) == static_cast<double>(moved) * 1e5,
+             boost::test_tools::tolerance(1e-6));
+  // The long one waits for its copies, but less than it would compute.
+  BOOST_TEST(slow.ends[1].last.count() > at_once.ends[1].last.count());
+  BOOST_TEST(slow.ends[1].last.count() <= at_once.ends[1].last.count() + moved * 100'000);
+  BOOST_TEST(slow.ends[1].last.count() < dropped.ends[1].last.count());
+  // The short one takes blocks that are being copied out.
+  BOOST_TEST(slow.ends[2].first.count() > at_once.ends[2].first.count());
+}
+
 BOOST_AUTO_TEST_CASE(replicas_share_the_requests) {
   // Four at once, each as long as alone; the fifth joins the replica that is free first.
   auto c = plain_cluster();
