@@ -141,13 +141,15 @@ constexpr std::string_view bench_serve_examples =
     "\nExamples:\n"
     "  fastserve bench serve --model DIR --trace lengths.csv --scale 0.1 --rates 4 --requests 200\n"
     "  fastserve bench serve --model DIR --trace lengths.csv --compare fcfs,sj-mlfq,srpt --rates 2,4,8\n"
-    "      --max-batch 16 --slo-ms 300 --save figures\n";
+    "      --max-batch 16 --slo-ms 300 --save figures\n"
+    "  fastserve bench serve --model DIR --trace lengths.csv --rates 2,4 --simulate\n"
+    "      measures, takes the costs of the steps from that, and simulates the same arrivals\n";
 
 constexpr std::string_view simulate_intro =
     "Usage: fastserve simulate [options]\n\n"
     "The scheduler of the engine, unchanged, on a cluster that only costs time: a step takes\n"
-    "fixed + row * tokens + draw * answers + context * positions on each stage. Prints the report of\n"
-    "bench serve. No model and no MPI is needed.\n";
+    "fixed + row * tokens + draw * answers + context * positions on each stage; KV blocks are swapped\n"
+    "beside the steps. Prints the report of bench serve. No model and no MPI is needed.\n";
 
 constexpr std::string_view simulate_examples =
     "\nExamples:\n"

@@ -115,6 +115,9 @@ std::vector<option_spec> load_rows() {
   rows.push_back(real(
       {"load", "scale", "X", "times every length of the trace"}, who, 0.0F, 1000.0F, true,
       [](auto& o) -> auto& { return o.load.scale; }));
+  rows.push_back(real(
+      {"load", "prompt_scale", "X", "times every prompt's length, on top of --scale"}, who, 0.0F, 1000.0F,
+      true, [](auto& o) -> auto& { return o.load.prompt_scale; }));
   rows.push_back(load_seed(who));
   rows.push_back(integer(
       {"load", "seeds", "N", "make each run with so many seeds and take the mean"}, who, 1, 1000,
@@ -128,6 +131,9 @@ std::vector<option_spec> load_rows() {
   rows.push_back(text(
       {"load", "save", "NAME", "write NAME.json and the plot NAME.svg", "nothing is written"}, who,
       [](auto& o) -> auto& { return o.load.save; }));
+  rows.push_back(flag(
+      {"load", "simulate", "", "serve the same arrivals in the simulation and print the difference"},
+      {command::bench_serve}, [](auto& o) -> auto& { return o.load.simulate; }));
   rows.push_back(flag(
       {"load", "json", "", "print JSON instead of tables"}, who,
       [](auto& o) -> auto& { return o.load.json; }));
@@ -157,6 +163,20 @@ std::vector<option_spec> simulate_rows() {
       "context_us", "of each position attended to", [](auto& o) -> auto& { return o.simulate.context_us; });
   cost(
       "link_us", "of each hop between stages", [](auto& o) -> auto& { return o.simulate.link_us; });
+  cost(
+      "front_us", "of a request's way to the scheduler and a token's back, together",
+      [](auto& o) -> auto& { return o.simulate.front_us; });
+  constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
+  rows.push_back(integer(
+      {"simulate", "swap_tokens", "N", "room in memory for the KV of preempted requests"}, who, 0,
+      most_tokens, [](auto& o) -> auto& { return o.simulate.swap_tokens; }));
+  cost(
+      "swap_us", "of a KV block's copy there or back", [](auto& o) -> auto& { return o.simulate.swap_us; });
+  rows.push_back(integer(
+      {"simulate", "swap_disk_tokens", "N", "room on disk behind it"}, who, 0, most_tokens,
+      [](auto& o) -> auto& { return o.simulate.swap_disk_tokens; }));
+  cost(
+      "swap_disk_us", "of a block there", [](auto& o) -> auto& { return o.simulate.swap_disk_us; });
   rows.push_back(text(
       {"simulate", "calibrate", "FILE.json", "take costs and limits from what bench serve saved", "as given"},
       who, [](auto& o) -> auto& { return o.simulate.calibrate; }));

@@ -107,12 +107,14 @@ struct load_options {
   std::int32_t decode_tokens = 128;
   std::int32_t longest_prompt = 0;  ///< of the trace; requests with longer ones are left out. 0 = any
   float scale = 1;                  ///< of all lengths
+  float prompt_scale = 1;           ///< of prompts, on top of it
   std::uint64_t seed = 1;
   std::int32_t seeds = 1;            ///< each run is made with so many seeds, from `seed` on
   std::vector<std::string> compare;  ///< policies; empty = scheduler.policy alone
   float slo_ms = 0;                  ///< bound of the mean normalized latency; 0 = none
   std::string goodput;               ///< bounds of a good request, as parse_goal reads them
   std::string save;                  ///< SAVE.json and SAVE.svg are written
+  bool simulate = false;             ///< the same arrivals in the simulation, beside what was measured
   bool json = false;
 };
 
@@ -120,12 +122,17 @@ struct load_options {
 struct simulate_options {
   std::int32_t replicas = 1;
   std::int32_t stages = 1;
-  float fixed_us = 20000;  ///< of a step, on each stage
-  float row_us = 100;      ///< of a token computed
-  float draw_us = 0;       ///< of a token drawn
-  float context_us = 0;    ///< of a position attended to
-  float link_us = 0;       ///< of each hop
-  std::string calibrate;   ///< JSON of bench serve: its costs and limits instead
+  float fixed_us = 20000;             ///< of a step, on each stage
+  float row_us = 100;                 ///< of a token computed
+  float draw_us = 0;                  ///< of a token drawn
+  float context_us = 0;               ///< of a position attended to
+  float link_us = 0;                  ///< of each hop
+  float front_us = 0;                 ///< of a request's way to the scheduler and a token's way back
+  std::int64_t swap_tokens = 0;       ///< room for the KV of preempted requests
+  std::int64_t swap_disk_tokens = 0;  ///< and behind it
+  float swap_us = 0;                  ///< a KV block one way
+  float swap_disk_us = 0;
+  std::string calibrate;  ///< JSON of bench serve: its costs and limits instead
 };
 
 /// What `fastserve plan` plans for.
@@ -155,7 +162,7 @@ struct compress_wishes {
 };
 
 /// Everything that the command line and the YAML file can say, with its default.
-/// Each field is described once, in option_table.cpp; both readers work from that description.
+/// Each field is described once, in option_rows_*.cpp; both readers work from that description.
 struct options {
   command what = command::console;
   std::string model;   ///< folder

@@ -15,6 +15,7 @@
 #include "actors/unequal_ranks.hpp"
 #include "kernels/limits.hpp"
 #include "launch/engine.hpp"
+#include "launch/prefix_hit.hpp"
 #include "launch/run.hpp"
 #include "launch/startup.hpp"
 
@@ -244,6 +245,10 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     draw.push_back(f.draw_us);
   }
 
+  e.close_front_ends();
+  std::optional<prefix_hit> hit;
+  if (settings.scheduler.prefix_caching) hit = measure_prefix_hit(e, bench.prompt_tokens);
+
   std::uint64_t weights = 0;
   std::uint64_t step_bytes = 0;
   for (const auto& r : e.layout().rows) {
@@ -287,6 +292,10 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
       line["expected_prefill_tokens_per_s"] = expected->prefill_tokens_per_s;
       line["expected_decode_tokens_per_s"] = expected->decode_tokens_per_s;
     }
+    if (hit) {
+      line["prefix_hit_ttft_us"] = hit->first_token_us;
+      line["prefix_hit_step_us"] = hit->step_us;
+    }
     std::printf("%s\n", line.dump().c_str());
     return 0;
   }
@@ -310,6 +319,10 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
     std::printf(
         "outside kernels  %10.2f %%          of a decode step of %.1f ms: actors, and %.0f us of drawing\n",
         100 * (median(turnaround) + median(draw)) / step_us, step_us / 1e3, median(draw));
+  if (hit)
+    std::printf(
+        "prefix hit       %10.2f ms         to the first token of a cached prompt: %.2f of a decode step\n",
+        hit->first_token_us / 1e3, hit->first_token_us / hit->step_us);
   if (expected) {
     std::string cut;
     for (const auto n : layers_of(layout)) cut += (cut.empty() ? "" : " + ") + std::to_string(n);

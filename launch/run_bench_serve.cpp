@@ -11,6 +11,7 @@
 #include "launch/engine.hpp"
 #include "launch/run.hpp"
 #include "launch/serve_runs.hpp"
+#include "launch/simulated_run.hpp"
 #include "launch/startup.hpp"
 
 namespace fastserve::launch {
@@ -48,7 +49,9 @@ class observer final : public actors::answer_sink {
     const std::lock_guard lock{mutex_};
     const auto& r = requests_.at(done.request);
     if (done.error.empty() && r.tokens > 0) {
-      meter_.done({r.prompt_tokens, r.tokens, ms_between(r.due, r.first), ms_between(r.due, r.last)});
+      const double ttft_ms = ms_between(r.due, r.first);
+      meter_.done({r.prompt_tokens, r.tokens, ttft_ms, ms_between(r.due, r.last)});
+      outside_ms_.push_back(ttft_ms - static_cast<double>(done.first_token_ns) / 1e6);
       end_ = std::max(end_, r.last);
     } else {
       meter_.failed();
@@ -62,6 +65,8 @@ class observer final : public actors::answer_sink {
     ended_.wait(lock, [this] { return left_ == 0; });
     if (!error_.empty()) throw std::runtime_error("a request failed: " + error_);
   }
+  /// What of a first token's time lies outside the scheduler: the request's way there, the token's back.
+  double front_ms() const { return std::max(spread_of(outside_ms_).median, 0.0); }
   serve_report report(const service_goal& goal) const {
     return meter_.report(ms_between(begin_, end_) / 1e3, goal);
   }
@@ -78,6 +83,7 @@ class observer final : public actors::answer_sink {
   std::vector<request> requests_;
   std::size_t left_;
   serve_meter meter_;
+  std::vector<double> outside_ms_;
   std::string error_;
 };
 
@@ -103,8 +109,21 @@ void warm_up(engine& e) {
   watch.wait();
 }
 
+double us_of(scheduler::time t) { return static_cast<double>(t.count()) / 1e3; }
+
+// The engine as the run just made found it.
+simulated_engine calibrated(const scheduler::limits& limits, std::size_t pipelines,
+                            const actors::scheduler_stats& seen, double front_ms) {
+  simulated_engine out;
+  out.cluster.replicas = static_cast<std::int32_t>(pipelines);
+  out.limits = limits;
+  out.cluster.stage = {seen.step_fixed_ns, seen.step_row_ns, seen.step_draw_ns, seen.step_context_ns};
+  out.front_ms = front_ms;
+  return out;
+}
+
 serve_report serve_once_with(engine& e, const options& settings, const std::string& policy,
-                             const std::vector<workload_item>& load) {
+                             const std::vector<workload_item>& load, simulated_engine& found) {
   auto limits = e.layout().limits;
   limits.policy.name = policy;
   e.restart_scheduler(limits);
@@ -138,6 +157,12 @@ serve_report serve_once_with(engine& e, const options& settings, const std::stri
   auto report = watch.report(parse_goal(settings.load.goodput));
   report.preemptions = after.preemptions - before.preemptions;
   report.prefix_hit_tokens = after.prefix_hit_tokens - before.prefix_hit_tokens;
+  report.blocks_out = after.blocks_out - before.blocks_out;
+  report.blocks_in = after.blocks_in - before.blocks_in;
+  found = calibrated(limits, e.layout().pipelines.size(), after, watch.front_ms());
+  if (settings.load.simulate)
+    report.simulated =
+        std::make_shared<const serve_report>(simulate_load(found, policy, load, settings.load));
   return report;
 }
 
@@ -156,21 +181,25 @@ void serve(const mpi::environment& env, engine& e, const options& settings) {
                                  {"max_batch", limits.max_batch},
                                  {"token_budget", limits.token_budget},
                                  {"kv_blocks", limits.kv_blocks},
-                                 {"max_context", limits.max_context}}}};
-  actors::scheduler_stats last;
+                                 {"max_context", limits.max_context},
+                                 {"swap_blocks", limits.swap.memory_slots},
+                                 {"swap_disk_blocks", limits.swap.disk_slots},
+                                 {"swap_us", us_of(limits.swap.memory_block)},
+                                 {"swap_disk_us", us_of(limits.swap.disk_block)}}}};
+  simulated_engine last;
   serve_all(
       settings, limits.max_context, std::move(facts),
       [&](const std::string& policy, const std::vector<workload_item>& load) {
-        auto report = serve_once_with(e, settings, policy, load);
-        last = e.stats();
-        return report;
+        return serve_once_with(e, settings, policy, load, last);
       },
       [&](nlohmann::ordered_json& out) {
         // Of the last run, for simulate --calibrate.
-        out["step_costs"] = {{"fixed_us", last.step_fixed_ns / 1e3},
-                             {"row_us", last.step_row_ns / 1e3},
-                             {"draw_us", last.step_draw_ns / 1e3},
-                             {"context_us", last.step_context_ns / 1e3}};
+        const auto& costs = last.cluster.stage;
+        out["step_costs"] = {{"fixed_us", costs.fixed_ns / 1e3},
+                             {"row_us", costs.row_ns / 1e3},
+                             {"draw_us", costs.draw_ns / 1e3},
+                             {"context_us", costs.context_ns / 1e3},
+                             {"front_us", last.front_ms * 1e3}};
       });
 }
 

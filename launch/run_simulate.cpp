@@ -6,46 +6,17 @@
 
 #include "launch/run.hpp"
 #include "launch/serve_runs.hpp"
-#include "scheduler/simulation.hpp"
+#include "launch/simulated_run.hpp"
 
 namespace fastserve::launch {
 
 namespace {
 
 constexpr std::int32_t default_context = 8192;
-constexpr std::int32_t vocab = 32000;
 constexpr std::size_t max_calibration_bytes = 64U << 20U;
 
-double ms(scheduler::time t) { return static_cast<double>(t.count()) / 1e6; }
-
-// Times of the requests in the simulation.
-class meter final : public scheduler::simulation_sink {
- public:
-  explicit meter(std::size_t requests) : last_(requests) {}
-  void on_token(scheduler::request_id id, scheduler::time at) override {
-    auto& last = last_.at(static_cast<std::size_t>(id));
-    if (last.count() > 0) figures.token_gap(ms(at - last));
-    last = at;
-  }
-  void on_done(const scheduler::progress& p) override {
-    figures.done({p.prompt_tokens, p.completion_tokens, ms(p.times.first_token - p.times.arrived),
-                  ms(p.times.finished - p.times.arrived)});
-  }
-  void on_refused(scheduler::request_id, const std::string&) override { figures.failed(); }
-
-  serve_meter figures;
-
- private:
-  std::vector<scheduler::time> last_;  // [requests], the last token
-};
-
-struct plan {
-  scheduler::limits limits;
-  scheduler::simulated_cluster cluster;
-};
-
-plan plan_of(const options& settings) {
-  plan out;
+simulated_engine engine_of(const options& settings) {
+  simulated_engine out;
   auto& l = out.limits;
   const auto& s = settings.simulate;
   l.stages = s.stages;
@@ -62,12 +33,18 @@ plan plan_of(const options& settings) {
   l.kv_blocks = static_cast<std::int32_t>(std::min<std::int64_t>(blocks, 1 << 28));
   out.cluster.stage = {s.fixed_us * 1e3, s.row_us * 1e3, s.draw_us * 1e3, s.context_us * 1e3};
   out.cluster.replicas = s.replicas;
+  const auto us = [](double v) { return scheduler::time{static_cast<std::int64_t>(v * 1e3)}; };
+  const auto slots = [](std::int64_t tokens) {
+    return static_cast<std::int32_t>(std::min<std::int64_t>(tokens / scheduler::block_tokens, 1 << 28));
+  };
+  l.swap = {slots(s.swap_tokens), slots(s.swap_disk_tokens), us(s.swap_us), us(s.swap_disk_us)};
+  out.front_ms = s.front_us / 1e3;
   out.cluster.link = scheduler::time{static_cast<std::int64_t>(s.link_us * 1e3)};
   return out;
 }
 
 // Limits and costs of the engine that bench serve measured.
-void calibrate(const std::string& path, plan& p) {
+void calibrate(const std::string& path, simulated_engine& p) {
   std::ifstream in{path, std::ios::binary};
   if (!in) throw std::runtime_error(path + ": cannot be read");
   std::string text(max_calibration_bytes + 1, '\0');
@@ -97,39 +74,21 @@ void calibrate(const std::string& path, plan& p) {
   l.max_context = whole("max_context", 1 << 30);
   const auto cost = [&](const char* key) { return 1e3 * number("step_costs", key, 0, 1e9); };
   p.cluster.stage = {cost("fixed_us"), cost("row_us"), cost("draw_us"), cost("context_us")};
-}
-
-serve_report simulate_once(const plan& p, const std::string& policy, const std::vector<workload_item>& load,
-                           const load_options& how) {
-  auto limits = p.limits;
-  limits.policy.name = policy;
-  meter sink{load.size()};
-  std::size_t next = 0;
-  const auto block = prefix_block(how);
-  const auto result = scheduler::simulate(
-      limits, p.cluster,
-      [&]() -> std::optional<scheduler::arrival> {
-        if (next == load.size()) return std::nullopt;
-        const auto& item = load[next];
-        scheduler::arrival a{scheduler::time{static_cast<std::int64_t>(item.at_s * 1e9)}, {}};
-        a.what.id = scheduler::request_id{next};
-        a.what.prompt = prompt_of(item, next, vocab, block);
-        a.what.max_tokens = item.output_tokens;
-        ++next;
-        return a;
-      },
-      sink);
-  auto report = sink.figures.report(static_cast<double>(result.end.count()) / 1e9, parse_goal(how.goodput));
-  report.preemptions = result.totals.preemptions;
-  report.prefix_hit_tokens = result.totals.prefix_hit_tokens;
-  return report;
+  p.front_ms = number("step_costs", "front_us", 0, 1e9) / 1e3;
+  const auto slots = [&](const char* key) {
+    return static_cast<std::int32_t>(number("limits", key, 0, 1 << 28));
+  };
+  const auto block = [&](const char* key) {
+    return scheduler::time{static_cast<std::int64_t>(1e3 * number("limits", key, 0, 1e9))};
+  };
+  l.swap = {slots("swap_blocks"), slots("swap_disk_blocks"), block("swap_us"), block("swap_disk_us")};
 }
 
 }  // namespace
 
 int run_simulate(const options& settings) {
   try {
-    auto p = plan_of(settings);
+    auto p = engine_of(settings);
     if (!settings.simulate.calibrate.empty()) calibrate(settings.simulate.calibrate, p);
     const auto& c = p.cluster.stage;
     nlohmann::ordered_json facts{{"backend", "simulation"},
@@ -139,11 +98,12 @@ int run_simulate(const options& settings) {
                                   {{"fixed_us", c.fixed_ns / 1e3},
                                    {"row_us", c.row_ns / 1e3},
                                    {"draw_us", c.draw_ns / 1e3},
-                                   {"context_us", c.context_ns / 1e3}}}};
+                                   {"context_us", c.context_ns / 1e3},
+                                   {"front_us", p.front_ms * 1e3}}}};
     serve_all(
         settings, p.limits.max_context, std::move(facts),
         [&](const std::string& policy, const std::vector<workload_item>& load) {
-          return simulate_once(p, policy, load, settings.load);
+          return simulate_load(p, policy, load, settings.load);
         },
         [](nlohmann::ordered_json&) {});
   } catch (const std::exception& e) {

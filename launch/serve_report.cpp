@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <numeric>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "launch/parse_value.hpp"
@@ -26,6 +27,10 @@ double percentile(const std::vector<double>& sorted, double p) {
 }
 
 }  // namespace
+
+double difference(double measured, double simulated) {
+  return measured > 0 ? (simulated - measured) / measured : 0;
+}
 
 double served_request::tpot_ms() const {
   return output_tokens > 1 ? (latency_ms - ttft_ms) / (output_tokens - 1) : 0;
@@ -159,6 +164,9 @@ nlohmann::ordered_json serve_report::json() const {
   add("normalized_latency", normalized_ms);
   out["preemptions"] = preemptions;
   out["prefix_hit_tokens"] = prefix_hit_tokens;
+  out["kv_blocks_out"] = blocks_out;
+  out["kv_blocks_in"] = blocks_in;
+  if (simulated) out["simulated"] = simulated->json();
   return out;
 }
 
@@ -180,6 +188,10 @@ std::string serve_report::text() const {
   line("Total token throughput (tok/s)", total_token_throughput, 1);
   line("Preemptions", static_cast<double>(preemptions), 0);
   line("Prompt tokens found in the cache", static_cast<double>(prefix_hit_tokens), 0);
+  if (blocks_out > 0) {
+    line("KV blocks swapped out", static_cast<double>(blocks_out), 0);
+    line("KV blocks swapped in", static_cast<double>(blocks_in), 0);
+  }
   std::snprintf(room.data(), room.size(), "%-26s %10s %10s %10s %10s\n", "milliseconds", "mean", "median",
                 "P90", "P99");
   out += room.data();
@@ -190,6 +202,19 @@ std::string serve_report::text() const {
                                 {"End to end / output token", &normalized_ms}}) {
     std::snprintf(room.data(), room.size(), "%-26s %10.2f %10.2f %10.2f %10.2f\n", name, s->mean, s->median,
                   s->p90, s->p99);
+    out += room.data();
+  }
+  if (!simulated) return out;
+  std::snprintf(room.data(), room.size(), "%-26s %10s %10s %10s\n", "means, against simulation", "measured",
+                "simulated", "off by");
+  out += room.data();
+  for (const auto& [name, s, other] :
+       {std::tuple{"Time to first token", &ttft_ms, &simulated->ttft_ms},
+        {"Time per output token", &tpot_ms, &simulated->tpot_ms},
+        {"End to end", &e2el_ms, &simulated->e2el_ms},
+        {"End to end / output token", &normalized_ms, &simulated->normalized_ms}}) {
+    std::snprintf(room.data(), room.size(), "%-26s %10.2f %10.2f %+9.1f%%\n", name, s->mean, other->mean,
+                  100 * difference(s->mean, other->mean));
     out += room.data();
   }
   return out;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -58,10 +59,16 @@ struct serve_report {
   std::optional<double> request_goodput;
   spread ttft_ms, tpot_ms, itl_ms, e2el_ms, normalized_ms;
   std::uint64_t preemptions = 0, prefix_hit_tokens = 0;
+  std::uint64_t blocks_out = 0, blocks_in = 0;  ///< KV blocks swapped
+  std::shared_ptr<const serve_report>
+      simulated;  ///< the same arrivals in the simulation; null: not asked for
 
   nlohmann::ordered_json json() const;
   std::string text() const;
 };
+
+/// How far the simulation is from what was measured, as a part of that; above zero: it was slower.
+double difference(double measured, double simulated);
 
 /// Collects a run.
 class serve_meter {

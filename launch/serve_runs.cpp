@@ -29,6 +29,11 @@ class means {
     p99_ttft_ms_ += r.ttft_ms.p99;
     request_throughput_ += r.request_throughput;
     output_throughput_ += r.output_throughput;
+    tpot_ms_ += r.tpot_ms.mean;
+    if (!r.simulated) return;
+    simulated_ttft_ms_ += r.simulated->ttft_ms.mean;
+    simulated_tpot_ms_ += r.simulated->tpot_ms.mean;
+    simulated_normalized_ms_ += r.simulated->normalized_ms.mean;
   }
   double normalized_ms() const { return normalized_ms_ / runs_; }
   double request_throughput() const { return request_throughput_ / runs_; }
@@ -38,10 +43,22 @@ class means {
                   normalized_ms(), ttft_ms_ / runs_, p99_ttft_ms_ / runs_, output_throughput_ / runs_);
     return room.data();
   }
+  std::string comparison(const std::string& policy, double rate) const {
+    std::array<char, 200> room{};
+    const auto off = [](double measured, double simulated) { return 100 * difference(measured, simulated); };
+    std::snprintf(room.data(), room.size(),
+                  "%-8s %10.3g %9.2f %9.2f %+6.1f%% %9.2f %9.2f %+6.1f%% %9.2f %9.2f %+6.1f%%\n",
+                  policy.c_str(), rate, ttft_ms_ / runs_, simulated_ttft_ms_ / runs_,
+                  off(ttft_ms_, simulated_ttft_ms_), tpot_ms_ / runs_, simulated_tpot_ms_ / runs_,
+                  off(tpot_ms_, simulated_tpot_ms_), normalized_ms(), simulated_normalized_ms_ / runs_,
+                  off(normalized_ms_, simulated_normalized_ms_));
+    return room.data();
+  }
 
  private:
   double runs_ = 0;
-  double normalized_ms_ = 0, ttft_ms_ = 0, p99_ttft_ms_ = 0;
+  double normalized_ms_ = 0, ttft_ms_ = 0, p99_ttft_ms_ = 0, tpot_ms_ = 0;
+  double simulated_ttft_ms_ = 0, simulated_tpot_ms_ = 0, simulated_normalized_ms_ = 0;
   double request_throughput_ = 0, output_throughput_ = 0;
 };
 
@@ -63,12 +80,12 @@ std::vector<workload_item> load_of(const load_options& load, std::int32_t max_co
   if (in_time && !from.timed)
     throw std::runtime_error("--arrivals trace: " +
                              (load.trace.empty() ? "no --trace given" : load.trace + " has no times"));
-  return make_load(from, {load.requests, load.scale, max_context, load.seed}, in_time);
+  return make_load(from, {load.requests, load.scale, load.prompt_scale, max_context, load.seed}, in_time);
 }
 
 std::int32_t prefix_block(const load_options& load) {
   return static_cast<std::int32_t>(
-      std::max(1.0, std::round(prefix_tokens * static_cast<double>(load.scale))));
+      std::max(1.0, std::round(prefix_tokens * static_cast<double>(load.scale) * load.prompt_scale)));
 }
 
 double crossing(const std::vector<std::pair<double, double>>& curve, double bound) {
@@ -95,6 +112,7 @@ void serve_all(const options& settings, std::int32_t max_context, nlohmann::orde
   facts["num_prompts"] = load.requests;
   facts["trace"] = load.trace;
   facts["scale"] = load.scale;
+  facts["prompt_scale"] = load.prompt_scale;
   facts["arrivals"] = load.arrivals;
   facts["seeds"] = load.seeds;
   facts["max_concurrency"] = nullptr;
@@ -102,7 +120,7 @@ void serve_all(const options& settings, std::int32_t max_context, nlohmann::orde
   facts["token_budget"] = settings.scheduler.token_budget;
   auto& runs = facts["runs"] = nlohmann::ordered_json::array();
   std::vector<plot_series> curves;
-  std::string summary;
+  std::string summary, comparisons;
   for (const auto& policy : policies) {
     curves.push_back({policy, {}});
     for (const double rate : rates) {
@@ -127,11 +145,17 @@ void serve_all(const options& settings, std::int32_t max_context, nlohmann::orde
       }
       curves.back().points.emplace_back(in_time ? of.request_throughput() : rate, of.normalized_ms());
       summary += of.line(policy, in_time ? of.request_throughput() : rate);
+      comparisons += of.comparison(policy, in_time ? of.request_throughput() : rate);
     }
   }
   if (!load.json && runs.size() > 1)
     std::printf("%-8s %10s %12s %14s %14s %12s\n%s", "policy", "requests/s", "ms/token", "TTFT mean ms",
                 "TTFT P99 ms", "tokens/s", summary.c_str());
+  if (!load.json && runs.size() > 1 && load.simulate)
+    std::printf(
+        "\nMeasured, simulated with what this run's steps were found to cost, and how far off:\n"
+        "%-8s %10s %27s %27s %27s\n%s",
+        "policy", "requests/s", "TTFT mean ms", "TPOT mean ms", "ms/token", comparisons.c_str());
   if (load.slo_ms > 0) {
     auto& crossings = facts["slo_crossing_rate"] = nlohmann::ordered_json::object();
     for (const auto& c : curves) {

@@ -73,7 +73,7 @@ std::vector<workload_item> make_load(const trace& from, const load_shape& shape,
   for (std::size_t i = 0; i < wanted && known > 0; ++i) {
     auto item = from.items[order[i % known]];
     item.at_s += period * static_cast<double>(i / known);
-    item.prompt_tokens = scaled(item.prompt_tokens, shape.scale);
+    item.prompt_tokens = scaled(item.prompt_tokens, shape.scale * shape.prompt_scale);
     item.output_tokens = scaled(item.output_tokens, shape.scale);
     fit(item, shape.max_context);
     out.push_back(std::move(item));

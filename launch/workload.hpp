@@ -36,6 +36,7 @@ trace read_trace_file(const std::string& path);
 struct load_shape {
   std::int32_t requests = 100;
   double scale = 1;              ///< of all lengths
+  double prompt_scale = 1;       ///< of prompts, on top of it
   std::int32_t max_context = 0;  ///< prompt and answer are cut to fit in it; 0 = no limit
   std::uint64_t seed = 1;
 };

@@ -131,7 +131,7 @@ cmp -s "$work/out" "$work/alone" || fail "another answer with measured speeds"
 run 0 2 bench --model "$demo" --prompt-tokens 16 --decode-tokens 4 --repeat 1 --threads 1 --json </dev/null
 lines 1 out
 for key in model dtype ranks threads prompt_tokens batch prefill_tokens_per_s decode_tokens_per_s weight_bytes \
-  read_bandwidth_bytes_per_s peak_ops_per_s; do says "\"$key\":" out; done
+  read_bandwidth_bytes_per_s peak_ops_per_s prefix_hit_ttft_us prefix_hit_step_us; do says "\"$key\":" out; done
 
 # Load over two ranks, every policy in turn; what it saves makes a simulation of the same.
 run 0 2 bench serve --model "$demo" --threads 1 --requests 24 --rates 200 --prompt-tokens 32 --decode-tokens 8 \
@@ -139,6 +139,9 @@ run 0 2 bench serve --model "$demo" --threads 1 --requests 24 --rates 200 --prom
 lines 1 out
 [ "$(grep -o '"completed":24,' "$work/out" | wc -l)" -eq 4 ] || fail "not every policy completed every request"
 grep -q '<svg' "$work/serve.svg" || fail "no plot"
+run 0 0 bench serve --model "$demo" --threads 1 --requests 12 --rates 200 --prompt-tokens 32 --decode-tokens 8 \
+  --kv-tokens 512 --swap-space 1MiB --simulate </dev/null
+says 'means, against simulation' out
 run 0 0 simulate --calibrate "$work/serve.json" --requests 24 --rates 200 --prompt-tokens 32 --decode-tokens 8 \
   --replicas 3 --json </dev/null
 says '"completed":24,' out

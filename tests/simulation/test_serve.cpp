@@ -56,6 +56,19 @@ BOOST_AUTO_TEST_CASE(figures_by_hand) {
   BOOST_TEST(r.text().find("350.00") == std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(a_simulation_stands_beside_what_was_measured) {
+  serve_meter measured, simulated;
+  measured.done({10, 5, 100, 500});
+  simulated.done({10, 5, 110, 490});
+  auto r = measured.report(1, {});
+  BOOST_TEST(r.text().find("simulated") == std::string::npos);
+  r.simulated = std::make_shared<const serve_report>(simulated.report(1, {}));
+  BOOST_TEST(r.text().find("+10.0%") != std::string::npos);  // TTFT
+  BOOST_TEST(r.text().find("-5.0%") != std::string::npos);   // TPOT: 95 for 100
+  BOOST_TEST(r.json()["simulated"]["mean_ttft_ms"].get<double>() == 110, near);
+  BOOST_TEST(difference(0, 5) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(no_request_is_no_crash) {
   const auto r = serve_meter{}.report(0, {});
   BOOST_TEST(r.completed == 0U);
@@ -134,7 +147,7 @@ BOOST_AUTO_TEST_CASE(bad_files_are_refused_with_their_line) {
 BOOST_AUTO_TEST_CASE(loads_are_scaled_cut_and_repeatable) {
   trace t;
   for (int i = 1; i <= 50; ++i) t.items.push_back({0, i * 100, i * 10, {}});
-  const load_shape shape{120, 0.5, 512, 7};
+  const load_shape shape{120, 0.5, 1, 512, 7};
   const auto a = make_load(t, shape, false);
   const auto b = make_load(t, shape, false);
   BOOST_REQUIRE(a.size() == 120U);
@@ -146,7 +159,10 @@ BOOST_AUTO_TEST_CASE(loads_are_scaled_cut_and_repeatable) {
     if (i < 50) first.insert(a[i].output_tokens);
   }
   BOOST_TEST(first.size() == 50U);  // every line of the trace before any comes twice
-  const auto ordered = make_load(t, {3, 1, 0, 1}, true);
+  const auto short_prompts = make_load(t, {120, 0.5, 0.1, 512, 7}, false);
+  BOOST_TEST(short_prompts[0].output_tokens == a[0].output_tokens);
+  BOOST_TEST(short_prompts[0].prompt_tokens < a[0].prompt_tokens);
+  const auto ordered = make_load(t, {3, 1, 1, 0, 1}, true);
   BOOST_TEST(ordered[2].prompt_tokens == 300);
 }
 
