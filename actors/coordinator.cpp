@@ -172,7 +172,6 @@ void coordinator::stop() {
 
 // On the monitor's thread.
 void coordinator::on_lost(int rank, std::chrono::nanoseconds silence) {
-  host_.lose(rank);  // also fails what put_up() may be waiting for
   std::vector<int> left;
   {
     const std::lock_guard lock{mutex_};
@@ -181,6 +180,8 @@ void coordinator::on_lost(int rank, std::chrono::nanoseconds silence) {
     for (int r = 0; r < host_.environment().size(); ++r)
       if (!gone_.contains(r)) left.push_back(r);
   }
+  // Fails what the thread may be waiting for; it must know by then that the rank is gone.
+  host_.lose(rank);
   for (const auto r : left) mpi::anon_send(host_.resolve<node_actor>(r, role::node), rank_lost{rank});
   say_("rank " + std::to_string(rank) + " is lost: no sign of life for " + milliseconds(silence));
   changed_.notify_all();

@@ -136,6 +136,23 @@ BOOST_AUTO_TEST_CASE(finds_the_slow_rank_by_its_share) {
   BOOST_TEST(all[0].times == 4.0, boost::test_tools::tolerance(1e-9));
 }
 
+// Two pipelines of two: the second one's steps are ten times as large, and within it one rank is slow.
+BOOST_AUTO_TEST_CASE(ranks_are_compared_with_those_of_their_pipeline) {
+  act::stragglers s{4, 3.0};
+  s.set_shares({1, 1, 1, 1}, {0, 0, 1, 1});
+  std::vector<act::stragglers::finding> all;
+  for (int interval = 1; interval <= 5; ++interval) {
+    const auto steps = static_cast<std::uint64_t>(interval) * 100;
+    s.heard(0, steps, interval * 100'000);
+    s.heard(1, steps, interval * 100'000);
+    s.heard(2, steps, interval * 1'000'000);
+    s.heard(3, steps, interval * 5'000'000);
+    for (const auto& f : s.look()) all.push_back(f);
+  }
+  BOOST_REQUIRE(all.size() == 1U);
+  BOOST_TEST(all[0].rank == 3U);
+}
+
 BOOST_AUTO_TEST_CASE(a_short_delay_is_no_straggler) {
   act::stragglers s{2, 3.0};
   s.set_shares({1, 1});
