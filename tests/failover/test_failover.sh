@@ -259,6 +259,7 @@ case_replica() {
   undisturbed
   options=(--replicas 2)
   begin whole.jsonl
+  pid_of 0 >/dev/null
   finish "two pipelines"
   begin one.jsonl
   wait_for_answers
