@@ -205,12 +205,13 @@ class cluster_reader {
     if (ends.empty()) fail(item, "a link without 'between'");
     if (!has_latency) fail(item, "a link without 'latency_us'");
     if (l.bytes_per_s == 0) fail(item, "a link without 'bandwidth'");
+    const auto n = names_.size();
+    if (told_[ends[0] * n + ends[1]])
+      fail(item, "the link between " + in_quotes(names_[ends[0]]) + " and " + in_quotes(names_[ends[1]]) +
+                     " is given twice");
     for (const auto& [a, b] : {std::pair{ends[0], ends[1]}, std::pair{ends[1], ends[0]}}) {
-      if (told_[a * names_.size() + b] && a != b && a == ends[0])
-        fail(item,
-             "the link between " + in_quotes(names_[a]) + " and " + in_quotes(names_[b]) + " is given twice");
-      out_.links[a * names_.size() + b] = l;
-      told_[a * names_.size() + b] = true;
+      out_.links[a * n + b] = l;
+      told_[a * n + b] = true;
     }
   }
 

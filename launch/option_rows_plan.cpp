@@ -39,7 +39,8 @@ std::vector<option_spec> plan_rows() {
       [](auto& o) -> auto& { return o.plan.measure; }));
   rows.push_back(plan_goal(who));
   rows.push_back(integer(
-      {"plan", "batch", "N", "sequences at once, over all pipelines", "0: --max-batch in each micro-batch"},
+      {"plan", "batch", "N", "sequences at once, over all pipelines",
+       "0: --max-batch in each micro-batch; for latency one"},
       who, 0, 1 << 24, [](auto& o) -> auto& { return o.plan.batch; }));
   rows.push_back(integer(
       {"plan", "prompt_tokens", "N", "length of a prompt"}, who, 1, 1 << 24,

@@ -27,7 +27,7 @@ using pipeline_key = std::vector<std::size_t>;
 class plan_maker {
  public:
   plan_maker(const model_work& model, const cluster& on, const plan_wishes& w)
-      : model_{model}, on_{on}, w_{w} {
+      : model_{model}, on_{on}, w_{w}, batch_{w.batch == 0 && w.goal == plan_goal::latency ? 1 : w.batch} {
     std::map<std::tuple<std::array<double, arithmetics>, double, double, double, double, double>, std::size_t>
         kinds;
     for (const auto& r : on.ranks)
@@ -215,7 +215,7 @@ class plan_maker {
   }
 
   void consider(std::size_t pipelines, std::size_t stages) {
-    if (w_.batch > 0 && static_cast<double>(pipelines) > w_.batch) return;  // some would be idle
+    if (batch_ > 0 && static_cast<double>(pipelines) > batch_) return;  // some would be idle
     for (const bool mixed : {false, true}) {
       if (mixed && pipelines == 1) break;
       std::vector<ranks_of> parts(pipelines);
@@ -239,8 +239,8 @@ class plan_maker {
       candidate c;
       bool whole = true;
       for (std::size_t i = 0; i < pipelines && whole; ++i) {
-        const auto sequences = w_.batch > 0
-                                   ? std::ceil(w_.batch / static_cast<double>(pipelines))
+        const auto sequences = batch_ > 0
+                                   ? std::ceil(batch_ / static_cast<double>(pipelines))
                                    : w_.max_batch * static_cast<double>(std::min(stages, parts[i].size()));
         auto made = pipeline(parts[i], stages, sequences);
         if (!made) {
@@ -267,6 +267,7 @@ class plan_maker {
   const model_work& model_;
   const cluster& on_;
   const plan_wishes& w_;
+  const double batch_;
   std::vector<std::size_t> kind_;  // [ranks]: equal numbers, equal profiles
   std::vector<double> speed_;      // [ranks]: time of a layer for one token
   ranks_of usable_;

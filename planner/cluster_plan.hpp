@@ -20,7 +20,8 @@ struct plan_wishes {
   plan_goal goal = plan_goal::throughput;
   double prompt_tokens = 512;
   double answer_tokens = 128;
-  double batch = 0;            ///< sequences at once, of all pipelines; 0 = max_batch in each micro-batch
+  double batch =
+      0;  ///< sequences at once, of all pipelines; 0 = max_batch in each micro-batch; for latency one
   double max_batch = 64;       ///< sequences in a micro-batch
   double token_budget = 256;   ///< rows in a micro-batch
   double least_chunk = 64;     ///< rows that a prompt is cut into at least

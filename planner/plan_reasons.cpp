@@ -23,6 +23,8 @@ std::string gibibytes(double bytes) { return format("%.3g GiB", bytes / (1024.0 
 
 std::string number(double v) { return format("%.0f", v); }
 
+std::string three_digits(double v) { return v < 1000 ? format("%.3g", v) : number(v); }
+
 std::string pipelines(std::size_t n) { return std::to_string(n) + (n == 1 ? " pipeline" : " pipelines"); }
 
 void explain_shape(const plan_wishes& w, const plan_alternatives& other, cluster_plan& plan) {
@@ -52,7 +54,8 @@ void explain_shape(const plan_wishes& w, const plan_alternatives& other, cluster
   plan.reasons.push_back(std::move(line));
 }
 
-void explain_left_out(const cluster& on, const plan_alternatives& other, cluster_plan& plan) {
+void explain_left_out(const cluster& on, const plan_wishes& w, const plan_alternatives& other,
+                      cluster_plan& plan) {
   std::map<int, std::size_t> index;
   for (std::size_t i = 0; i < on.ranks.size(); ++i) index[on.ranks[i].rank] = i;
   for (std::size_t i = 0; i < plan.left_out.size(); ++i) {
@@ -72,6 +75,13 @@ void explain_left_out(const cluster& on, const plan_alternatives& other, cluster
     ranks.push_back(index.at(rank));
     const auto with = slowest_with(other.problem(ranks, p->sequences), 0, ranks.size() - 1);
     auto line = "rank " + std::to_string(rank) + " left out: ";
+    if (w.goal == plan_goal::latency) {
+      line += with == std::numeric_limits<double>::infinity()
+                  ? "its memory does not hold one layer"
+                  : "one stage more is one hop more for every token, and nothing is faster for it";
+      plan.reasons.push_back(std::move(line));
+      continue;
+    }
     if (with == std::numeric_limits<double>::infinity())
       line += "its memory does not hold one layer";
     else if (with > without * 1.005)
@@ -93,15 +103,17 @@ void explain_pace(const model_work& model, const plan_wishes& w, cluster_plan& p
       double mean = 0;
       for (const auto& s : p.stages) mean += s.decode_s / static_cast<double>(p.stages.size());
       plan.reasons.push_back(name + "rank " + std::to_string(slowest->rank) +
-                             format(" sets the pace: %.3g ms a decode step, %.3g ms on average",
-                                    1e3 * slowest->decode_s, 1e3 * mean));
+                             format(" sets the pace: %s ms a decode step, %s ms on average",
+                                    three_digits(1e3 * slowest->decode_s).c_str(),
+                                    three_digits(1e3 * mean).c_str()));
     }
     const auto tightest =
         std::min_element(p.stages.begin(), p.stages.end(), [](const auto& a, const auto& b) {
           return a.kv_bytes / (a.last_layer - a.first_layer) < b.kv_bytes / (b.last_layer - b.first_layer);
         });
-    const auto wanted = w.batch > 0 ? std::ceil(w.batch / static_cast<double>(plan.pipelines.size()))
-                                    : w.max_batch * static_cast<double>(p.stages.size());
+    const auto wanted = w.goal == plan_goal::latency && w.batch == 0 ? 1.0
+                        : w.batch > 0 ? std::ceil(w.batch / static_cast<double>(plan.pipelines.size()))
+                                      : w.max_batch * static_cast<double>(p.stages.size());
     if (model.layer.kv_bytes > 0 && p.sequences < wanted)
       plan.reasons.push_back(name + "room for the KV of " + number(p.sequences) + " sequences, not of " +
                              number(wanted) + ": rank " + std::to_string(tightest->rank) +
@@ -114,7 +126,7 @@ void explain_pace(const model_work& model, const plan_wishes& w, cluster_plan& p
 void explain(const model_work& model, const cluster& on, const plan_wishes& w, const plan_alternatives& other,
              cluster_plan& plan) {
   explain_shape(w, other, plan);
-  explain_left_out(on, other, plan);
+  explain_left_out(on, w, other, plan);
   for (std::size_t i = 0; i < std::min(plan.spares.size(), most_told); ++i)
     plan.reasons.push_back("rank " + std::to_string(plan.spares[i]) +
                            " is a spare: of those that serve none is slower");
