@@ -69,7 +69,7 @@ std::string bar(double x, double y, double width, double part, double rest, cons
 std::string box(double x, double y, const planner::planned_stage& s, const planner::planned_pipeline& of,
                 const planner::rank_profile& r, double slowest) {
   const bool first = &s == &of.stages.front(), last = &s == &of.stages.back();
-  const bool paces = s.decode_s >= slowest * 0.999;
+  const bool paces = of.stages.size() > 1 && s.decode_s >= slowest * 0.999;
   auto out = format(
       "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"6\" fill=\"white\" stroke=\"%s\" "
       "stroke-width=\"%d\"/>\n",
@@ -79,9 +79,7 @@ std::string box(double x, double y, const planner::planned_stage& s, const plann
   auto layers = std::to_string(s.first_layer);
   if (s.last_layer - s.first_layer > 1) layers += "\u2013" + std::to_string(s.last_layer - 1);
   out += text(x + 10, y + 40, (first ? "embed, " : "") + layers + (last ? ", head" : ""));
-  out +=
-      text(x + 10, y + 58, format_measure(1e3 * s.decode_s) + " ms a step" + (paces ? ", the slowest" : ""),
-           "fill=\"#555\"");
+  out += text(x + 10, y + 58, format_measure(1e3 * s.decode_s) + " ms a step", "fill=\"#555\"");
   const auto memory = std::max(r.memory_bytes, 1.0);
   out += bar(x + 10, y + 68, box_width - 20, s.weight_bytes / memory, s.kv_bytes / memory, colour_of(r));
   out += text(x + 10, y + 94,
