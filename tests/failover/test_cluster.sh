@@ -9,11 +9,13 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=tests/failover/cluster.bash
 . "$here/tests/failover/cluster.bash"
 
+options=()
+# begin OUT
 begin() {
   out=$1
   rm -f "$out" "$out".* status
   timeout 200 "$cluster" srun --mpi=pmix -N3 -n3 -c1 --chdir="$work" "$work/fastserve" batch in.jsonl "$out" --model demo \
-    --threads 1 --max-batch 16 >stdout 2>err &
+    --threads 1 --max-batch 16 "${options[@]}" >stdout 2>err &
   job=$!
 }
 wait_for_answers() {
@@ -89,8 +91,11 @@ case_heal() {
   wait_for_nodes
 }
 
-# What a bad network does must not look like a death: 200 ms on the way from each node, and 30 % of all packets lost.
+# What a bad network does must not look like a death: 200 ms on the way from each node, and 30 % of all packets lost, from
+# one moment to the next. TCP then stalls for longer than the default deadline before anything could be learned of the
+# link, so the deadline is longer here (docs/reliability.md).
 case_loss() {
+  [ -n "${LOSS_AT_DEFAULTS:-}" ] || options=(--deadline-ms 5000 --fence-ms 20000)
   begin loss.jsonl
   wait_for_answers
   "$cluster" weather 200 30
@@ -113,6 +118,7 @@ export SLURM_KILL_BAD_EXIT=0 SLURM_NO_KILL=set
 if [ "$*" = loss ]; then
   VIRTUAL_CLUSTER_LINK=$(dirname "$program")/tests/lossy_link
   export VIRTUAL_CLUSTER_LINK
+  export VIRTUAL_CLUSTER_SLURMD_TIMEOUT=300 # Slurm itself takes the nodes for dead otherwise
 fi
 cluster_up 3
 export FASTSERVE_STATUS_FILE=$work/status

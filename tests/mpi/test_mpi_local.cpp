@@ -262,19 +262,19 @@ BOOST_AUTO_TEST_CASE(a_watch_tells_several_actors_apart) {
   caf::anon_send_exit(guard, caf::exit_reason::user_shutdown);
 }
 
-}  // namespace
-}  // namespace fastserve::tests
-
 BOOST_AUTO_TEST_CASE(a_start_that_takes_too_long_is_ended) {
   std::promise<void> expired;
-  const fastserve::mpi::start_limit limit{1ms, [&] { expired.set_value(); }};
+  const mpi::start_limit limit{1ms, [&] { expired.set_value(); }};
   BOOST_CHECK(expired.get_future().wait_for(patience) == std::future_status::ready);
 }
 
 BOOST_AUTO_TEST_CASE(a_start_in_time_is_left_alone) {
   std::atomic<int> expired = 0;
-  fastserve::mpi::start_limit limit{1h, [&] { ++expired; }};
+  mpi::start_limit limit{1h, [&] { ++expired; }};
   limit.done();
   limit.done();
   BOOST_CHECK_EQUAL(expired.load(), 0);
 }
+
+}  // namespace
+}  // namespace fastserve::tests
