@@ -13,7 +13,7 @@ constexpr std::size_t much_tokens = 8192;
 // After a standby that did not answer.
 constexpr std::chrono::milliseconds rest{100};
 
-liveness::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
+write_lease::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
 }  // namespace
 
