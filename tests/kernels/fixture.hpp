@@ -12,6 +12,12 @@
 #include "kernels/backend.hpp"
 #include "reference.hpp"
 
+// The same bodies judge every back end. Programs that compile them with FASTSERVE_TEST_CUDA ask for a GPU, or for the
+// emulated one where that is what they link (tests/cuda, tests/cuda_emulation).
+#ifdef FASTSERVE_TEST_CUDA
+#include "kernels/cuda/cuda_backend.hpp"
+#endif
+
 namespace fastserve::kernels {
 
 using reference::matrix;
@@ -31,8 +37,32 @@ const auto& once(const std::string& key, Make make) {
   return found != made.end() ? found->second : made.emplace(key, make()).first->second;
 }
 
-/// For BOOST_DATA_TEST_CASE: every test body runs on every instruction set of this machine.
-inline auto every_isa() { return boost::unit_test::data::make(supported_isas()); }
+
+#ifdef FASTSERVE_TEST_CUDA
+inline constexpr bool on_cuda = true;
+#else
+inline constexpr bool on_cuda = false;
+#endif
+/// An emulated thread costs as much as many elements of the CPU's: fewer and smaller shapes, all kinds of them.
+#ifdef FASTSERVE_TEST_EMULATED
+inline constexpr bool emulated = true;
+#else
+inline constexpr bool emulated = false;
+#endif
+
+/// For BOOST_DATA_TEST_CASE: every test body runs on every instruction set of this machine, or on the GPU.
+inline auto every_isa() {
+  return boost::unit_test::data::make(on_cuda ? std::vector<std::string>{"cuda"} : supported_isas());
+}
+
+inline std::unique_ptr<backend> make_backend(int threads, const std::string& isa) {
+#ifdef FASTSERVE_TEST_CUDA
+  (void)threads, (void)isa;
+  return make_cuda_backend(0);
+#else
+  return make_cpu_backend(threads, isa);
+#endif
+}
 
 inline std::vector<float> random_values(std::size_t count, unsigned seed, float scale = 1.0F) {
   std::mt19937 engine{seed};
@@ -76,7 +106,7 @@ struct device_matrix {
 class bench_top {
  public:
   explicit bench_top(const std::string& isa, int threads = 2)
-      : ops{make_cpu_backend(threads, isa)}, on_{ops->make_stream()} {}
+      : ops{make_backend(threads, isa)}, on_{ops->make_stream()} {}
 
   stream& on() { return *on_; }
 

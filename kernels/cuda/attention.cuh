@@ -1,0 +1,39 @@
+#pragma once
+
+#include "kernels/cuda/attention.hpp"
+#include "kernels/cuda/elements.cuh"
+#include "kernels/cuda/mma.cuh"
+
+namespace fastserve::kernels::cuda {
+
+inline constexpr float no_maximum = -1e30F;
+inline constexpr float log2_e = 1.44269504088896340736F;
+
+/// Positions that a pair sees: [first, last].
+struct visible {
+  int first = 0;
+  int last = -1;
+};
+FASTSERVE_DEVICE visible visible_from(int position, int window) {
+  return {window > 0 && position + 1 > window ? position + 1 - window : 0, position};
+}
+
+/// into = into + from: two parts of one softmax over different tokens. An empty part changes nothing.
+struct merge_factors {
+  float best, old_factor, new_factor;
+};
+FASTSERVE_DEVICE merge_factors factors_of(float old_maximum, float new_maximum) {
+  const float best = old_maximum > new_maximum ? old_maximum : new_maximum;
+  return {best, exp2_fast(old_maximum - best), exp2_fast(new_maximum - best)};
+}
+FASTSERVE_DEVICE float merged(float into, float from, const merge_factors& by) {
+  return fma(from, by.new_factor, into * by.old_factor);
+}
+
+FASTSERVE_DEVICE const char* token_of(const attention_job& job, const std::int32_t* blocks, std::int64_t head,
+                                      int token, bool values) {
+  return job.kv.layer + blocks[token / kv_block_tokens] * job.kv.block_bytes +
+         (2 * head + (values ? 1 : 0)) * job.kv.half_bytes;
+}
+
+}  // namespace fastserve::kernels::cuda

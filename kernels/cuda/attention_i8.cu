@@ -1,0 +1,9 @@
+#include "kernels/cuda/attention_mma.cuh"
+
+namespace fastserve::kernels::cuda {
+
+void launch_attention_i8(const attention_job& job, std::int64_t tasks, int warps, cudaStream_t on) {
+  launch_attend_of<bf16, true>(job, tasks, warps, on);
+}
+
+}  // namespace fastserve::kernels::cuda

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <map>
+
+#include "kernels/backend.hpp"
+#include "kernels/cuda/linear.hpp"
+#include "kernels/cuda/memory.hpp"
+#include "kernels/cuda/plan.hpp"
+#include "kernels/cuda/weight.hpp"
+
+namespace fastserve::kernels::cuda {
+
+/// One GPU behind the backend interface (make_cuda_backend).
+class cuda_backend final : public backend {
+ public:
+  explicit cuda_backend(int ordinal);
+
+  device_info info() const override;
+
+  std::unique_ptr<stream> make_stream() override { return std::make_unique<cuda_stream>(ordinal_); }
+  buffer allocate(std::size_t bytes) override { return allocate_device(bytes, ordinal_); }
+  void upload(tensor_view to, const void* from, stream& on) override;
+  void download(void* to, tensor_view from, stream& on) override;
+  const void* host_read(tensor_view from, stream& on) override;
+  void copy(tensor_view to, tensor_view from, stream& on) override;
+
+  std::unique_ptr<weight> pack(std::span<const host_matrix> stacked, dtype compute) override;
+  std::unique_ptr<weight> pack_quantized(std::span<const quantized_matrix> stacked) override;
+  std::unique_ptr<weight> quantize(std::span<const host_matrix> stacked, const quantized_format& format) override;
+  std::unique_ptr<weight> table(const host_matrix& rows) override;
+
+  std::unique_ptr<kv_store> make_kv_store(const kv_shape& shape) override;
+  void copy_block(kv_store& kv, std::int32_t to, std::int32_t from, stream& on) override;
+  void read_block(void* to, const kv_store& kv, std::int32_t block, stream& on) override;
+  void write_block(kv_store& kv, std::int32_t block, const void* from, stream& on) override;
+
+  std::unique_ptr<step_plan> plan_step(const step_layout& layout, const rope_table& rope,
+                                       const attention_shape& shape, stream& on) override;
+  void embed(tensor_view out, const weight& tokens, const weight* positions, const step_plan& plan,
+             stream& on) override;
+  void norm(tensor_view out, tensor_view in, const norm_weights& by, stream& on) override;
+  void linear(tensor_view out, tensor_view in, const weight& w, tensor_view bias, bool accumulate,
+              stream& on) override;
+  void rotate_and_store(tensor_view qkv, const norm_weights* query_norm, const norm_weights* key_norm, kv_store& kv,
+                        std::int32_t layer, const attention_shape& shape, const step_plan& plan, stream& on) override;
+  void attention(tensor_view out, tensor_view query, const kv_store& kv, std::int32_t layer,
+                 const attention_shape& shape, const step_plan& plan, stream& on) override;
+  void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) override;
+  void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) override;
+
+ private:
+  /// The stream's handle, with this device current.
+  cudaStream_t use(stream& on) const;
+  /// f32 scratch of the shape of an output that will be rounded to q8.
+  tensor_view unrounded(const tensor_view& out);
+
+  int ordinal_;
+  int multiprocessors_ = 0;
+  std::string name_;
+  weight_packer packer_;
+  staged_upload upload_;
+  plan_slots slots_;
+  device_scratch unrounded_;  ///< f32 results on their way to q8
+  device_scratch input_;      ///< of a product: padded to whole units, or rounded to q8
+  device_scratch states_;     ///< softmax states of split attention
+  std::map<const void*, pinned_memory> read_;  ///< host copies of views, by address
+};
+
+}  // namespace fastserve::kernels::cuda

@@ -1,0 +1,192 @@
+#pragma once
+
+#include <cassert>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+// What kernels use of the device besides plain C++: thread indices, shared memory, barriers, shuffles, 16-bit
+// floats, launches. Kernels call nothing of CUDA's directly, so that the same sources are also compiled for the
+// host (FASTSERVE_CUDA_EMULATION, tests/cuda_emulation), where every thread is a fiber.
+// Blocks are one-dimensional, warps always whole.
+
+#ifdef FASTSERVE_CUDA_EMULATION
+#include "emulation.hpp"
+#include "kernels/cpu/half.hpp"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#endif
+
+#include "kernels/cuda/check.hpp"
+
+#define FASTSERVE_DEVICE __device__ __forceinline__
+
+namespace fastserve::kernels::cuda {
+
+struct bf16 {
+  std::uint16_t bits;
+};
+struct f16 {
+  std::uint16_t bits;
+};
+struct alignas(16) vec4 {
+  std::uint32_t x[4];
+};
+struct alignas(16) float4v {
+  float x[4];
+};
+
+inline constexpr int warp_lanes = 32;
+
+// -- indices, barriers --------------------------------------------------------
+
+#ifdef FASTSERVE_CUDA_EMULATION
+
+inline int thread_index() { return static_cast<int>(emulation::here.thread); }
+inline int block_threads() { return static_cast<int>(emulation::here.threads); }
+inline std::int64_t block_x() { return emulation::here.block_x; }
+inline std::int64_t block_y() { return emulation::here.block_y; }
+inline std::int64_t grid_x() { return emulation::here.grid_x; }
+inline void* shared_memory() { return emulation::shared(); }
+inline void sync_block() { emulation::block_barrier(); }
+inline void sync_warp() { emulation::warp_barrier(); }
+inline float shuffle_xor(float x, int mask) {
+  const emulation::lanes all{"shuffle_xor", &x, sizeof x};
+  return all.of<float>(static_cast<unsigned>((thread_index() % warp_lanes) ^ mask));
+}
+
+inline std::uint32_t bits_of(float x) { return cpu::bits_of(x); }
+inline float float_of(std::uint32_t bits) { return cpu::float_of(bits); }
+inline float to_float(bf16 x) { return cpu::bfloat_to_float(x.bits); }
+inline float to_float(f16 x) { return cpu::half_to_float(x.bits); }
+inline void from_float(bf16& to, float x) { to.bits = cpu::float_to_bfloat(x); }
+inline void from_float(f16& to, float x) { to.bits = cpu::float_to_half(x); }
+/// Two bf16 in one register: a - b, exact where the result is.
+inline std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
+  const auto part = [](std::uint32_t u, int h) { return cpu::bfloat_to_float(static_cast<std::uint16_t>(u >> (16 * h))); };
+  const std::uint32_t low = cpu::float_to_bfloat(part(a, 0) - part(b, 0));
+  const std::uint32_t high = cpu::float_to_bfloat(part(a, 1) - part(b, 1));
+  return low | high << 16;
+}
+inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
+inline float exp2_fast(float x) { return std::exp2(x); }
+inline int round_to_int(float x) { return static_cast<int>(std::nearbyint(x)); }
+inline vec4 load_streaming(const void* from) { return *static_cast<const vec4*>(from); }
+
+#else
+
+FASTSERVE_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
+FASTSERVE_DEVICE int block_threads() { return static_cast<int>(blockDim.x); }
+FASTSERVE_DEVICE std::int64_t block_x() { return blockIdx.x; }
+FASTSERVE_DEVICE std::int64_t block_y() { return blockIdx.y; }
+FASTSERVE_DEVICE std::int64_t grid_x() { return gridDim.x; }
+FASTSERVE_DEVICE void* shared_memory() {
+  extern __shared__ vec4 fastserve_shared[];
+  return fastserve_shared;
+}
+FASTSERVE_DEVICE void sync_block() { __syncthreads(); }
+FASTSERVE_DEVICE void sync_warp() { __syncwarp(); }
+FASTSERVE_DEVICE float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffU, x, mask); }
+
+FASTSERVE_DEVICE std::uint32_t bits_of(float x) { return __float_as_uint(x); }
+FASTSERVE_DEVICE float float_of(std::uint32_t bits) { return __uint_as_float(bits); }
+FASTSERVE_DEVICE float to_float(bf16 x) { return __uint_as_float(static_cast<std::uint32_t>(x.bits) << 16); }
+FASTSERVE_DEVICE float to_float(f16 x) { return __half2float(__ushort_as_half(x.bits)); }
+FASTSERVE_DEVICE void from_float(bf16& to, float x) { to.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
+FASTSERVE_DEVICE void from_float(f16& to, float x) { to.bits = __half_as_ushort(__float2half_rn(x)); }
+/// Two bf16 in one register: a - b, exact where the result is. sm_80 has no subtraction, but fma(b, -1, a).
+FASTSERVE_DEVICE std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t out;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(out) : "r"(b), "r"(0xbf80bf80U), "r"(a));
+  return out;
+}
+FASTSERVE_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+/// Within 2 units in the last place; the same bits for the same x everywhere.
+FASTSERVE_DEVICE float exp2_fast(float x) { return exp2f(x); }
+FASTSERVE_DEVICE int round_to_int(float x) { return __float2int_rn(x); }
+/// 16 bytes that are read once: they should not push others out of the first cache.
+FASTSERVE_DEVICE vec4 load_streaming(const void* from) {
+  vec4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x[0]), "=r"(v.x[1]), "=r"(v.x[2]), "=r"(v.x[3])
+               : "l"(from));
+  return v;
+}
+
+#endif
+
+FASTSERVE_DEVICE float to_float(float x) { return x; }
+FASTSERVE_DEVICE void from_float(float& to, float x) { to = x; }
+template <class T>
+FASTSERVE_DEVICE T rounded_to(float x) {
+  T out;
+  from_float(out, x);
+  return out;
+}
+/// Two numbers rounded into one register, `low` in the low half.
+template <class T>
+FASTSERVE_DEVICE std::uint32_t pack2(float low, float high) {
+  return rounded_to<T>(low).bits | static_cast<std::uint32_t>(rounded_to<T>(high).bits) << 16;
+}
+
+// -- sums over a warp or a block, in an order that the number of threads fixes -------
+
+FASTSERVE_DEVICE float warp_sum(float x) {
+  for (int mask = 16; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
+  return x;
+}
+/// Of magnitudes. A NaN wins.
+FASTSERVE_DEVICE float larger(float a, float b) { return a > b || a != a ? a : b; }
+FASTSERVE_DEVICE float warp_max(float x) {
+  for (int mask = 16; mask > 0; mask /= 2) x = larger(x, shuffle_xor(x, mask));
+  return x;
+}
+/// `room`: shared memory of one float for each warp. Every thread gets the sum.
+FASTSERVE_DEVICE float block_sum(float x, float* room) {
+  const int warps = block_threads() / warp_lanes;
+  x = warp_sum(x);
+  sync_block();
+  if (thread_index() % warp_lanes == 0) room[thread_index() / warp_lanes] = x;
+  sync_block();
+  float sum = room[0];
+  for (int w = 1; w < warps; ++w) sum += room[w];
+  return sum;
+}
+
+// -- launches -------------------------------------------------------------------
+
+struct launch_shape {
+  std::int64_t x = 1;
+  std::int64_t y = 1;
+  int threads = warp_lanes;
+  std::size_t shared_bytes = 0;
+  cudaStream_t on = nullptr;
+};
+
+inline constexpr std::int64_t largest_grid_x = 0x7fffffff;
+inline constexpr std::int64_t largest_grid_y = 65535;
+
+template <class... Parameters>
+void launch(const char* what, void (*kernel)(Parameters...), const launch_shape& shape,
+            const Parameters&... arguments) {
+  assert(shape.x > 0 && shape.x <= largest_grid_x && shape.y > 0 && shape.y <= largest_grid_y);
+  assert(shape.threads % warp_lanes == 0);
+#ifdef FASTSERVE_CUDA_EMULATION
+  emulation::run(what, static_cast<unsigned>(shape.x), static_cast<unsigned>(shape.y),
+                 static_cast<unsigned>(shape.threads), shape.shared_bytes, [&] { kernel(arguments...); });
+#else
+  constexpr std::size_t without_asking = 48 * 1024;
+  if (shape.shared_bytes > without_asking) {
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shape.shared_bytes)),
+          what);
+  }
+  kernel<<<dim3(static_cast<unsigned>(shape.x), static_cast<unsigned>(shape.y)),
+           static_cast<unsigned>(shape.threads), shape.shared_bytes, shape.on>>>(arguments...);
+  check(cudaGetLastError(), what);
+#endif
+}
+
+}  // namespace fastserve::kernels::cuda

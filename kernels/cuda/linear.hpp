@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/quantized.hpp"
+#include "kernels/tensor.hpp"
+
+// Products of rows by packed weights. out[r, n] = in[r, :] . w[n, :]. The order of operations of an element is fixed
+// by the weight's shape and format alone, whichever kernel computes it and however many rows there are:
+//   - k is cut into units of 64 (W8A8: 128, one record of its input) and the units into `segments` runs of equal
+//     length (the last may be shorter). Within a segment one accumulator takes the mma of every 16 (W8A8: 32) of k
+//     in rising order. Formats with groups multiply integers and add scale * (sum of a group within a unit).
+//   - The segments' sums are added in rising order, then bias, then the residual.
+// Weights are the first operand of the mma (16 output features), rows the second (8 rows). A tile is 16 features by
+// one unit; its elements lie so that a lane's fragments are 16 bytes of its own (fragment_* below), and k is permuted
+// within 32 so that a lane's 16 bytes of a row are one piece, too.
+
+namespace fastserve::kernels::cuda {
+
+inline constexpr int tile_features = 16;
+inline constexpr int unit_columns = 64;
+inline constexpr int w8a8_unit_columns = 128;
+inline constexpr int segments = 8;
+/// Bytes of one unit of one row of 16-bit input, or of the codes of a record.
+inline constexpr int unit_row_bytes = 128;
+
+enum class weight_form : std::uint8_t { bf16, f16, f32, int8, int4, w8a8 };
+
+/// Columns of a unit.
+constexpr int columns_of(weight_form form) {
+  return form == weight_form::w8a8 ? w8a8_unit_columns : unit_columns;
+}
+/// Bytes of a tile.
+constexpr int tile_bytes(weight_form form) {
+  return form == weight_form::int4 ? 512 : form == weight_form::int8 ? 1024 : form == weight_form::f32 ? 4096 : 2048;
+}
+
+/// One product, or one section of a weight whose parts differ in format.
+struct product {
+  weight_form form;
+  const char* weights;     ///< [tile of features][unit][tile_bytes]; f32: [features][units * 64]
+  const char* input;       ///< 16 byte aligned, zero beyond the last column up to whole units
+  std::int64_t row_bytes;  ///< from one row of the input to the next
+  std::int64_t unit_bytes; ///< from one unit of a row to the next
+  float* out;              ///< [rows, features]
+  std::int64_t out_stride;
+  const float* bias;  ///< [features] or null
+  bool accumulate;
+  std::int64_t rows;
+  std::int64_t features;
+  std::int64_t units;
+  // Formats with groups: scales and zeros [tile of features][group][16], f16 or f32. W8A8: scales f32 [features].
+  const void* scales;
+  const void* zeros;  ///< of zero_kind::integer or offset
+  std::int64_t groups;
+  std::int64_t group_columns;  ///< at least 1 << 30 where the whole row is one
+  bool wide_scales;
+  zero_kind zero;
+
+  std::int64_t tiles() const { return (features + tile_features - 1) / tile_features; }
+};
+
+/// Units of all segments but the last.
+constexpr std::int64_t segment_units(std::int64_t units) { return (units + segments - 1) / segments; }
+
+/// `multiprocessors`: of the device, for choosing a kernel. The choice never changes bits.
+void launch_product(const product& p, int multiprocessors, cudaStream_t on);
+void launch_stream_float(const product& p, cudaStream_t on);
+void launch_stream_grouped(const product& p, cudaStream_t on);
+void launch_stream_w8a8(const product& p, cudaStream_t on);
+void launch_tile_float(const product& p, cudaStream_t on);
+void launch_tile_integers(const product& p, cudaStream_t on);
+void launch_product_f32(const product& p, cudaStream_t on);
+
+}  // namespace fastserve::kernels::cuda
