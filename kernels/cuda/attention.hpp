@@ -6,12 +6,14 @@
 
 #include "kernels/backend.hpp"
 
-// Attention over the KV store, and what fills it. A "pair" is a query head of a row: the pairs of a KV head share the
-// loads of its keys and values. Every pair's order of operations is fixed by its position alone:
-//   - tokens go in chunks of 64, cut by absolute position; a chunk is one mma chain over head_dim, one rescaling of the
-//     online softmax (arXiv 2205.14135, algorithm 1), one mma chain over its tokens. A token that the pair does not see
-//     weighs an exact zero; a chunk of which it sees nothing changes nothing;
-//   - chunks go in segments of 256 tokens, each an online softmax of its own; segments are merged in rising order,
+// Attention over the KV store, and what fills it. A "pair" is a query head of a row: the pairs of a KV head
+// share the loads of its keys and values. Every pair's order of operations is fixed by its position alone:
+//   - tokens go in chunks of 64, cut by absolute position; a chunk is one mma chain over head_dim, one
+//   rescaling of the
+//     online softmax (arXiv 2205.14135, algorithm 1), one mma chain over its tokens. A token that the pair
+//     does not see weighs an exact zero; a chunk of which it sees nothing changes nothing;
+//   - chunks go in segments of 256 tokens, each an online softmax of its own; segments are merged in rising
+//   order,
 //     by the block that computed them or, where several blocks did, by merge_segments.
 
 namespace fastserve::kernels::cuda {
@@ -26,14 +28,15 @@ inline constexpr int largest_head = 512;
 
 /// Consecutive pairs of one sequence over segments [segment_first, segment_last).
 struct attention_task {
-  std::int32_t row = 0;             ///< of the sequence's first row in the step
-  std::int32_t first_pair = 0;      ///< counted from there: row * group + head of the group
+  std::int32_t row = 0;         ///< of the sequence's first row in the step
+  std::int32_t first_pair = 0;  ///< counted from there: row * group + head of the group
   std::int32_t pairs = 0;
   std::int32_t first_position = 0;  ///< of the sequence's first row
   std::int32_t blocks_at = 0;       ///< where the sequence's blocks begin in the table
   std::int32_t segment_first = 0;
   std::int32_t segment_last = 0;
-  std::int32_t state = -1;  ///< where the segment's softmax goes, for merging; -1: the task finishes by itself
+  std::int32_t state =
+      -1;  ///< where the segment's softmax goes, for merging; -1: the task finishes by itself
 };
 
 /// Segments [0, segments) of a task's pairs, whose states lie one after another.
@@ -42,8 +45,8 @@ struct attention_merge {
   std::int32_t segments = 0;
 };
 
-/// Layout of a KV store: [block][layer][kv head][keys, values], keys and values [16 tokens][head_dim], of i8 followed by
-/// the scales of the 16 tokens. A block over all layers is one piece.
+/// Layout of a KV store: [block][layer][kv head][keys, values], keys and values [16 tokens][head_dim], of i8
+/// followed by the scales of the 16 tokens. A block over all layers is one piece.
 struct kv_layout {
   char* layer = nullptr;  ///< block 0 of the layer
   std::int64_t block_bytes = 0;
@@ -104,9 +107,9 @@ struct rotate_job {
 };
 
 void launch_rotate_and_store(const rotate_job& job, std::int64_t rows, cudaStream_t on);
-/// turns[r] = cosines and sines of positions[r] * inverse_frequency, times `magnitude`. The angle is rounded to f32, its
-/// cosine computed in double, as on the host.
-void launch_turns(float* turns, const std::int32_t* positions, const float* inverse_frequency, std::int64_t rows,
-                  std::int32_t pairs, float magnitude, cudaStream_t on);
+/// turns[r] = cosines and sines of positions[r] * inverse_frequency, times `magnitude`. The angle is rounded
+/// to f32, its cosine computed in double, as on the host.
+void launch_turns(float* turns, const std::int32_t* positions, const float* inverse_frequency,
+                  std::int64_t rows, std::int32_t pairs, float magnitude, cudaStream_t on);
 
 }  // namespace fastserve::kernels::cuda

@@ -2,9 +2,9 @@
 
 #include "kernels/cuda/attention.cuh"
 
-// Flash attention over pages on tensor cores: decode rows (one warp, a segment or more) and prompt chunks (four warps that
-// share keys and values) by the same code. Keys and values of a chunk have one buffer each in shared memory: the next
-// chunk's keys arrive while this one's values are used, and the other way round.
+// Flash attention over pages on tensor cores: decode rows (one warp, a segment or more) and prompt chunks
+// (four warps that share keys and values) by the same code. Keys and values of a chunk have one buffer each
+// in shared memory: the next chunk's keys arrive while this one's values are used, and the other way round.
 
 namespace fastserve::kernels::cuda {
 
@@ -28,7 +28,8 @@ FASTSERVE_DEVICE void clear(softmax_state<D>& s) {
   }
 }
 
-/// T: operands of the mma, bf16 or f16. Bytes: the store is i8, widened to T on the way, its scales applied in f32.
+/// T: operands of the mma, bf16 or f16. Bytes: the store is i8, widened to T on the way, its scales applied
+/// in f32.
 template <class T, bool Bytes, int D, int Warps>
 class attention_block {
  public:
@@ -79,7 +80,8 @@ class attention_block {
       copy_async_wait<1>();
       sync_block();  // keys are there
       float scores[chunk_tokens / 8][4];
-      const bool looks = pairs_ > 0 && mine_.first < (chunk + 1) * chunk_tokens && mine_.last >= chunk * chunk_tokens;
+      const bool looks =
+          pairs_ > 0 && mine_.first < (chunk + 1) * chunk_tokens && mine_.last >= chunk * chunk_tokens;
       if (looks) multiply_keys(scores);
       if (looks) weigh(state, scores, chunk);
       sync_block();  // all are done with the keys
@@ -200,7 +202,8 @@ class attention_block {
 #pragma unroll
       for (int j = 0; j < chunk_tokens / 8; j += 2) {
         std::uint32_t b[4];  // tokens of j: low and high half of the step, then those of j + 1
-        load_matrices<false>(b, keys_ + (8 * (j + matrix / 2) + lane % 8) * stride + 16 * step + 8 * (matrix % 2));
+        load_matrices<false>(
+            b, keys_ + (8 * (j + matrix / 2) + lane % 8) * stride + 16 * step + 8 * (matrix % 2));
         mma<T>(scores[j], query_[step], b[0], b[1]);
         mma<T>(scores[j + 1], query_[step], b[2], b[3]);
       }
@@ -269,13 +272,14 @@ class attention_block {
     for (int step = 0; step < chunk_tokens / 16; ++step) {
       const auto& low = weights[2 * step];
       const auto& high = weights[2 * step + 1];
-      const std::uint32_t a[4] = {pack2<T>(low[0], low[1]), pack2<T>(low[2], low[3]), pack2<T>(high[0], high[1]),
-                                  pack2<T>(high[2], high[3])};
+      const std::uint32_t a[4] = {pack2<T>(low[0], low[1]), pack2<T>(low[2], low[3]),
+                                  pack2<T>(high[0], high[1]), pack2<T>(high[2], high[3])};
 #pragma unroll
       for (int j = 0; j < D / 16; ++j) {
         if (j >= steps_) break;
         std::uint32_t b[4];  // columns 16 j to 16 j + 7: low and high half of the step, then the next eight
-        load_matrices<true>(b, values_ + (16 * step + 8 * (matrix % 2) + lane % 8) * stride + 16 * j + 8 * (matrix / 2));
+        load_matrices<true>(
+            b, values_ + (16 * step + 8 * (matrix % 2) + lane % 8) * stride + 16 * j + 8 * (matrix / 2));
         mma<T>(s.sums[2 * j], a, b[0], b[1]);
         mma<T>(s.sums[2 * j + 1], a, b[2], b[3]);
       }
@@ -299,7 +303,8 @@ class attention_block {
   FASTSERVE_DEVICE void keep(const softmax_state<D>& s) const {
     const int lane = thread_index() % warp_lanes;
     const std::int64_t floats = state_floats(job_.head_dim);
-    float* base = job_.states + ((task_.state * std::int64_t{job_.kv_heads} + head_) * warp_pairs + lane / 4) * floats;
+    float* base =
+        job_.states + ((task_.state * std::int64_t{job_.kv_heads} + head_) * warp_pairs + lane / 4) * floats;
 #pragma unroll
     for (int j = 0; j < D / 8; ++j) {
 #pragma unroll
@@ -330,7 +335,8 @@ class attention_block {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int d = 8 * j + 2 * (lane % 4) + i;
-          if (d < job_.head_dim) store_element(job_.out, job_.out_type, to + d, s.sums[j][2 * h + i] * factor);
+          if (d < job_.head_dim)
+            store_element(job_.out, job_.out_type, to + d, s.sums[j][2 * h + i] * factor);
         }
       }
     }

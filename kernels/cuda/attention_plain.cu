@@ -1,6 +1,7 @@
 #include "kernels/cuda/attention.cuh"
 
-// Merging of segments; attention in plain f32 arithmetic for f32 stores and heads beyond tensor cores' instantiations.
+// Merging of segments; attention in plain f32 arithmetic for f32 stores and heads beyond tensor cores'
+// instantiations.
 
 namespace fastserve::kernels::cuda {
 namespace {
@@ -14,7 +15,8 @@ __global__ void __launch_bounds__(merge_threads) merge_segments(attention_job jo
   const std::int64_t step = std::int64_t{job.kv_heads} * warp_pairs * floats;  // to the next segment
   for (int pair = 0; pair < merge.pairs.pairs; ++pair) {
     const float* first =
-        job.states + ((merge.pairs.state * std::int64_t{job.kv_heads} + block_y()) * warp_pairs + pair) * floats;
+        job.states +
+        ((merge.pairs.state * std::int64_t{job.kv_heads} + block_y()) * warp_pairs + pair) * floats;
     const int at = merge.pairs.first_pair + pair;
     const std::int64_t to = (merge.pairs.row + at / job.group) * job.out_stride +
                             (block_y() * job.group + at % job.group) * job.head_dim;
@@ -41,7 +43,8 @@ FASTSERVE_DEVICE float stored(const char* half, dtype type, int dim, int token, 
          reinterpret_cast<const float*>(half + kv_block_tokens * dim)[token];
 }
 
-/// A warp to (row, head). Lanes are tokens while scores are computed, elements of the head while values are added.
+/// A warp to (row, head). Lanes are tokens while scores are computed, elements of the head while values are
+/// added.
 __global__ void __launch_bounds__(warp_lanes) attend_plain(attention_job job) {
   auto* weights = static_cast<float*>(shared_memory());
   constexpr int pieces = largest_head / warp_lanes;
@@ -85,23 +88,29 @@ __global__ void __launch_bounds__(warp_lanes) attend_plain(attention_job job) {
     maximum = best;
     total = fma(total, factor, warp_sum(sum));
     sync_warp();
+#pragma unroll
     for (int i = 0; i < pieces; ++i) sums[i] *= factor;
     for (int i = 0; i < chunk_tokens; ++i) {
       const int token = chunk * chunk_tokens + i;
       if (token < sees.first || token > sees.last) continue;
       const char* value = token_of(job, blocks, head / job.group, token, true);
+#pragma unroll
       for (int piece = 0; piece < pieces; ++piece) {
         const int d = piece * warp_lanes + lane;
+        if (piece * warp_lanes >= dim) break;
         if (d < dim)
-          sums[piece] = fma(weights[i], stored(value, job.kv.type, dim, token % kv_block_tokens, d), sums[piece]);
+          sums[piece] =
+              fma(weights[i], stored(value, job.kv.type, dim, token % kv_block_tokens, d), sums[piece]);
       }
     }
   }
   const float factor = 1.0F / total;
+#pragma unroll
   for (int piece = 0; piece < pieces; ++piece) {
     const int d = piece * warp_lanes + lane;
     if (d < dim)
-      store_element(job.out, job.out_type, row * job.out_stride + std::int64_t{head} * dim + d, sums[piece] * factor);
+      store_element(job.out, job.out_type, row * job.out_stride + std::int64_t{head} * dim + d,
+                    sums[piece] * factor);
   }
 }
 
@@ -118,7 +127,8 @@ void launch_attention_merge(const attention_job& job, std::int64_t merges, cudaS
 }
 
 void launch_attention_plain(const attention_job& job, std::int64_t rows, cudaStream_t on) {
-  launch("attention, plain", attend_plain, {rows * job.heads, 1, warp_lanes, chunk_tokens * sizeof(float), on}, job);
+  launch("attention, plain", attend_plain,
+         {rows * job.heads, 1, warp_lanes, chunk_tokens * sizeof(float), on}, job);
 }
 
 }  // namespace fastserve::kernels::cuda

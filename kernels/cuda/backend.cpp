@@ -36,7 +36,8 @@ cuda_backend::cuda_backend(int ordinal)
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
   name_ = properties.name;
-  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, ordinal), "cudaDeviceGetAttribute");
+  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, ordinal),
+        "cudaDeviceGetAttribute");
 }
 
 cudaStream_t cuda_backend::use(stream& on) const {
@@ -61,7 +62,8 @@ void cuda_backend::download(void* to, tensor_view from, stream& on) {
   assert(from.contiguous());
   const auto handle = use(on);
   if (from.bytes() > 0)
-    check(cudaMemcpyAsync(to, from.data, from.bytes(), cudaMemcpyDeviceToHost, handle), "cudaMemcpyAsync to the host");
+    check(cudaMemcpyAsync(to, from.data, from.bytes(), cudaMemcpyDeviceToHost, handle),
+          "cudaMemcpyAsync to the host");
   check(cudaStreamSynchronize(handle), "download");
 }
 
@@ -70,7 +72,8 @@ const void* cuda_backend::host_read(tensor_view from, stream& on) {
   const auto handle = use(on);
   void* to = read_[from.data].at_least(std::max<std::size_t>(from.bytes(), 1));
   if (from.bytes() > 0)
-    check(cudaMemcpyAsync(to, from.data, from.bytes(), cudaMemcpyDeviceToHost, handle), "cudaMemcpyAsync to the host");
+    check(cudaMemcpyAsync(to, from.data, from.bytes(), cudaMemcpyDeviceToHost, handle),
+          "cudaMemcpyAsync to the host");
   check(cudaStreamSynchronize(handle), "host_read");
   return to;
 }
@@ -85,8 +88,8 @@ void cuda_backend::copy(tensor_view to, tensor_view from, stream& on) {
   const auto pitch = [&](const tensor_view& v) {
     return std::max(static_cast<std::size_t>(v.stride) * size, width);
   };
-  check(cudaMemcpy2DAsync(to.data, pitch(to), from.data, pitch(from), width, static_cast<std::size_t>(to.rows),
-                          cudaMemcpyDeviceToDevice, handle),
+  check(cudaMemcpy2DAsync(to.data, pitch(to), from.data, pitch(from), width,
+                          static_cast<std::size_t>(to.rows), cudaMemcpyDeviceToDevice, handle),
         "cudaMemcpy2DAsync");
 }
 
@@ -100,7 +103,8 @@ std::unique_ptr<weight> cuda_backend::pack_quantized(std::span<const quantized_m
   return packer_.pack_quantized(stacked);
 }
 
-std::unique_ptr<weight> cuda_backend::quantize(std::span<const host_matrix> stacked, const quantized_format& format) {
+std::unique_ptr<weight> cuda_backend::quantize(std::span<const host_matrix> stacked,
+                                               const quantized_format& format) {
   use_device(ordinal_);
   std::vector<quantized_tensor> tensors;
   for (const auto& m : stacked) tensors.push_back(rounded_on_host(m, format));
@@ -115,36 +119,39 @@ std::unique_ptr<weight> cuda_backend::table(const host_matrix& rows) {
 }
 
 std::unique_ptr<kv_store> cuda_backend::make_kv_store(const kv_shape& shape) {
-  if (shape.layers < 0 || shape.blocks < 0 || shape.kv_heads <= 0 || shape.head_dim <= 0 || shape.type == dtype::i32 ||
-      shape.type == dtype::q8) {
+  if (shape.layers < 0 || shape.blocks < 0 || shape.kv_heads <= 0 || shape.head_dim <= 0 ||
+      shape.type == dtype::i32 || shape.type == dtype::q8) {
     throw std::invalid_argument("KV store of an impossible shape");
   }
   std::size_t bytes = kv_vector_bytes(shape.head_dim, shape.type) * 2 * kv_block_tokens;
   for (const auto factor : {shape.layers, shape.blocks, shape.kv_heads})
     if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(factor), &bytes)) throw std::bad_alloc{};
   if (shape.head_dim > largest_head)
-    throw std::invalid_argument("KV store: heads of " + std::to_string(shape.head_dim) + ", on a GPU at most " +
-                                std::to_string(largest_head));
+    throw std::invalid_argument("KV store: heads of " + std::to_string(shape.head_dim) +
+                                ", on a GPU at most " + std::to_string(largest_head));
   return std::make_unique<device_kv_store>(shape, ordinal_);
 }
 
 void cuda_backend::copy_block(kv_store& kv, std::int32_t to, std::int32_t from, stream& on) {
   if (to == from) return;
   const auto& store = device(kv);
-  check(cudaMemcpyAsync(store.block(to), store.block(from), kv.shape().block_bytes(), cudaMemcpyDeviceToDevice, use(on)),
+  check(cudaMemcpyAsync(store.block(to), store.block(from), kv.shape().block_bytes(),
+                        cudaMemcpyDeviceToDevice, use(on)),
         "cudaMemcpyAsync of a block");
 }
 
 void cuda_backend::read_block(void* to, const kv_store& kv, std::int32_t block, stream& on) {
   const auto handle = use(on);
-  check(cudaMemcpyAsync(to, device(kv).block(block), kv.shape().block_bytes(), cudaMemcpyDeviceToHost, handle),
-        "cudaMemcpyAsync of a block");
+  check(
+      cudaMemcpyAsync(to, device(kv).block(block), kv.shape().block_bytes(), cudaMemcpyDeviceToHost, handle),
+      "cudaMemcpyAsync of a block");
   check(cudaStreamSynchronize(handle), "read_block");
 }
 
 void cuda_backend::write_block(kv_store& kv, std::int32_t block, const void* from, stream& on) {
   const auto handle = use(on);
-  check(cudaMemcpyAsync(device(kv).block(block), from, kv.shape().block_bytes(), cudaMemcpyHostToDevice, handle),
+  check(cudaMemcpyAsync(device(kv).block(block), from, kv.shape().block_bytes(), cudaMemcpyHostToDevice,
+                        handle),
         "cudaMemcpyAsync of a block");
   check(cudaStreamSynchronize(handle), "write_block");
 }
@@ -155,19 +162,23 @@ std::unique_ptr<step_plan> cuda_backend::plan_step(const step_layout& layout, co
   return std::make_unique<cuda_plan>(layout, rope, shape, multiprocessors_, slots_, handle);
 }
 
-void cuda_backend::embed(tensor_view out, const weight& tokens, const weight* positions, const step_plan& step,
-                         stream& on) {
+void cuda_backend::embed(tensor_view out, const weight& tokens, const weight* positions,
+                         const step_plan& step, stream& on) {
   const auto& plan = device(step);
   assert(out.type == dtype::f32 && out.cols == tokens.cols() && out.rows == plan.rows() && plan.has_tokens());
   const auto places = positions == nullptr ? tensor_view{} : rows_of(*positions);
   assert(positions == nullptr || places.cols == out.cols);
-  launch_embed(out, rows_of(tokens), plan.token_ids(), positions == nullptr ? nullptr : &places, plan.positions(),
-               use(on));
+  launch_embed(out, rows_of(tokens), plan.token_ids(), positions == nullptr ? nullptr : &places,
+               plan.positions(), use(on));
 }
 
 tensor_view cuda_backend::unrounded(const tensor_view& out) {
-  return {unrounded_.at_least(kernels::bytes_of(dtype::f32, out.rows, out.cols)), dtype::f32, out.where, out.rows,
-          out.cols, out.cols};
+  return {unrounded_.at_least(kernels::bytes_of(dtype::f32, out.rows, out.cols)),
+          dtype::f32,
+          out.where,
+          out.rows,
+          out.cols,
+          out.cols};
 }
 
 void cuda_backend::norm(tensor_view out, tensor_view in, const norm_weights& by, stream& on) {
@@ -192,13 +203,14 @@ void cuda_backend::activate(tensor_view out, tensor_view in, activation f, bool 
 
 void cuda_backend::gather_sampled(tensor_view out, tensor_view in, const step_plan& step, stream& on) {
   const auto& plan = device(step);
-  assert(out.type == dtype::f32 && in.type == dtype::f32 && out.cols == in.cols && out.rows == plan.sampled());
+  assert(out.type == dtype::f32 && in.type == dtype::f32 && out.cols == in.cols &&
+         out.rows == plan.sampled());
   launch_gather(out, in, plan.sampled_rows(), use(on));
 }
 
-void cuda_backend::rotate_and_store(tensor_view qkv, const norm_weights* query_norm, const norm_weights* key_norm,
-                                    kv_store& kv, std::int32_t layer, const attention_shape& shape,
-                                    const step_plan& step, stream& on) {
+void cuda_backend::rotate_and_store(tensor_view qkv, const norm_weights* query_norm,
+                                    const norm_weights* key_norm, kv_store& kv, std::int32_t layer,
+                                    const attention_shape& shape, const step_plan& step, stream& on) {
   const auto& plan = device(step);
   assert(qkv.type == dtype::f32 && qkv.rows == plan.rows() && plan.has_sequences());
   assert(qkv.cols == std::int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim);
@@ -258,9 +270,10 @@ void cuda_backend::attention(tensor_view out, tensor_view query, const kv_store&
   if (job.kv.type == dtype::f32 || shape.head_dim > largest_mma_head)
     return launch_attention_plain(job, query.rows, handle);
 
-  job.states = static_cast<float*>(states_.at_least(
-      sizeof(float) * static_cast<std::size_t>(plan.states() * shape.kv_heads * warp_pairs *
-                                               state_floats(shape.head_dim)) + 1));
+  job.states = static_cast<float*>(
+      states_.at_least(sizeof(float) * static_cast<std::size_t>(plan.states() * shape.kv_heads * warp_pairs *
+                                                                state_floats(shape.head_dim)) +
+                       1));
   if (plan.narrow_tasks() > 0) {
     job.tasks = plan.narrow();
     launch_attention_mma(job, plan.narrow_tasks(), 1, handle);

@@ -26,7 +26,8 @@ class cuda_backend final : public backend {
 
   std::unique_ptr<weight> pack(std::span<const host_matrix> stacked, dtype compute) override;
   std::unique_ptr<weight> pack_quantized(std::span<const quantized_matrix> stacked) override;
-  std::unique_ptr<weight> quantize(std::span<const host_matrix> stacked, const quantized_format& format) override;
+  std::unique_ptr<weight> quantize(std::span<const host_matrix> stacked,
+                                   const quantized_format& format) override;
   std::unique_ptr<weight> table(const host_matrix& rows) override;
 
   std::unique_ptr<kv_store> make_kv_store(const kv_shape& shape) override;
@@ -41,8 +42,9 @@ class cuda_backend final : public backend {
   void norm(tensor_view out, tensor_view in, const norm_weights& by, stream& on) override;
   void linear(tensor_view out, tensor_view in, const weight& w, tensor_view bias, bool accumulate,
               stream& on) override;
-  void rotate_and_store(tensor_view qkv, const norm_weights* query_norm, const norm_weights* key_norm, kv_store& kv,
-                        std::int32_t layer, const attention_shape& shape, const step_plan& plan, stream& on) override;
+  void rotate_and_store(tensor_view qkv, const norm_weights* query_norm, const norm_weights* key_norm,
+                        kv_store& kv, std::int32_t layer, const attention_shape& shape, const step_plan& plan,
+                        stream& on) override;
   void attention(tensor_view out, tensor_view query, const kv_store& kv, std::int32_t layer,
                  const attention_shape& shape, const step_plan& plan, stream& on) override;
   void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) override;
@@ -60,9 +62,9 @@ class cuda_backend final : public backend {
   weight_packer packer_;
   staged_upload upload_;
   plan_slots slots_;
-  device_scratch unrounded_;  ///< f32 results on their way to q8
-  device_scratch input_;      ///< of a product: padded to whole units, or rounded to q8
-  device_scratch states_;     ///< softmax states of split attention
+  device_scratch unrounded_;                   ///< f32 results on their way to q8
+  device_scratch input_;                       ///< of a product: padded to whole units, or rounded to q8
+  device_scratch states_;                      ///< softmax states of split attention
   std::map<const void*, pinned_memory> read_;  ///< host copies of views, by address
 };
 

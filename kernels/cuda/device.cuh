@@ -6,9 +6,9 @@
 #include <cstdint>
 
 // What kernels use of the device besides plain C++: thread indices, shared memory, barriers, shuffles, 16-bit
-// floats, launches. Kernels call nothing of CUDA's directly, so that the same sources are also compiled for the
-// host (FASTSERVE_CUDA_EMULATION, tests/cuda_emulation), where every thread is a fiber.
-// Blocks are one-dimensional, warps always whole.
+// floats, launches. Kernels call nothing of CUDA's directly, so that the same sources are also compiled for
+// the host (FASTSERVE_CUDA_EMULATION, tests/cuda_emulation), where every thread is a fiber. Blocks are
+// one-dimensional, warps always whole.
 
 #ifdef FASTSERVE_CUDA_EMULATION
 #include "emulation.hpp"
@@ -65,7 +65,9 @@ inline void from_float(bf16& to, float x) { to.bits = cpu::float_to_bfloat(x); }
 inline void from_float(f16& to, float x) { to.bits = cpu::float_to_half(x); }
 /// Two bf16 in one register: a - b, exact where the result is.
 inline std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
-  const auto part = [](std::uint32_t u, int h) { return cpu::bfloat_to_float(static_cast<std::uint16_t>(u >> (16 * h))); };
+  const auto part = [](std::uint32_t u, int h) {
+    return cpu::bfloat_to_float(static_cast<std::uint16_t>(u >> (16 * h)));
+  };
   const std::uint32_t low = cpu::float_to_bfloat(part(a, 0) - part(b, 0));
   const std::uint32_t high = cpu::float_to_bfloat(part(a, 1) - part(b, 1));
   return low | high << 16;
@@ -94,7 +96,9 @@ FASTSERVE_DEVICE std::uint32_t bits_of(float x) { return __float_as_uint(x); }
 FASTSERVE_DEVICE float float_of(std::uint32_t bits) { return __uint_as_float(bits); }
 FASTSERVE_DEVICE float to_float(bf16 x) { return __uint_as_float(static_cast<std::uint32_t>(x.bits) << 16); }
 FASTSERVE_DEVICE float to_float(f16 x) { return __half2float(__ushort_as_half(x.bits)); }
-FASTSERVE_DEVICE void from_float(bf16& to, float x) { to.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
+FASTSERVE_DEVICE void from_float(bf16& to, float x) {
+  to.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
 FASTSERVE_DEVICE void from_float(f16& to, float x) { to.bits = __half_as_ushort(__float2half_rn(x)); }
 /// Two bf16 in one register: a - b, exact where the result is. sm_80 has no subtraction, but fma(b, -1, a).
 FASTSERVE_DEVICE std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
@@ -179,7 +183,8 @@ void launch(const char* what, void (*kernel)(Parameters...), const launch_shape&
 #else
   constexpr std::size_t without_asking = 48 * 1024;
   if (shape.shared_bytes > without_asking) {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shape.shared_bytes)),
           what);
   }

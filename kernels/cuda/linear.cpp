@@ -22,8 +22,8 @@ void launch_product(const product& p, int multiprocessors, cudaStream_t on) {
   return p.form == weight_form::w8a8 ? launch_stream_w8a8(p, on) : launch_stream_grouped(p, on);
 }
 
-void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, tensor_view bias, bool accumulate,
-                          stream& on) {
+void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, tensor_view bias,
+                          bool accumulate, stream& on) {
   assert(dynamic_cast<const cuda_weight*>(&by) != nullptr);
   const auto& w = static_cast<const cuda_weight&>(by);
   assert(in.cols == w.cols() && out.type == dtype::f32 && out.rows == in.rows && out.cols == w.rows());

@@ -7,15 +7,18 @@
 #include "kernels/quantized.hpp"
 #include "kernels/tensor.hpp"
 
-// Products of rows by packed weights. out[r, n] = in[r, :] . w[n, :]. The order of operations of an element is fixed
-// by the weight's shape and format alone, whichever kernel computes it and however many rows there are:
-//   - k is cut into units of 64 (W8A8: 128, one record of its input) and the units into `segments` runs of equal
-//     length (the last may be shorter). Within a segment one accumulator takes the mma of every 16 (W8A8: 32) of k
-//     in rising order. Formats with groups multiply integers and add scale * (sum of a group within a unit).
+// Products of rows by packed weights. out[r, n] = in[r, :] . w[n, :]. The order of operations of an element
+// is fixed by the weight's shape and format alone, whichever kernel computes it and however many rows there
+// are:
+//   - k is cut into units of 64 (W8A8: 128, one record of its input) and the units into `segments` runs of
+//   equal
+//     length (the last may be shorter). Within a segment one accumulator takes the mma of every 16 (W8A8: 32)
+//     of k in rising order. Formats with groups multiply integers and add scale * (sum of a group within a
+//     unit).
 //   - The segments' sums are added in rising order, then bias, then the residual.
-// Weights are the first operand of the mma (16 output features), rows the second (8 rows). A tile is 16 features by
-// one unit; its elements lie so that a lane's fragments are 16 bytes of its own (fragment_* below), and k is permuted
-// within 32 so that a lane's 16 bytes of a row are one piece, too.
+// Weights are the first operand of the mma (16 output features), rows the second (8 rows). A tile is 16
+// features by one unit; its elements lie so that a lane's fragments are 16 bytes of its own (fragment_*
+// below), and k is permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
 
 namespace fastserve::kernels::cuda {
 
@@ -34,24 +37,28 @@ constexpr int columns_of(weight_form form) {
 }
 /// Bytes of a tile.
 constexpr int tile_bytes(weight_form form) {
-  return form == weight_form::int4 ? 512 : form == weight_form::int8 ? 1024 : form == weight_form::f32 ? 4096 : 2048;
+  return form == weight_form::int4   ? 512
+         : form == weight_form::int8 ? 1024
+         : form == weight_form::f32  ? 4096
+                                     : 2048;
 }
 
 /// One product, or one section of a weight whose parts differ in format.
 struct product {
   weight_form form;
-  const char* weights;     ///< [tile of features][unit][tile_bytes]; f32: [features][units * 64]
-  const char* input;       ///< 16 byte aligned, zero beyond the last column up to whole units
-  std::int64_t row_bytes;  ///< from one row of the input to the next
-  std::int64_t unit_bytes; ///< from one unit of a row to the next
-  float* out;              ///< [rows, features]
+  const char* weights;      ///< [tile of features][unit][tile_bytes]; f32: [features][units * 64]
+  const char* input;        ///< 16 byte aligned, zero beyond the last column up to whole units
+  std::int64_t row_bytes;   ///< from one row of the input to the next
+  std::int64_t unit_bytes;  ///< from one unit of a row to the next
+  float* out;               ///< [rows, features]
   std::int64_t out_stride;
   const float* bias;  ///< [features] or null
   bool accumulate;
   std::int64_t rows;
   std::int64_t features;
   std::int64_t units;
-  // Formats with groups: scales and zeros [tile of features][group][16], f16 or f32. W8A8: scales f32 [features].
+  // Formats with groups: scales and zeros [tile of features][group][16], f16 or f32. W8A8: scales f32
+  // [features].
   const void* scales;
   const void* zeros;  ///< of zero_kind::integer or offset
   std::int64_t groups;

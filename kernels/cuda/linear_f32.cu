@@ -1,8 +1,8 @@
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/linear.hpp"
 
-// f32 by f32 in f32, without tensor cores: for checks against other devices, not for speed. A warp to an output
-// feature; each lane sums every 32nd four of k, then the lanes' sums are added in a fixed tree.
+// f32 by f32 in f32, without tensor cores: for checks against other devices, not for speed. A warp to an
+// output feature; each lane sums every 32nd four of k, then the lanes' sums are added in a fixed tree.
 
 namespace fastserve::kernels::cuda {
 namespace {
@@ -42,7 +42,9 @@ __global__ void __launch_bounds__(warps* warp_lanes) multiply_f32(product p) {
 
 void launch_product_f32(const product& p, cudaStream_t on) {
   launch("linear of f32", multiply_f32,
-         {(p.features + warps - 1) / warps, (p.rows + rows_at_once - 1) / rows_at_once, warps * warp_lanes, 0, on}, p);
+         {(p.features + warps - 1) / warps, (p.rows + rows_at_once - 1) / rows_at_once, warps * warp_lanes, 0,
+          on},
+         p);
 }
 
 }  // namespace fastserve::kernels::cuda

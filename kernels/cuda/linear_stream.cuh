@@ -2,8 +2,8 @@
 
 #include "kernels/cuda/linear_units.cuh"
 
-// Few rows: weights are read once, at the memory's speed. A block has a warp for every segment of k, which share
-// MT * 16 features and NT * 8 rows; more rows are further blocks.
+// Few rows: weights are read once, at the memory's speed. A block has a warp for every segment of k, which
+// share MT * 16 features and NT * 8 rows; more rows are further blocks.
 
 namespace fastserve::kernels::cuda {
 
@@ -24,7 +24,8 @@ struct global_rows {
   FASTSERVE_DEVICE float scale(int n, int column) const {
     const std::int64_t r = row + 8 * n + thread_index() % 4 * 2 + column;
     if (r >= p.rows) return 0.0F;
-    return *reinterpret_cast<const float*>(p.input + r * p.row_bytes + unit * p.unit_bytes + q8_record_bytes - 4);
+    return *reinterpret_cast<const float*>(p.input + r * p.row_bytes + unit * p.unit_bytes + q8_record_bytes -
+                                           4);
   }
 };
 
@@ -88,7 +89,8 @@ __global__ void __launch_bounds__(stream_threads) stream_product(product p) {
       const int n = e / warp_lanes / 4;
       const int g = e % warp_lanes / 4;
       const int t = e % 4;
-      finish<Form>(p, sum, block_y() * NT * 8 + 8 * n + 2 * t + i % 2, (tile + m) * tile_features + g + i / 2 * 8);
+      finish<Form>(p, sum, block_y() * NT * 8 + 8 * n + 2 * t + i % 2,
+                   (tile + m) * tile_features + g + i / 2 * 8);
     }
   }
 }
@@ -96,7 +98,8 @@ __global__ void __launch_bounds__(stream_threads) stream_product(product p) {
 template <class Form, int MT, int NT>
 void launch_stream(const char* what, const product& p, cudaStream_t on) {
   launch(what, stream_product<Form, MT, NT>,
-         {(p.tiles() + MT - 1) / MT, (p.rows + NT * 8 - 1) / (NT * 8), stream_threads, stream_shared_bytes<NT>(), on},
+         {(p.tiles() + MT - 1) / MT, (p.rows + NT * 8 - 1) / (NT * 8), stream_threads,
+          stream_shared_bytes<NT>(), on},
          p);
 }
 

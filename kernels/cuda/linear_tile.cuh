@@ -2,8 +2,9 @@
 
 #include "kernels/cuda/linear_units.cuh"
 
-// Many rows: a block of 8 warps computes 128 features by 128 rows, each warp 32 by 64, segment after segment. Rows go
-// through shared memory in three stages, weights from the second cache to the registers of the two warps that want them.
+// Many rows: a block of 8 warps computes 128 features by 128 rows, each warp 32 by 64, segment after segment.
+// Rows go through shared memory in three stages, weights from the second cache to the registers of the two
+// warps that want them.
 
 namespace fastserve::kernels::cuda {
 
@@ -19,7 +20,8 @@ struct staged_rows {
 
   FASTSERVE_DEVICE vec4 piece(int n, int half) const {
     const int lane = thread_index() % warp_lanes;
-    return *reinterpret_cast<const vec4*>(at + (8 * n + lane / 4) * staged_row_bytes + half * 64 + lane % 4 * 16);
+    return *reinterpret_cast<const vec4*>(at + (8 * n + lane / 4) * staged_row_bytes + half * 64 +
+                                          lane % 4 * 16);
   }
   FASTSERVE_DEVICE float scale(int n, int column) const {
     const int row = 8 * n + thread_index() % 4 * 2 + column;
@@ -27,7 +29,8 @@ struct staged_rows {
   }
 };
 
-/// Unit `u` of the block's rows, 16 bytes at a time. Of records also the last 16 bytes, which end in the scale.
+/// Unit `u` of the block's rows, 16 bytes at a time. Of records also the last 16 bytes, which end in the
+/// scale.
 template <class Form>
 FASTSERVE_DEVICE void stage_rows(char* to, const product& p, std::int64_t row, std::int64_t u) {
   constexpr int pieces = unit_row_bytes / 16 + (Form::record_scales ? 1 : 0);
@@ -79,7 +82,8 @@ __global__ void __launch_bounds__(tile_threads) tile_product(product p) {
 #pragma unroll
       for (int v = 0; v < Form::vectors; ++v) mine[m][v] = w[m][v];
     if (u + 1 < p.units) load_tiles<Form, MT>(w, p, tile, tiles, u + 1);
-    multiply(Form{}, s, mine, p, tile, u, staged_rows{memory + u % stages * stage_bytes + warp_row * staged_row_bytes});
+    multiply(Form{}, s, mine, p, tile, u,
+             staged_rows{memory + u % stages * stage_bytes + warp_row * staged_row_bytes});
     if (--left > 0 && u + 1 < p.units) continue;
 #pragma unroll
     for (int m = 0; m < MT; ++m)
@@ -106,8 +110,8 @@ __global__ void __launch_bounds__(tile_threads) tile_product(product p) {
 template <class Form>
 void launch_tile(const char* what, const product& p, cudaStream_t on) {
   launch(what, tile_product<Form>,
-         {(p.rows + block_rows - 1) / block_rows, (p.features + block_features - 1) / block_features, tile_threads,
-          std::size_t{stages} * stage_bytes, on},
+         {(p.rows + block_rows - 1) / block_rows, (p.features + block_features - 1) / block_features,
+          tile_threads, std::size_t{stages} * stage_bytes, on},
          p);
 }
 

@@ -3,8 +3,8 @@
 #include "kernels/cuda/linear.hpp"
 #include "kernels/cuda/mma.cuh"
 
-// What a warp does with one unit of MT tiles of features and NT times 8 rows. Both kernels of a product call these, so
-// that both do the same operations in the same order.
+// What a warp does with one unit of MT tiles of features and NT times 8 rows. Both kernels of a product call
+// these, so that both do the same operations in the same order.
 
 namespace fastserve::kernels::cuda {
 
@@ -43,8 +43,8 @@ FASTSERVE_DEVICE void clear(sums<MT, NT>& s) {
 
 /// A lane's pieces of unit `u` of tiles [tile, tile + MT).
 template <class Form, int MT>
-FASTSERVE_DEVICE void load_tiles(vec4 (&to)[MT][Form::vectors], const product& p, std::int64_t tile, std::int64_t tiles,
-                                 std::int64_t u) {
+FASTSERVE_DEVICE void load_tiles(vec4 (&to)[MT][Form::vectors], const product& p, std::int64_t tile,
+                                 std::int64_t tiles, std::int64_t u) {
   constexpr int bytes = Form::vectors * warp_lanes * 16;
   const int lane = thread_index() % warp_lanes;
 #pragma unroll
@@ -58,8 +58,8 @@ FASTSERVE_DEVICE void load_tiles(vec4 (&to)[MT][Form::vectors], const product& p
 
 /// Weights that are operands as they lie.
 template <class T, int MT, int NT, class Input>
-FASTSERVE_DEVICE void multiply(float_form<T>, sums<MT, NT>& s, const vec4 (&w)[MT][4], const product&, std::int64_t,
-                               std::int64_t, const Input& input) {
+FASTSERVE_DEVICE void multiply(float_form<T>, sums<MT, NT>& s, const vec4 (&w)[MT][4], const product&,
+                               std::int64_t, std::int64_t, const Input& input) {
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
 #pragma unroll
@@ -74,10 +74,11 @@ FASTSERVE_DEVICE void multiply(float_form<T>, sums<MT, NT>& s, const vec4 (&w)[M
   }
 }
 
-/// int8 by int8, exact; the input's scale of the unit is multiplied in here, the weight's at the end of the product.
+/// int8 by int8, exact; the input's scale of the unit is multiplied in here, the weight's at the end of the
+/// product.
 template <int MT, int NT, class Input>
-FASTSERVE_DEVICE void multiply(w8a8_form, sums<MT, NT>& s, const vec4 (&w)[MT][4], const product&, std::int64_t,
-                               std::int64_t, const Input& input) {
+FASTSERVE_DEVICE void multiply(w8a8_form, sums<MT, NT>& s, const vec4 (&w)[MT][4], const product&,
+                               std::int64_t, std::int64_t, const Input& input) {
 #pragma unroll
   for (int n = 0; n < NT; ++n) {
     const vec4 b[2] = {input.piece(n, 0), input.piece(n, 1)};
@@ -89,19 +90,23 @@ FASTSERVE_DEVICE void multiply(w8a8_form, sums<MT, NT>& s, const vec4 (&w)[MT][4
       for (int step = 0; step < 4; ++step)
         mma_i8(dots, w[m][step].x, b[step / 2].x[step % 2 * 2], b[step / 2].x[step % 2 * 2 + 1]);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) s.at[m][n][i] = fma(scale[i % 2], static_cast<float>(dots[i]), s.at[m][n][i]);
+      for (int i = 0; i < 4; ++i)
+        s.at[m][n][i] = fma(scale[i % 2], static_cast<float>(dots[i]), s.at[m][n][i]);
     }
   }
 }
 
-FASTSERVE_DEVICE float scale_at(const product& p, const void* of, std::int64_t tile, std::int64_t group, int row) {
+FASTSERVE_DEVICE float scale_at(const product& p, const void* of, std::int64_t tile, std::int64_t group,
+                                int row) {
   group = group < p.groups ? group : p.groups - 1;  // of the last unit, beyond the last column
   const std::int64_t i = (tile * p.groups + group) * tile_features + row;
   return p.wide_scales ? static_cast<const float*>(of)[i] : to_float(static_cast<const f16*>(of)[i]);
 }
 
-/// Codes of one step of 16 columns to operands code - zero, exact in bf16. a[0], a[2] are of row g, the others of g + 8.
-FASTSERVE_DEVICE void decode(int8_form, std::uint32_t (&a)[4], const vec4 (&w)[2], int step, const float (&zero)[2]) {
+/// Codes of one step of 16 columns to operands code - zero, exact in bf16. a[0], a[2] are of row g, the
+/// others of g + 8.
+FASTSERVE_DEVICE void decode(int8_form, std::uint32_t (&a)[4], const vec4 (&w)[2], int step,
+                             const float (&zero)[2]) {
 #pragma unroll
   for (int r = 0; r < 4; ++r) {
     const std::uint32_t word = w[step / 2].x[step % 2 * 2 + r / 2] >> (r % 2 * 16);
@@ -111,7 +116,8 @@ FASTSERVE_DEVICE void decode(int8_form, std::uint32_t (&a)[4], const vec4 (&w)[2
                        float_of(0x4b000000U | (word >> 8 & 0xffU)) - base);
   }
 }
-FASTSERVE_DEVICE void decode(int4_form, std::uint32_t (&a)[4], const vec4 (&w)[1], int step, const float (&zero)[2]) {
+FASTSERVE_DEVICE void decode(int4_form, std::uint32_t (&a)[4], const vec4 (&w)[1], int step,
+                             const float (&zero)[2]) {
   const std::uint32_t base[2] = {pack2<bf16>(128.0F + zero[0], 128.0F + zero[0]),
                                  pack2<bf16>(128.0F + zero[1], 128.0F + zero[1])};
   const std::uint32_t word = w[0].x[step];
@@ -150,7 +156,8 @@ FASTSERVE_DEVICE void multiply_groups(sums<MT, NT>& s, const vec4 (&w)[MT][Form:
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
       // This lane's codes are of columns 8 t to 8 t + 7 of the 32.
-      const std::int64_t group = (u * unit_columns + c * 32 + (Pieces == 4 ? t / 2 * 16 : 0)) / p.group_columns;
+      const std::int64_t group =
+          (u * unit_columns + c * 32 + (Pieces == 4 ? t / 2 * 16 : 0)) / p.group_columns;
       float zero[2];
 #pragma unroll
       for (int h = 0; h < 2; ++h) {

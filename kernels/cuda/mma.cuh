@@ -23,7 +23,9 @@ inline void mma(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, st
   const operands mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
   const emulation::lanes all{"mma", &mine, sizeof mine};
   const int lane = thread_index() % warp_lanes;
-  const auto half = [](std::uint32_t u, int h) { return to_float(T{static_cast<std::uint16_t>(u >> (16 * h))}); };
+  const auto half = [](std::uint32_t u, int h) {
+    return to_float(T{static_cast<std::uint16_t>(u >> (16 * h))});
+  };
   double sums[4] = {0, 0, 0, 0};
   for (int t = 0; t < 4; ++t) {
     const auto low = all.of<operands>(static_cast<unsigned>(lane / 4 * 4 + t));
@@ -44,7 +46,9 @@ inline void mma_i8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], std::uint3
   const operands mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
   const emulation::lanes all{"mma_i8", &mine, sizeof mine};
   const int lane = thread_index() % warp_lanes;
-  const auto byte = [](std::uint32_t u, int i) { return static_cast<int>(static_cast<std::int8_t>(u >> (8 * i))); };
+  const auto byte = [](std::uint32_t u, int i) {
+    return static_cast<int>(static_cast<std::int8_t>(u >> (8 * i)));
+  };
   for (int t = 0; t < 4; ++t) {
     const auto row = all.of<operands>(static_cast<unsigned>(lane / 4 * 4 + t));
     for (int column = 0; column < 2; ++column) {
@@ -95,7 +99,8 @@ FASTSERVE_DEVICE std::uint32_t shared_address(const void* at) {
 template <class T>
 FASTSERVE_DEVICE void mma(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1);
 template <>
-FASTSERVE_DEVICE void mma<bf16>(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+FASTSERVE_DEVICE void mma<bf16>(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                std::uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
@@ -103,7 +108,8 @@ FASTSERVE_DEVICE void mma<bf16>(float (&c)[4], const std::uint32_t (&a)[4], std:
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 template <>
-FASTSERVE_DEVICE void mma<f16>(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+FASTSERVE_DEVICE void mma<f16>(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                               std::uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
@@ -120,8 +126,8 @@ FASTSERVE_DEVICE void mma_i8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// Four 8 x 8 matrices of 16-bit elements in shared memory; lane i names row i % 8 of matrix i / 8, to[m] gets
-/// (row g, columns 2t 2t+1) of matrix m, or of its transpose.
+/// Four 8 x 8 matrices of 16-bit elements in shared memory; lane i names row i % 8 of matrix i / 8, to[m]
+/// gets (row g, columns 2t 2t+1) of matrix m, or of its transpose.
 template <bool Transposed>
 FASTSERVE_DEVICE void load_matrices(std::uint32_t (&to)[4], const void* row) {
   if constexpr (Transposed) {

@@ -12,7 +12,8 @@ FASTSERVE_DEVICE std::int64_t tile_at(std::int64_t row, std::int64_t unit, std::
   return (row / tile_features * units + unit) * bytes;
 }
 
-/// Where in a tile of 16-bit numbers, or of codes, column k of a unit stands: lane, register and half of the operand.
+/// Where in a tile of 16-bit numbers, or of codes, column k of a unit stands: lane, register and half of the
+/// operand.
 struct place {
   int chunk, step, lane, reg, half;
 };
@@ -50,7 +51,8 @@ __global__ void __launch_bounds__(pack_threads) pack_codes(pack_codes_job job) {
     const std::int64_t row = job.first_row + source;
     const std::int64_t item = i % row_items;
     const auto code = [&](std::int64_t k) -> std::uint32_t {
-      return k < job.cols ? static_cast<std::uint32_t>(job.from[source * job.cols + k] + job.shift) & 0xffU : 0U;
+      return k < job.cols ? static_cast<std::uint32_t>(job.from[source * job.cols + k] + job.shift) & 0xffU
+                          : 0U;
     };
     const auto in_tile = static_cast<int>(row % tile_features);
     if (job.form == weight_form::w8a8) {
@@ -58,8 +60,8 @@ __global__ void __launch_bounds__(pack_threads) pack_codes(pack_codes_job job) {
       const int step = k / 64 * 2 + k % 16 / 8;
       const int lane = in_tile % 8 * 4 + k % 64 / 16;
       const int reg = k % 8 / 4 * 2 + in_tile / 8;
-      job.to[tile_at(row, item / w8a8_unit_columns, job.units, 2048) + (step * warp_lanes + lane) * 16 + reg * 4 +
-             k % 4] = static_cast<char>(code(item));
+      job.to[tile_at(row, item / w8a8_unit_columns, job.units, 2048) + (step * warp_lanes + lane) * 16 +
+             reg * 4 + k % 4] = static_cast<char>(code(item));
     } else if (job.form == weight_form::int8) {
       const auto at = place_of(in_tile, static_cast<int>(item % unit_columns));
       job.to[tile_at(row, item / unit_columns, job.units, 1024) + (at.chunk * warp_lanes + at.lane) * 16 +

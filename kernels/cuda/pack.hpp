@@ -6,7 +6,8 @@
 
 #include "kernels/cuda/linear.hpp"
 
-// Launchers of the kernels that put weights into tiles (pack.cu). Sources are pieces of a matrix in device memory.
+// Launchers of the kernels that put weights into tiles (pack.cu). Sources are pieces of a matrix in device
+// memory.
 
 namespace fastserve::kernels::cuda {
 
@@ -35,8 +36,8 @@ struct pack_codes_job {
 };
 void launch_pack_codes(const pack_codes_job& job, cudaStream_t on);
 
-/// Scales, offsets (f32) or zeros (bytes) [rows, groups] to [tile][group][16]; where there is one for a whole row of
-/// W8A8, to [row] in f32, after the rounding to `narrow` f16 that the format asks for.
+/// Scales, offsets (f32) or zeros (bytes) [rows, groups] to [tile][group][16]; where there is one for a whole
+/// row of W8A8, to [row] in f32, after the rounding to `narrow` f16 that the format asks for.
 struct pack_scales_job {
   void* to;
   bool wide;

@@ -43,7 +43,8 @@ std::unique_ptr<plan_slot> plan_slots::take() {
   std::unique_ptr<plan_slot> slot;
   {
     const std::lock_guard lock{guard_};
-    const auto passed = std::find_if(free_.begin(), free_.end(), [](const auto& s) { return s->done.passed(); });
+    const auto passed =
+        std::find_if(free_.begin(), free_.end(), [](const auto& s) { return s->done.passed(); });
     if (passed != free_.end()) {
       slot = std::move(*passed);
       free_.erase(passed);
@@ -161,8 +162,8 @@ cuda_plan::cuda_plan(const step_layout& layout, const rope_table& rope, const at
   merges_ = reinterpret_cast<const attention_merge*>(device + merges);
   turns_ = reinterpret_cast<float*>(device + turns);
   if (pairs_ > 0 && rows_ > 0) {
-    launch_turns(turns_, positions_, reinterpret_cast<const float*>(device + frequencies), rows_, pairs_, rope.magnitude,
-                 on);
+    launch_turns(turns_, positions_, reinterpret_cast<const float*>(device + frequencies), rows_, pairs_,
+                 rope.magnitude, on);
   }
 }
 

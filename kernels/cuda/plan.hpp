@@ -10,8 +10,9 @@
 
 namespace fastserve::kernels::cuda {
 
-/// A step's arrays on the device, in one piece of memory that one transfer fills. The memory is a slot's, which the next
-/// steps use again once the device is done with it: a host that plans a step ahead of the device waits for nothing.
+/// A step's arrays on the device, in one piece of memory that one transfer fills. The memory is a slot's,
+/// which the next steps use again once the device is done with it: a host that plans a step ahead of the
+/// device waits for nothing.
 struct plan_slot {
   explicit plan_slot(int ordinal) : device{ordinal} {}
   pinned_memory host;
@@ -40,14 +41,15 @@ struct attention_cut {
   std::vector<attention_merge> merges;
   std::int32_t states = 0;
 };
-/// Sequences of few rows are split into segments where the device would be idle otherwise. `blocks_at` by sequence.
+/// Sequences of few rows are split into segments where the device would be idle otherwise. `blocks_at` by
+/// sequence.
 attention_cut cut_attention(const step_layout& layout, const std::vector<std::int32_t>& blocks_at,
                             const attention_shape& shape, int multiprocessors);
 
 class cuda_plan final : public step_plan {
  public:
-  cuda_plan(const step_layout& layout, const rope_table& rope, const attention_shape& shape, int multiprocessors,
-            plan_slots& slots, cudaStream_t on);
+  cuda_plan(const step_layout& layout, const rope_table& rope, const attention_shape& shape,
+            int multiprocessors, plan_slots& slots, cudaStream_t on);
   ~cuda_plan() override;
 
   std::int64_t rows() const { return rows_; }
@@ -76,7 +78,8 @@ class cuda_plan final : public step_plan {
   plan_slots& slots_;
   cudaStream_t on_;
   std::unique_ptr<plan_slot> slot_;
-  std::int64_t rows_ = 0, sampled_count_ = 0, narrow_count_ = 0, wide_count_ = 0, merge_count_ = 0, states_ = 0;
+  std::int64_t rows_ = 0, sampled_count_ = 0, narrow_count_ = 0, wide_count_ = 0, merge_count_ = 0,
+               states_ = 0;
   bool has_tokens_ = false, has_sequences_ = false;
   rope_kind rotation_ = rope_kind::none;
   std::int32_t pairs_ = 0;

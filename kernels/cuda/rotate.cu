@@ -7,7 +7,8 @@ namespace {
 constexpr int rotate_threads = 256;
 
 /// Norm and rotation of one head in place, by one warp; a lane turns pairs of its own.
-FASTSERVE_DEVICE void turn(float* head, const float* gain, float epsilon, const rotate_job& job, const float* turns) {
+FASTSERVE_DEVICE void turn(float* head, const float* gain, float epsilon, const rotate_job& job,
+                           const float* turns) {
   const int lane = thread_index() % warp_lanes;
   float factor = 1.0F;
   if (gain != nullptr) {
@@ -60,9 +61,11 @@ __global__ void __launch_bounds__(rotate_threads) rotate_and_store_rows(rotate_j
   const float* values = keys + std::int64_t{job.kv_heads} * dim;
   const float* turns = job.turns + row * 2 * job.pairs;
   const int position = job.positions[row];
-  char* block = job.kv.layer + job.blocks[job.row_blocks_at[row] + position / kv_block_tokens] * job.kv.block_bytes;
+  char* block =
+      job.kv.layer + job.blocks[job.row_blocks_at[row] + position / kv_block_tokens] * job.kv.block_bytes;
   const int slot = position % kv_block_tokens;
-  for (int h = thread_index() / warp_lanes; h < job.heads + 2 * job.kv_heads; h += rotate_threads / warp_lanes) {
+  for (int h = thread_index() / warp_lanes; h < job.heads + 2 * job.kv_heads;
+       h += rotate_threads / warp_lanes) {
     if (h < job.heads) {
       turn(queries + std::int64_t{h} * dim, job.query_gain, job.query_epsilon, job, turns);
     } else if (h < job.heads + job.kv_heads) {
@@ -90,7 +93,8 @@ __global__ void __launch_bounds__(rotate_threads) compute_turns(turns_parameters
   for (int i = thread_index(); i < p.pairs; i += rotate_threads) {
     const float angle = static_cast<float>(p.positions[row]) * p.inverse_frequency[i];
     p.turns[row * 2 * p.pairs + i] = static_cast<float>(cos(static_cast<double>(angle))) * p.magnitude;
-    p.turns[row * 2 * p.pairs + p.pairs + i] = static_cast<float>(sin(static_cast<double>(angle))) * p.magnitude;
+    p.turns[row * 2 * p.pairs + p.pairs + i] =
+        static_cast<float>(sin(static_cast<double>(angle))) * p.magnitude;
   }
 }
 
@@ -100,8 +104,8 @@ void launch_rotate_and_store(const rotate_job& job, std::int64_t rows, cudaStrea
   launch("rotate and store", rotate_and_store_rows, {rows, 1, rotate_threads, 0, on}, job);
 }
 
-void launch_turns(float* turns, const std::int32_t* positions, const float* inverse_frequency, std::int64_t rows,
-                  std::int32_t pairs, float magnitude, cudaStream_t on) {
+void launch_turns(float* turns, const std::int32_t* positions, const float* inverse_frequency,
+                  std::int64_t rows, std::int32_t pairs, float magnitude, cudaStream_t on) {
   launch("rotation tables", compute_turns, {rows, 1, rotate_threads, 0, on},
          turns_parameters{turns, positions, inverse_frequency, pairs, magnitude});
 }

@@ -101,7 +101,8 @@ __global__ void __launch_bounds__(row_threads) activate_elements(activate_parame
       const auto up = load_four(in + p.cols, i, p.cols, p.whole_in);
       for (int j = 0; j < 4; ++j) v.x[j] *= up.x[j];
     }
-    store_four(row_at(p.out, r, p.out_stride, p.type == dtype::f32 ? 4 : 2), p.type, i, p.cols, p.whole_out, v);
+    store_four(row_at(p.out, r, p.out_stride, p.type == dtype::f32 ? 4 : 2), p.type, i, p.cols, p.whole_out,
+               v);
   }
 }
 
@@ -134,7 +135,8 @@ __global__ void __launch_bounds__(row_threads) quantize_records(quantize_paramet
   char* out = p.out + record * p.out_step + r * q8_record_bytes;
   reinterpret_cast<std::uint32_t*>(out)[lane] = codes;
   if (lane == 0)
-    *reinterpret_cast<float*>(out + q8_record_bytes - 4) = number ? largest * (1.0F / 127.0F) : largest - largest;
+    *reinterpret_cast<float*>(out + q8_record_bytes - 4) =
+        number ? largest * (1.0F / 127.0F) : largest - largest;
 }
 
 struct embed_parameters {
@@ -167,7 +169,8 @@ struct gather_parameters {
 
 __global__ void __launch_bounds__(row_threads) gather_rows(gather_parameters p) {
   const float* in = p.in + p.rows[block_x()] * p.in_stride;
-  for (std::int64_t i = thread_index(); i < p.cols; i += row_threads) p.out[block_x() * p.out_stride + i] = in[i];
+  for (std::int64_t i = thread_index(); i < p.cols; i += row_threads)
+    p.out[block_x() * p.out_stride + i] = in[i];
 }
 
 struct pad_parameters {
@@ -214,7 +217,7 @@ void launch_norm(tensor_view out, tensor_view in, const norm_weights& by, cudaSt
 void launch_activate(tensor_view out, tensor_view in, activation f, bool gated, cudaStream_t on) {
   if (out.rows == 0 || out.cols == 0) return;
   const bool whole_in = fours(in) && out.cols % 4 == 0;
-  const activate_parameters p{out.data, static_cast<const float*>(in.data),
+  const activate_parameters p{out.data,   static_cast<const float*>(in.data),
                               out.stride, in.stride,
                               out.rows,   out.cols,
                               out.type,   f,
@@ -255,8 +258,12 @@ void launch_embed(tensor_view out, tensor_view tokens, const std::int32_t* ids, 
 
 void launch_gather(tensor_view out, tensor_view in, const std::int32_t* rows, cudaStream_t on) {
   if (out.rows == 0) return;
-  const gather_parameters p{static_cast<float*>(out.data), static_cast<const float*>(in.data), rows, out.stride,
-                            in.stride, in.cols};
+  const gather_parameters p{static_cast<float*>(out.data),
+                            static_cast<const float*>(in.data),
+                            rows,
+                            out.stride,
+                            in.stride,
+                            in.cols};
   launch("gather", gather_rows, {out.rows, 1, row_threads, 0, on}, p);
 }
 

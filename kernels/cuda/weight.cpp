@@ -21,8 +21,9 @@ void check_stack(std::span<const Matrix> stacked) {
   if (stacked.empty()) throw std::invalid_argument("pack: no matrix given");
   for (const auto& m : stacked) {
     if (m.cols != stacked[0].cols || m.rows <= 0 || m.cols <= 0) {
-      throw std::invalid_argument("pack: a matrix of " + std::to_string(m.rows) + " x " + std::to_string(m.cols) +
-                                  " does not stack on one with " + std::to_string(stacked[0].cols) + " columns");
+      throw std::invalid_argument("pack: a matrix of " + std::to_string(m.rows) + " x " +
+                                  std::to_string(m.cols) + " does not stack on one with " +
+                                  std::to_string(stacked[0].cols) + " columns");
     }
   }
 }
@@ -37,7 +38,8 @@ void lay_out(weight_section& s, std::int64_t cols, std::size_t at) {
   const auto tiles = static_cast<std::size_t>(s.tiles());
   s.units = (cols + columns_of(s.form) - 1) / columns_of(s.form);
   s.tiles_at = at;
-  std::size_t bytes = aligned(tiles * static_cast<std::size_t>(s.units) * static_cast<std::size_t>(tile_bytes(s.form)));
+  std::size_t bytes =
+      aligned(tiles * static_cast<std::size_t>(s.units) * static_cast<std::size_t>(tile_bytes(s.form)));
   if (is_integer(s.form)) {
     s.groups = s.format.groups(cols);
     const std::size_t scale_bytes = s.form == weight_form::w8a8 ? 4 : size_of(s.format.scale);
@@ -94,14 +96,17 @@ std::string cuda_weight::format() const {
 std::unique_ptr<weight> weight_packer::pack(std::span<const host_matrix> stacked, dtype compute) {
   check_stack(stacked);
   weight_section all;
-  all.form = compute == dtype::f32 ? weight_form::f32 : compute == dtype::f16 ? weight_form::f16 : weight_form::bf16;
+  all.form = compute == dtype::f32   ? weight_form::f32
+             : compute == dtype::f16 ? weight_form::f16
+                                     : weight_form::bf16;
   for (const auto& m : stacked) {
     if (!is_float(m.type) || !is_float(compute))
       throw std::invalid_argument("pack: " + std::string{name_of(is_float(m.type) ? compute : m.type)} +
                                   " is no weight type");
     all.rows += m.rows;
   }
-  auto packed = std::make_unique<cuda_weight>(stacked[0].cols, compute, std::vector{all}, ordinal_, on_.handle());
+  auto packed =
+      std::make_unique<cuda_weight>(stacked[0].cols, compute, std::vector{all}, ordinal_, on_.handle());
   std::int64_t row = 0;
   for (const auto& m : stacked) {
     put(*packed, packed->sections().front(), row, m);
@@ -115,7 +120,8 @@ std::unique_ptr<weight> weight_packer::pack_quantized(std::span<const quantized_
   check_stack(stacked);
   for (const auto& m : stacked) kernels::check(m);
   // Rows rounded to int8 are for weights that have but one scale a row, all of them.
-  const bool rounds = std::all_of(stacked.begin(), stacked.end(), [](const auto& m) { return is_w8a8(m.format); });
+  const bool rounds =
+      std::all_of(stacked.begin(), stacked.end(), [](const auto& m) { return is_w8a8(m.format); });
   std::vector<weight_section> sections;
   std::vector<std::size_t> section_of;
   std::int64_t row = 0;
@@ -164,17 +170,20 @@ void weight_packer::put(const cuda_weight& to, const weight_section& section, st
     const std::int64_t count = std::min(lines, outer - first);
     const auto bytes = static_cast<std::size_t>(count) * line;
     void* raw = raw_.at_least(bytes);
-    upload_(raw, static_cast<const char*>(from.data) + static_cast<std::size_t>(first) * line, bytes, on_.handle());
-    launch_pack_numbers({to.data() + section.tiles_at, section.form, section.units, raw, from.type, from.transposed,
-                         count, inner, row + (from.transposed ? 0 : first), from.transposed ? first : 0},
-                        on_.handle());
+    upload_(raw, static_cast<const char*>(from.data) + static_cast<std::size_t>(first) * line, bytes,
+            on_.handle());
+    launch_pack_numbers(
+        {to.data() + section.tiles_at, section.form, section.units, raw, from.type, from.transposed, count,
+         inner, row + (from.transposed ? 0 : first), from.transposed ? first : 0},
+        on_.handle());
   }
 }
 
 void weight_packer::put(const cuda_weight& to, const weight_section& section, std::int64_t row,
                         const quantized_matrix& from) {
   const bool is_signed = from.format.zero == zero_kind::none;
-  const std::int32_t shift = section.form == weight_form::w8a8 || !is_signed ? 0 : 1 << (from.format.bits - 1);
+  const std::int32_t shift =
+      section.form == weight_form::w8a8 || !is_signed ? 0 : 1 << (from.format.bits - 1);
   const auto line = static_cast<std::size_t>(from.cols);
   const auto lines = std::max<std::int64_t>(static_cast<std::int64_t>(raw_bytes / line), 1);
   for (std::int64_t first = 0; first < from.rows; first += lines) {
@@ -182,9 +191,9 @@ void weight_packer::put(const cuda_weight& to, const weight_section& section, st
     const auto part = from.row_range(first, count);
     auto* raw = static_cast<std::uint8_t*>(raw_.at_least(static_cast<std::size_t>(count) * line));
     upload_(raw, part.codes, static_cast<std::size_t>(count) * line, on_.handle());
-    launch_pack_codes(
-        {to.data() + section.tiles_at, section.form, section.units, raw, count, from.cols, row + first, shift},
-        on_.handle());
+    launch_pack_codes({to.data() + section.tiles_at, section.form, section.units, raw, count, from.cols,
+                       row + first, shift},
+                      on_.handle());
     const auto groups = count_of(count, from.groups());
     const auto put_scales = [&](std::size_t at, const void* values, bool bytes) {
       void* raw_values = raw_.at_least(groups * sizeof(float));
@@ -218,7 +227,8 @@ quantized_tensor rounded_on_host(const host_matrix& from, const quantized_format
       } else {
         to_f32(values.data(), data + r * from.cols * size, from.type, values.size());
       }
-      quantize_row(format, values.data(), from.cols, out.codes.data() + r * from.cols, out.scales.data() + r * groups,
+      quantize_row(format, values.data(), from.cols, out.codes.data() + r * from.cols,
+                   out.scales.data() + r * groups,
                    out.zeros.empty() ? nullptr : out.zeros.data() + r * groups,
                    out.offsets.empty() ? nullptr : out.offsets.data() + r * groups);
     }

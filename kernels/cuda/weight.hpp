@@ -25,7 +25,8 @@ struct weight_section {
 class cuda_weight final : public weight {
  public:
   /// Lays out the sections; memory is zero, which is what lies beyond the last feature and column.
-  cuda_weight(std::int64_t cols, dtype type, std::vector<weight_section> sections, int ordinal, cudaStream_t on);
+  cuda_weight(std::int64_t cols, dtype type, std::vector<weight_section> sections, int ordinal,
+              cudaStream_t on);
 
   dtype input_type() const override;
   std::string format() const override;
@@ -53,7 +54,8 @@ class cuda_table final : public weight {
   buffer memory_;
 };
 
-/// Packs weights on the device: sources go up as they are, kernels put every element where it belongs (pack.cu).
+/// Packs weights on the device: sources go up as they are, kernels put every element where it belongs
+/// (pack.cu).
 class weight_packer {
  public:
   explicit weight_packer(int ordinal) : ordinal_{ordinal}, on_{ordinal}, raw_{ordinal} {}
@@ -65,7 +67,8 @@ class weight_packer {
 
  private:
   void put(const cuda_weight& to, const weight_section& section, std::int64_t row, const host_matrix& from);
-  void put(const cuda_weight& to, const weight_section& section, std::int64_t row, const quantized_matrix& from);
+  void put(const cuda_weight& to, const weight_section& section, std::int64_t row,
+           const quantized_matrix& from);
 
   int ordinal_;
   cuda_stream on_;

@@ -1,8 +1,8 @@
 #pragma once
 
-// The part of the CUDA runtime that kernels/cuda uses, over host memory: what the emulated back end is compiled
-// with in place of NVIDIA's header. Every call is complete when it returns. Device memory is malloc'ed, so that
-// a sanitizer sees where it ends, and filled with a pattern that is no number.
+// The part of the CUDA runtime that kernels/cuda uses, over host memory: what the emulated back end is
+// compiled with in place of NVIDIA's header. Every call is complete when it returns. Device memory is
+// malloc'ed, so that a sanitizer sees where it ends, and filled with a pattern that is no number.
 
 #include <cstddef>
 #include <cstdint>
@@ -57,21 +57,25 @@ inline cudaError_t cudaMalloc(void** to, std::size_t bytes) {
 inline cudaError_t cudaFree(void* data) { return std::free(data), cudaSuccess; }
 inline cudaError_t cudaMallocHost(void** to, std::size_t bytes) { return cudaMalloc(to, bytes); }
 inline cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
+                                   cudaStream_t) {
   if (bytes > 0) std::memcpy(to, from, bytes);
   return cudaSuccess;
 }
 inline cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                                      std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t) {
   for (std::size_t i = 0; i < height && width > 0; ++i)
-    std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch, width);
+    std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch,
+                width);
   return cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t) {
   if (bytes > 0) std::memset(to, value, bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* to, unsigned) { return *to = nullptr, cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* to, unsigned) {
+  return *to = nullptr, cudaSuccess;
+}
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }

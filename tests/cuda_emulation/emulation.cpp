@@ -25,8 +25,8 @@ constexpr std::size_t stack_bytes = std::size_t{256} << 10;
 constexpr unsigned warp_lanes = 32;
 
 [[noreturn]] void fail(const char* kernel, const char* what) {
-  std::fprintf(stderr, "CUDA emulation: %s, block (%u, %u), thread %u: %s\n", kernel, here.block_x, here.block_y,
-               here.thread, what);
+  std::fprintf(stderr, "CUDA emulation: %s, block (%u, %u), thread %u: %s\n", kernel, here.block_x,
+               here.block_y, here.thread, what);
   std::abort();
 }
 
@@ -151,7 +151,8 @@ extern "C" void fastserve_emulation_main() {
 
 void prepare(fiber& f) {
   if (f.stack == nullptr) {
-    f.stack = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    f.stack = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     if (f.stack == MAP_FAILED) fail(now.kernel, "no memory for a stack");
   }
 #if defined(__x86_64__)
@@ -222,7 +223,8 @@ void run(const char* what, unsigned grid_x, unsigned grid_y, unsigned threads, s
   now.body = &body;
   now.threads = threads;
   now.shared_bytes = shared_bytes;
-  if (threads == 0 || threads > 1024 || grid_x == 0 || grid_y == 0 || grid_y > 65535 || shared_bytes > 227 * 1024)
+  if (threads == 0 || threads > 1024 || grid_x == 0 || grid_y == 0 || grid_y > 65535 ||
+      shared_bytes > 227 * 1024)
     fail(what, "an impossible launch");
   if (now.fibers.size() < threads) now.fibers.resize(threads);
   if (now.warps.size() < (threads + warp_lanes - 1) / warp_lanes)
@@ -248,7 +250,8 @@ void block_barrier() {
 void warp_barrier() {
   const unsigned w = now.current / warp_lanes;
   const unsigned first = w * warp_lanes;
-  if (first + warp_lanes > now.threads) fail(now.kernel, "a warp operation in a warp of fewer than 32 threads");
+  if (first + warp_lanes > now.threads)
+    fail(now.kernel, "a warp operation in a warp of fewer than 32 threads");
   if (++now.warps[w].arrived == warp_lanes) {
     now.warps[w].arrived = 0;
     for (unsigned t = first; t < first + warp_lanes; ++t) now.fibers[t].state = waits::ready;
@@ -273,7 +276,8 @@ lanes::lanes(const char* what, const void* mine, std::size_t bytes) {
 }
 
 void copy_later(void* to, const void* from, unsigned bytes, unsigned bytes_from) {
-  if (reinterpret_cast<std::uintptr_t>(to) % bytes != 0 || reinterpret_cast<std::uintptr_t>(from) % bytes != 0)
+  if (reinterpret_cast<std::uintptr_t>(to) % bytes != 0 ||
+      reinterpret_cast<std::uintptr_t>(from) % bytes != 0)
     fail(now.kernel, "cp.async of unaligned memory");
   fiber& f = now.fibers[now.current];
   f.copies.push_back({to, from, bytes, bytes_from, f.group});

@@ -6,14 +6,16 @@
 #include <cstdint>
 #include <functional>
 
-// Runs kernels/cuda's device code on the host, for tests. Each CUDA thread of a block is a fiber; it runs until
-// it meets a barrier or a warp-wide operation, where it waits for the others. Blocks run one after another.
+// Runs kernels/cuda's device code on the host, for tests. Each CUDA thread of a block is a fiber; it runs
+// until it meets a barrier or a warp-wide operation, where it waits for the others. Blocks run one after
+// another.
 //
 // Seen here: wrong indices (against references; with a sanitizer also every access beyond a buffer or beyond
 // shared memory), wrong masks and fragment layouts, barriers and warp operations that not all threads reach,
-// use of shared memory that nobody wrote (it starts as NaN), cp.async data used before it was waited for, and,
-// because threads run in rising order in one launch and in falling order in the next, most missing barriers.
-// Not seen: races within what one order of threads hides, the rounding inside of the real mma, performance.
+// use of shared memory that nobody wrote (it starts as NaN), cp.async data used before it was waited for,
+// and, because threads run in rising order in one launch and in falling order in the next, most missing
+// barriers. Not seen: races within what one order of threads hides, the rounding inside of the real mma,
+// performance.
 
 #define __global__
 #define __device__

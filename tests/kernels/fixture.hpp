@@ -12,8 +12,8 @@
 #include "kernels/backend.hpp"
 #include "reference.hpp"
 
-// The same bodies judge every back end. Programs that compile them with FASTSERVE_TEST_CUDA ask for a GPU, or for the
-// emulated one where that is what they link (tests/cuda, tests/cuda_emulation).
+// The same bodies judge every back end. Programs that compile them with FASTSERVE_TEST_CUDA ask for a GPU, or
+// for the emulated one where that is what they link (tests/cuda, tests/cuda_emulation).
 #ifdef FASTSERVE_TEST_CUDA
 #include "kernels/cuda/cuda_backend.hpp"
 #endif
@@ -43,12 +43,16 @@ inline constexpr bool on_cuda = true;
 #else
 inline constexpr bool on_cuda = false;
 #endif
-/// An emulated thread costs as much as many elements of the CPU's: fewer and smaller shapes, all kinds of them.
+/// An emulated thread costs as much as many elements of the CPU's: fewer and smaller shapes, all kinds of
+/// them.
 #ifdef FASTSERVE_TEST_EMULATED
 inline constexpr bool emulated = true;
 #else
 inline constexpr bool emulated = false;
 #endif
+
+/// Matrix units add products in an order and a rounding of their own.
+inline constexpr double device_error = on_cuda && !emulated ? 10.0 : 1.0;
 
 /// For BOOST_DATA_TEST_CASE: every test body runs on every instruction set of this machine, or on the GPU.
 inline auto every_isa() {

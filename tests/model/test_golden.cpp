@@ -1,17 +1,43 @@
 // Logits of tiny models of every architecture against the reference library's, for every instruction set
-// here.
+// here; with FASTSERVE_TEST_CUDA (tests/cuda, tests/cuda_emulation) on a GPU or the emulated one.
+#ifndef FASTSERVE_TEST_CUDA
 #define BOOST_TEST_MODULE model_golden
+#endif
 #include <boost/test/unit_test.hpp>
 #include <fstream>
 #include <iostream>
 
 #include "golden.hpp"
 #include "model/model_folder.hpp"
+#ifdef FASTSERVE_TEST_CUDA
+#include "kernels/cuda/cuda_backend.hpp"
+#endif
 
 namespace fastserve::model::test {
 namespace {
 
 using kernels::dtype;
+
+#ifdef FASTSERVE_TEST_CUDA
+std::vector<std::string> every_device() { return {"cuda"}; }
+std::unique_ptr<kernels::backend> make_backend(const std::string&) { return kernels::make_cuda_backend(0); }
+#else
+std::vector<std::string> every_device() { return kernels::supported_isas(); }
+std::unique_ptr<kernels::backend> make_backend(const std::string& isa) {
+  return kernels::make_cpu_backend(2, isa);
+}
+#endif
+
+/// The emulated GPU takes its time: one model of each kind of weights there.
+std::vector<golden> goldens_here() {
+  auto all = all_goldens();
+#ifdef FASTSERVE_TEST_EMULATED
+  std::erase_if(all, [](const golden& g) {
+    return g.name != "gpt2_bf16" && g.name != "qwen2_f16" && g.name != "qwen3_bf16";
+  });
+#endif
+  return all;
+}
 
 struct run_result {
   logit_rows prompt;
@@ -63,12 +89,12 @@ BOOST_AUTO_TEST_CASE(all_architectures_are_covered) {
 }
 
 BOOST_AUTO_TEST_CASE(f32_matches_the_reference) {
-  for (const auto& isa : kernels::supported_isas()) {
-    const auto cpu = kernels::make_cpu_backend(2, isa);
-    for (const auto& g : all_goldens()) {
+  for (const auto& isa : every_device()) {
+    const auto ops = make_backend(isa);
+    for (const auto& g : goldens_here()) {
       BOOST_TEST_CONTEXT(g.name << ", " << isa) {
         // 16-bit weights in f32 arithmetic are what the reference computed too
-        const auto error = compare(g, run(g, *cpu, 1, dtype::f32, dtype::f32, 0));
+        const auto error = compare(g, run(g, *ops, 1, dtype::f32, dtype::f32, 0));
         BOOST_CHECK_LE(error, 1e-4);
         std::cout << g.name << ", " << isa << ", f32: " << error << "\n";
       }
@@ -77,13 +103,13 @@ BOOST_AUTO_TEST_CASE(f32_matches_the_reference) {
 }
 
 BOOST_AUTO_TEST_CASE(sixteen_bit_compute_matches_the_reference) {
-  for (const auto& isa : kernels::supported_isas()) {
-    const auto cpu = kernels::make_cpu_backend(2, isa);
-    for (const auto& g : all_goldens()) {
+  for (const auto& isa : every_device()) {
+    const auto ops = make_backend(isa);
+    for (const auto& g : goldens_here()) {
       const auto type = type_of(g.weights_dtype);
       if (type == dtype::f32) continue;
       BOOST_TEST_CONTEXT(g.name << ", " << isa) {
-        const auto error = compare(g, run(g, *cpu, 1, type, type, 0));
+        const auto error = compare(g, run(g, *ops, 1, type, type, 0));
         BOOST_CHECK_LE(error, g.tolerance);
         BOOST_CHECK_EQUAL(g.tolerance, 2e-2);
         std::cout << g.name << ", " << isa << ", " << name_of(type) << ": " << error << "\n";
@@ -93,27 +119,29 @@ BOOST_AUTO_TEST_CASE(sixteen_bit_compute_matches_the_reference) {
 }
 
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_chunks_or_stages) {
-  for (const auto& isa : kernels::supported_isas()) {
-    const auto cpu = kernels::make_cpu_backend(2, isa);
-    for (const auto& g : all_goldens()) {
+  for (const auto& isa : every_device()) {
+    const auto ops = make_backend(isa);
+    for (const auto& g : goldens_here()) {
       const auto layers = model_folder(g.folder).arch().layers;
       for (const auto type : {dtype::f32, dtype::bf16, dtype::f16}) {
         BOOST_TEST_CONTEXT(g.name << ", " << isa << ", " << name_of(type)) {
-          const auto whole = run(g, *cpu, 1, type, type, 0);
-          for (const std::size_t chunk : {1, 3, 7}) check_equal(whole, run(g, *cpu, 1, type, type, chunk));
+          const auto whole = run(g, *ops, 1, type, type, 0);
+          for (const std::size_t chunk : {1, 3, 7}) check_equal(whole, run(g, *ops, 1, type, type, chunk));
           for (std::int32_t stages = 2; stages <= std::min(layers, 3); ++stages)
-            check_equal(whole, run(g, *cpu, stages, type, type, 5));
+            check_equal(whole, run(g, *ops, stages, type, type, 5));
         }
       }
     }
   }
 }
 
+#ifndef FASTSERVE_TEST_CUDA
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
   const auto one = kernels::make_cpu_backend(1);
   const auto two = kernels::make_cpu_backend(2);
-  for (const auto& g : all_goldens())
+  for (const auto& g : goldens_here())
     check_equal(run(g, *one, 1, dtype::f32, dtype::f32, 0), run(g, *two, 1, dtype::f32, dtype::f32, 0));
 }
+#endif
 
 }  // namespace fastserve::model::test
