@@ -216,8 +216,9 @@ void cuda_backend::rotate_and_store(tensor_view qkv, const norm_weights* query_n
   assert(qkv.cols == std::int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim);
   assert(shape.head_dim == kv.shape().head_dim && shape.kv_heads == kv.shape().kv_heads);
   assert(2 * plan.rotated_pairs() <= shape.head_dim);
-  for (const auto* by : {query_norm, key_norm})
-    assert(by == nullptr || (by->kind == norm_kind::rms && by->gain.cols == shape.head_dim));
+  assert(query_norm == nullptr ||
+         (query_norm->kind == norm_kind::rms && query_norm->gain.cols == shape.head_dim));
+  assert(key_norm == nullptr || (key_norm->kind == norm_kind::rms && key_norm->gain.cols == shape.head_dim));
   if (qkv.rows == 0) return;
   const auto gain = [](const norm_weights* by) {
     return by == nullptr ? nullptr : static_cast<const float*>(by->gain.data);

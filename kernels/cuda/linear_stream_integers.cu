@@ -7,7 +7,7 @@ template <class Form>
 void by_rows(const product& p, cudaStream_t on) {
   if (p.rows <= 8) return launch_stream<Form, 1, 1>("linear of integers, up to 8 rows", p, on);
   if (p.rows <= 32) return launch_stream<Form, 1, 4>("linear of integers, up to 32 rows", p, on);
-  launch_stream<Form, 2, 8>("linear of integers, 64 rows a block", p, on);
+  launch_stream<Form, 1, 8>("linear of integers, 64 rows a block", p, on);
 }
 
 }  // namespace

@@ -2,14 +2,14 @@
 
 #include "kernels/cuda/linear_units.cuh"
 
-// Many rows: a block of 8 warps computes 128 features by 128 rows, each warp 32 by 64, segment after segment.
-// Rows go through shared memory in three stages, weights from the second cache to the registers of the two
-// warps that want them.
+// Many rows: a block of 8 warps computes 128 features (of grouped integers 64) by 128 rows, each warp a
+// quarter by half, segment after segment. Rows go through shared memory in three stages, weights from the
+// second cache to the registers of the two warps that want them.
 
 namespace fastserve::kernels::cuda {
 
 inline constexpr int block_rows = 128;
-inline constexpr int block_features = 128;
+inline constexpr int feature_warps = 4;  // of the block, side by side; two of them on the same features
 inline constexpr int tile_threads = 256;
 inline constexpr int stages = 3;
 inline constexpr int staged_row_bytes = unit_row_bytes + 16;  // no two rows of a quarter warp in one bank
@@ -47,15 +47,15 @@ FASTSERVE_DEVICE void stage_rows(char* to, const product& p, std::int64_t row, s
 
 template <class Form>
 __global__ void __launch_bounds__(tile_threads) tile_product(product p) {
-  constexpr int MT = 2;
+  constexpr int MT = Form::warp_tiles;
   constexpr int NT = 8;
   auto* memory = static_cast<char*>(shared_memory());
   const int warp = thread_index() / warp_lanes;
   const int lane = thread_index() % warp_lanes;
   const std::int64_t tiles = (p.features + tile_features - 1) / tile_features;
   const std::int64_t row = block_x() * block_rows;
-  const std::int64_t tile = block_y() * (block_features / tile_features) + warp % 4 * MT;
-  const int warp_row = warp / 4 * (NT * 8);
+  const std::int64_t tile = (block_y() * feature_warps + warp % feature_warps) * MT;
+  const int warp_row = warp / feature_warps * (NT * 8);
   const std::int64_t length = segment_units(p.units);
 
   sums<MT, NT> s;
@@ -110,7 +110,8 @@ __global__ void __launch_bounds__(tile_threads) tile_product(product p) {
 template <class Form>
 void launch_tile(const char* what, const product& p, cudaStream_t on) {
   launch(what, tile_product<Form>,
-         {(p.rows + block_rows - 1) / block_rows, (p.features + block_features - 1) / block_features,
+         {(p.rows + block_rows - 1) / block_rows,
+          (p.tiles() + feature_warps * Form::warp_tiles - 1) / (feature_warps * Form::warp_tiles),
           tile_threads, std::size_t{stages} * stage_bytes, on},
          p);
 }

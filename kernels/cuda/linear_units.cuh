@@ -10,19 +10,23 @@ namespace fastserve::kernels::cuda {
 
 template <class T>
 struct float_form {
-  static constexpr int vectors = 4;  // 16-byte pieces of a lane in a tile
+  static constexpr int vectors = 4;     // 16-byte pieces of a lane in a tile
+  static constexpr int warp_tiles = 2;  // tiles of features of a warp where there are many rows
   static constexpr bool record_scales = false;
 };
 struct int8_form {
   static constexpr int vectors = 2;
+  static constexpr int warp_tiles = 1;  // more would not fit the registers
   static constexpr bool record_scales = false;
 };
 struct int4_form {
   static constexpr int vectors = 1;
+  static constexpr int warp_tiles = 1;
   static constexpr bool record_scales = false;
 };
 struct w8a8_form {
   static constexpr int vectors = 4;
+  static constexpr int warp_tiles = 2;
   static constexpr bool record_scales = true;
 };
 

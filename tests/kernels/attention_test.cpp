@@ -171,6 +171,8 @@ void check_attention(const std::string& isa, const shape_case& s, const std::vec
     if (prefix) continue;
     const auto query = device.view.col_range(0, std::int64_t{s.heads} * s.head_dim);
     for (const auto out_type : float_types) {
+      // Where the result is rounded is one line of a kernel; f16 stores see the other types.
+      if (emulated && with.type != dtype::f16 && out_type != dtype::f32) continue;
       auto out = top.empty(all.rows, query.cols, out_type);
       top.ops->attention(out.view, query, *kv, 1, shape, *plan, top.on());
       const auto found = top.get(out.view);
