@@ -184,12 +184,14 @@ BOOST_DATA_TEST_CASE(a_row_of_a_product_is_the_same_in_any_batch, every_isa(), i
 }
 
 BOOST_DATA_TEST_CASE(sequences_are_the_same_in_any_batch_chunking_and_team, every_isa(), isa) {
-  const auto lengths = emulated ? std::vector<std::int32_t>{1, 17, 70}
+  const auto lengths = emulated ? std::vector<std::int32_t>{1, 17, 35}
                                 : std::vector<std::int32_t>{1, 17, 130, 64, 200, 33, 5, 96};
-  const std::int32_t windows[] = {0, 40};
+  const std::int32_t windows[] = {0, emulated ? 20 : 40};
   for (const auto kv_type : kv_types) {
     const auto compute = is_float(kv_type) ? kv_type : dtype::f32;
+    if (emulated && kv_type == dtype::f16) continue;
     for (const auto window : windows) {
+      if (emulated && window > 0 && kv_type != dtype::bf16) continue;
       // Each alone, its whole prompt in one chunk.
       auto solo = sequences(lengths, 1);
       mini_model one{isa, 1, compute, kv_type, window};
@@ -231,7 +233,7 @@ BOOST_DATA_TEST_CASE(sequences_are_the_same_in_any_batch_chunking_and_team, ever
 }
 
 BOOST_DATA_TEST_CASE(long_contexts_are_the_same_whoever_computes_their_segments, every_isa(), isa) {
-  const auto lengths = emulated ? std::vector<std::int32_t>{530, 260} : std::vector<std::int32_t>{2200, 1030};
+  const auto lengths = emulated ? std::vector<std::int32_t>{530} : std::vector<std::int32_t>{2200, 1030};
   for (const auto window : {0, emulated ? 300 : 1100}) {
     std::vector<std::vector<progress>> results;
     for (const int threads : {1, 2, 16}) {
