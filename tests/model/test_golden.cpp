@@ -28,14 +28,20 @@ std::unique_ptr<kernels::backend> make_backend(const std::string& isa) {
 }
 #endif
 
+#ifdef FASTSERVE_TEST_EMULATED
+constexpr bool emulated = true;
+#else
+constexpr bool emulated = false;
+#endif
+
 /// The emulated GPU takes its time: one model of each kind of weights there.
 std::vector<golden> goldens_here() {
   auto all = all_goldens();
-#ifdef FASTSERVE_TEST_EMULATED
-  std::erase_if(all, [](const golden& g) {
-    return g.name != "gpt2_bf16" && g.name != "qwen2_f16" && g.name != "qwen3_bf16";
-  });
-#endif
+  if (emulated) {
+    std::erase_if(all, [](const golden& g) {
+      return g.name != "gpt2_bf16" && g.name != "qwen2_f16" && g.name != "qwen3_bf16";
+    });
+  }
   return all;
 }
 
@@ -124,9 +130,11 @@ BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_chunks_or_stages) {
     for (const auto& g : goldens_here()) {
       const auto layers = model_folder(g.folder).arch().layers;
       for (const auto type : {dtype::f32, dtype::bf16, dtype::f16}) {
+        if (emulated && type != dtype::bf16) continue;
         BOOST_TEST_CONTEXT(g.name << ", " << isa << ", " << name_of(type)) {
           const auto whole = run(g, *ops, 1, type, type, 0);
-          for (const std::size_t chunk : {1, 3, 7}) check_equal(whole, run(g, *ops, 1, type, type, chunk));
+          for (const std::size_t chunk : {1, 3, 7})
+            if (!emulated || chunk == 3) check_equal(whole, run(g, *ops, 1, type, type, chunk));
           for (std::int32_t stages = 2; stages <= std::min(layers, 3); ++stages)
             check_equal(whole, run(g, *ops, stages, type, type, 5));
         }
