@@ -37,7 +37,6 @@ const auto& once(const std::string& key, Make make) {
   return found != made.end() ? found->second : made.emplace(key, make()).first->second;
 }
 
-
 #ifdef FASTSERVE_TEST_CUDA
 inline constexpr bool on_cuda = true;
 #else
