@@ -38,7 +38,8 @@ endfunction()
 add_custom_target(unit_tests)
 
 # fastserve_test(<name> SOURCES ... LINK ... [RANKS 1 2 3 4] [LABELS ...] [TIMEOUT seconds])
-# A Boost.Test program in tests/. With RANKS it runs once under mpirun for each count.
+# A Boost.Test program in tests/. With RANKS it runs once under mpirun for each count. Tests run in the source folder and
+# name their data from there, so that a compiler cache serves every checkout.
 function(fastserve_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;RANKS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -48,9 +49,9 @@ function(fastserve_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} Boost::unit_test_framework)
   target_compile_definitions(${name} PRIVATE BOOST_TEST_DYN_LINK
-    FASTSERVE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
-    FASTSERVE_SHARED_DATA="${CMAKE_SOURCE_DIR}/../shared/data"
-    FASTSERVE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+    FASTSERVE_TEST_DATA="tests/data"
+    FASTSERVE_SHARED_DATA="../shared/data"
+    FASTSERVE_SOURCE_DIR=".")
   fastserve_options(${name})
   # What is tested is compiled as it is shipped; the checks themselves need no more, and compile in two thirds of the time.
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
@@ -60,13 +61,14 @@ function(fastserve_test name)
       if(n EQUAL 1)
         set(processors 1)
       endif()
-      add_test(NAME ${name}_np${n} COMMAND ${CMAKE_SOURCE_DIR}/scripts/mpirun_here.sh ${n} $<TARGET_FILE:${name}>)
+      add_test(NAME ${name}_np${n} COMMAND ${CMAKE_SOURCE_DIR}/scripts/mpirun_here.sh ${n} $<TARGET_FILE:${name}>
+               WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
       set_tests_properties(${name}_np${n} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "mpi;${ARG_LABELS}"
                                                      SKIP_RETURN_CODE 77 PROCESSORS ${processors})
     endforeach()
   else()
     add_dependencies(unit_tests ${name})
-    add_test(NAME ${name} COMMAND ${name})
+    add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "unit;${ARG_LABELS}"
                                             ENVIRONMENT OMP_WAIT_POLICY=passive
                                             SKIP_RETURN_CODE 77)

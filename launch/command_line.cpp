@@ -58,8 +58,7 @@ bound_command bind(CLI::App& program, command which) {
   else if (which == command::compress)
     out.positionals = {{"model", out.app->add_option("IN", keep_raw, "")},
                        {"output", out.app->add_option("OUT", keep_raw, "")}};
-  else if (which != command::version && which != command::simulate &&
-           which != command::plan)
+  else if (which != command::version && which != command::simulate && which != command::plan)
     out.positionals = {{"model", out.app->add_option("DIR", keep_raw, "")}};
   for (const option_spec& spec : option_table()) {
     if (!spec.belongs_to(which)) continue;
@@ -76,8 +75,9 @@ bound_command bind(CLI::App& program, command which) {
 
 std::vector<std::string> command_names() {
   std::vector<std::string> names;
-  for (const command which : {command::console, command::batch, command::bench, command::bench_serve,
-                              command::simulate, command::plan, command::compress, command::inspect, command::version})
+  for (const command which :
+       {command::console, command::batch, command::bench, command::bench_serve, command::simulate,
+        command::plan, command::compress, command::inspect, command::version})
     names.emplace_back(name_of(which));
   return names;
 }

@@ -35,11 +35,11 @@ std::string device_objection(std::string_view wish, const std::vector<visible_gp
 
 /// Whether this program can use GPUs: it was built with CUDA and NCCL.
 bool built_for_gpus() noexcept;
-/// Those that this process sees; none where there is no driver.
+/// Those that this process sees; none where there is no driver, or none that works (with a warning).
 std::vector<std::string> find_gpus();
-/// A GPU's back end, with `threads` of the host for what it leaves to it, and the link between GPUs. Throw
-/// std::runtime_error; not to be called where built_for_gpus() is false.
-std::unique_ptr<kernels::backend> open_gpu(int ordinal, int threads);
+/// A GPU's back end, and the link between GPUs. Throw std::runtime_error; not to be called where
+/// built_for_gpus() is false.
+std::unique_ptr<kernels::backend> open_gpu(int ordinal);
 std::unique_ptr<mpi::device_link> open_gpu_link(int ordinal);
 
 /// As one text for an allgather, and back. Throws std::runtime_error.

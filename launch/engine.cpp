@@ -109,7 +109,7 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
                       failover.spares == "hot",
                       settings.what == command::batch && failover.standby == "on"};
   context.memory_sharers = static_cast<std::uint32_t>(on.gpu < 0 ? env.local_size() : on.sharers);
-  context.backend = on.gpu >= 0              ? open_gpu(on.gpu, threads)
+  context.backend = on.gpu >= 0              ? open_gpu(on.gpu)
                     : settings.bench.profile ? kernels::make_profiled_cpu_backend(threads, profile)
                                              : kernels::make_cpu_backend(threads);
   if (on.gpu >= 0 && settings.engine.link != "host") context.device_link = open_gpu_link(on.gpu);

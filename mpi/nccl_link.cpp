@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "kernels/cuda/native.hpp"
+#include "kernels/cuda/memory.hpp"
 
 namespace fastserve::mpi {
 namespace {
@@ -176,7 +176,7 @@ void nccl_link::send(int to, const void* data, std::size_t bytes, kernels::strea
                              std::to_string(slot_bytes_));
   check(cudaSetDevice(ordinal_), "cudaSetDevice");
   auto& s = slots_[next_++ % slots_.size()];
-  const auto computing = kernels::cuda::native(on);
+  const auto computing = kernels::cuda::handle_of(on);
   // Only on the device: the host goes on.
   check(cudaStreamWaitEvent(computing, s.sent, 0), "cudaStreamWaitEvent");
   check(cudaMemcpyAsync(s.data, data, bytes, cudaMemcpyDeviceToDevice, computing), "cudaMemcpyAsync");
@@ -197,7 +197,7 @@ bool nccl_link::receive(int from, void* data, std::size_t bytes, kernels::stream
                         std::chrono::nanoseconds deadline) {
   const auto end = after(deadline);
   check(cudaSetDevice(ordinal_), "cudaSetDevice");
-  const auto computing = kernels::cuda::native(on);
+  const auto computing = kernels::cuda::handle_of(on);
   check(cudaEventRecord(writable_, computing), "cudaEventRecord");
   check(cudaStreamWaitEvent(queue_, writable_, 0), "cudaStreamWaitEvent");
   const auto aborts = aborts_.load();

@@ -7,6 +7,10 @@ cd "$(dirname "$0")/.."
 # The tests on a Slurm cluster of network namespaces need root, and are skipped without.
 if [ "$(id -u)" -eq 0 ]; then scripts/install_dependencies.sh --with-slurm; else scripts/install_dependencies.sh; fi
 jobs=$(nproc)
+# A compiler cache, where there is one, serves every checkout: no path of the checkout is in what is compiled.
+if command -v ccache >/dev/null; then
+  export CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_CUDA_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+fi
 
 echo "== format"
 mapfile -t sources < <(git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh')

@@ -288,7 +288,7 @@ void cuda_backend::attention(tensor_view out, tensor_view query, const kv_store&
 
 }  // namespace cuda
 
-std::vector<std::string> cuda_devices() {
+std::vector<cuda_device> cuda_devices() {
   int count = 0;
   const auto error = cudaGetDeviceCount(&count);
   if (error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver) {
@@ -296,13 +296,19 @@ std::vector<std::string> cuda_devices() {
     return {};
   }
   cuda::check(error, "cudaGetDeviceCount");
-  std::vector<std::string> names;
+  std::vector<cuda_device> devices;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     cuda::check(cudaGetDeviceProperties(&properties, i), "cudaGetDeviceProperties");
-    names.emplace_back(properties.name);
+    std::string uuid = "GPU-";
+    for (const char byte : properties.uuid.bytes) {
+      constexpr std::string_view digits = "0123456789abcdef";
+      uuid += digits[static_cast<unsigned char>(byte) >> 4U];
+      uuid += digits[static_cast<unsigned char>(byte) & 15U];
+    }
+    devices.push_back({properties.name, std::move(uuid)});
   }
-  return names;
+  return devices;
 }
 
 std::unique_ptr<backend> make_cuda_backend(int ordinal) {

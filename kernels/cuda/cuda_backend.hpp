@@ -10,8 +10,13 @@
 
 namespace fastserve::kernels {
 
-/// NVIDIA GPUs that this process may use, by ordinal: "NVIDIA H100 80GB HBM3". Empty without a GPU or driver.
-std::vector<std::string> cuda_devices();
+struct cuda_device {
+  std::string name;  ///< "NVIDIA H100 80GB HBM3"
+  std::string uuid;  ///< no other device has it
+};
+
+/// NVIDIA GPUs that this process may use, by ordinal. Empty without a GPU or driver.
+std::vector<cuda_device> cuda_devices();
 
 /// One GPU. Throws std::runtime_error when there is none of that ordinal or it cannot be used.
 ///
