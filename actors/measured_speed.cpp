@@ -76,10 +76,12 @@ class bench {
   void multiply(const kernels::weight& by, std::int64_t rows) {
     on_.linear(out_.view(dtype::f32, rows, by.rows()), in_.view(by.input_type(), rows, by.cols()), by, {},
                false, *stream_);
+    stream_->synchronize();
   }
   void activate() {
     on_.activate(out_.view(dtype::f32, many_rows / 2, width), in_.view(dtype::f32, many_rows / 2, 2 * width),
                  kernels::activation::silu, true, *stream_);
+    stream_->synchronize();
   }
   /// The inputs hold numbers of this type.
   void prepare(dtype type) {

@@ -46,6 +46,22 @@ double measure_read_bandwidth(int threads) {
   return best;
 }
 
+double measure_copy_bandwidth(backend& on) {
+  constexpr std::int64_t rows = std::int64_t{1} << 18;
+  constexpr std::int64_t cols = 1024;
+  const auto stream = on.make_stream();
+  const auto from = on.allocate(bytes_of(dtype::f32, rows, cols));
+  const auto to = on.allocate(bytes_of(dtype::f32, rows, cols));
+  double best = 0;
+  for (const auto start = clock::now(); best == 0 || seconds_since(start) < budget_s;) {
+    const auto round = clock::now();
+    on.copy(to.view(dtype::f32, rows, cols), from.view(dtype::f32, rows, cols), *stream);
+    stream->synchronize();
+    best = std::max(best, 2.0 * static_cast<double>(from.bytes()) / seconds_since(round));
+  }
+  return best;
+}
+
 double measure_peak_ops(dtype type, int threads, const std::string& isa) {
   const auto& table = cpu::choose_table(isa);
   const cpu::thread_team team{threads};

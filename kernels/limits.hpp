@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "kernels/backend.hpp"
 #include "kernels/dtype.hpp"
 
 namespace fastserve::kernels {
@@ -16,5 +17,8 @@ double measure_read_bandwidth(int threads);
 /// Multiply-add rate of the instruction that products of weights of this type run on, from registers; a
 /// multiply-add counts as two operations. `isa` as for make_cpu_backend.
 double measure_peak_ops(dtype type, int threads, const std::string& isa = {});
+
+/// Bytes read and written a second when a gigabyte is copied within the memory of a back end's device.
+double measure_copy_bandwidth(backend& on);
 
 }  // namespace fastserve::kernels

@@ -158,11 +158,15 @@ figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& 
 
 struct limits {
   double read_bytes_per_s = 0;
-  double ops_per_s = 0;
+  double ops_per_s = 0;  // 0: not known
 };
 
-// Of all ranks together: this host's, with as many threads as its ranks have, times the number of hosts.
+// Of all ranks together: this host's, with as many threads as its ranks have, times the number of hosts; or
+// this rank's GPU, times the number of ranks.
 limits measure_limits(const mpi::environment& env, const engine& e) {
+  auto& backend = *e.context().backend;
+  if (backend.info().where.kind == kernels::device_kind::cuda)
+    return {env.size() * kernels::measure_copy_bandwidth(backend), 0};
   const int threads = e.threads() * env.local_size();
   const auto hosts = static_cast<double>(env.size()) / env.local_size();
   return {hosts * kernels::measure_read_bandwidth(threads),
@@ -304,8 +308,12 @@ int serve(mpi::environment& env, engine& e, const options& settings) {
               layout.limits.stages, e.threads());
   std::printf("workload         %d sequence(s), %d prompt tokens, %d answer tokens; median of %d\n",
               bench.batch, bench.prompt_tokens, bench.decode_tokens, bench.repeat);
-  std::printf("prefill          %10.1f tokens/s   %5.1f%% of the peak multiply-add rate (%.0f Gop/s)\n",
-              median(prefill), 100 * median(prefill) * token_ops / median(ops), median(ops) / 1e9);
+  if (median(ops) > 0)
+    std::printf("prefill          %10.1f tokens/s   %5.1f%% of the peak multiply-add rate (%.0f Gop/s)\n",
+                median(prefill), 100 * median(prefill) * token_ops / median(ops), median(ops) / 1e9);
+  else
+    std::printf("prefill          %10.1f tokens/s   %.0f Gop/s\n", median(prefill),
+                median(prefill) * token_ops / 1e9);
   std::printf("decode           %10.1f tokens/s   %5.1f%% of the read bandwidth (%.1f GB/s), weights alone\n",
               median(decode), 100 * steps_per_s * busy_bytes / median(bandwidth), median(bandwidth) / 1e9);
   std::printf("weights          %10.1f MB\n", static_cast<double>(weights) / 1e6);
