@@ -20,12 +20,12 @@ namespace fs = std::filesystem;
 using kernels::dtype;
 using planner::arithmetic;
 
-constexpr std::int64_t width = 2048;                            // of the matrix: a layer's, of a small model
-constexpr std::int64_t many_rows = 256;                         // a chunk of a prompt
-constexpr std::size_t streamed_bytes = std::size_t{128} << 20;  // several times a last-level cache's share
-constexpr double budget_s = 0.08;
+constexpr std::int64_t width = 2048;      // of the matrix: a layer's, of a small model
+constexpr std::int64_t many_rows = 64;    // of the smallest chunk of a prompt
+constexpr double streamed_least = 128e6;  // several times a last-level cache's share
+constexpr double budget_s = 0.12;
 constexpr double step_s = 60e-6;  // messages, scheduling and drawing of a step, docs/performance.md "Actors"
-constexpr const char* form = "fastserve-speed-1";  // of the cache's lines
+constexpr const char* form = "fastserve-speed-2";  // of the cache's lines
 
 // The best of several rounds, in seconds.
 template <class Work>
@@ -112,45 +112,65 @@ std::string processor() {
 
 }  // namespace
 
-rank_speed measure_speed(kernels::backend& on, const std::vector<arithmetic>& kinds) {
-  rank_speed out;
-  out.ops_per_s.resize(planner::arithmetics);
-  bench b{on};
-  out.elements_per_s = static_cast<double>(many_rows / 2 * width) / best_of([&] { b.activate(); });
-  for (const auto kind : kinds) {
-    const auto matrix = b.pack(kind, width, width);
-    b.prepare(matrix->input_type());
-    out.ops_per_s[static_cast<std::size_t>(kind)] =
-        2.0 * width * width * many_rows / best_of([&] { b.multiply(*matrix, many_rows); });
+struct speed_bench::parts {
+  explicit parts(kernels::backend& on) : b{on} {}
+  bench b;
+  std::unique_ptr<kernels::weight> matrix;  // of the first kind
+  std::vector<std::unique_ptr<kernels::weight>> streamed;
+  double streamed_bytes = 0;
+
+  double ops(const kernels::weight& w) {
+    b.prepare(w.input_type());
+    return 2.0 * width * width * many_rows / best_of([&] { b.multiply(w, many_rows); });
   }
-  // Attention runs in f32, whatever the products are.
-  auto& f32 = out.ops_per_s[static_cast<std::size_t>(arithmetic::f32)];
-  if (f32 == 0) {
-    const auto matrix = b.pack(arithmetic::f32, width, width);
-    b.prepare(matrix->input_type());
-    f32 = 2.0 * width * width * many_rows / best_of([&] { b.multiply(*matrix, many_rows); });
-  }
-  const auto tiny = b.pack(arithmetic::f32, 16, 64);
-  b.prepare(tiny->input_type());
-  out.operation_s = best_of([&] {
-                      for (int i = 0; i < 100; ++i) b.multiply(*tiny, 1);
-                    }) /
-                    100;
   // Weights as they are read in a step of one row: more of them than any cache holds.
-  const auto kind = kinds.empty() ? arithmetic::f32 : kinds.front();
-  std::vector<std::unique_ptr<kernels::weight>> many;
-  std::size_t bytes = 0;
-  while (bytes < streamed_bytes) {
-    many.push_back(b.pack(kind, width, width));
-    bytes += many.back()->bytes();
+  double bytes(double operation_s) {
+    b.prepare(streamed.front()->input_type());
+    const auto took = best_of([&] {
+      for (const auto& m : streamed) b.multiply(*m, 1);
+    });
+    return streamed_bytes / std::max(took - operation_s * static_cast<double>(streamed.size()), took / 2);
   }
-  b.prepare(many.front()->input_type());
-  const auto took = best_of([&] {
-    for (const auto& m : many) b.multiply(*m, 1);
-  });
-  out.bytes_per_s = static_cast<double>(bytes) /
-                    std::max(took - out.operation_s * static_cast<double>(many.size()), took / 2);
-  return out;
+};
+
+speed_bench::speed_bench(kernels::backend& on, std::vector<arithmetic> kinds)
+    : kinds_{std::move(kinds)}, parts_{std::make_unique<parts>(on)} {
+  if (kinds_.empty()) kinds_ = {arithmetic::f32};
+  auto& p = *parts_;
+  p.matrix = p.b.pack(kinds_.front(), width, width);
+  while (p.streamed_bytes < streamed_least) {
+    p.streamed.push_back(p.b.pack(kinds_.front(), width, width));
+    p.streamed_bytes += static_cast<double>(p.streamed.back()->bytes());
+  }
+}
+
+speed_bench::~speed_bench() = default;
+
+void speed_bench::measure_together() {
+  auto& p = *parts_;
+  speed_.ops_per_s.assign(planner::arithmetics, 0);
+  speed_.elements_per_s = static_cast<double>(many_rows / 2 * width) / best_of([&] { p.b.activate(); });
+  const auto tiny = p.b.pack(arithmetic::f32, 16, 64);
+  p.b.prepare(tiny->input_type());
+  speed_.operation_s = best_of([&] {
+                         for (int i = 0; i < 100; ++i) p.b.multiply(*tiny, 1);
+                       }) /
+                       100;
+  speed_.bytes_per_s = p.bytes(speed_.operation_s);
+  // Attention runs in f32, whatever the products are.
+  auto kinds = kinds_;
+  if (std::find(kinds.begin(), kinds.end(), arithmetic::f32) == kinds.end()) kinds.push_back(arithmetic::f32);
+  for (const auto kind : kinds)
+    speed_.ops_per_s[static_cast<std::size_t>(kind)] =
+        kind == kinds_.front() ? p.ops(*p.matrix) : p.ops(*p.b.pack(kind, width, width));
+}
+
+void speed_bench::measure_alone() {
+  auto& p = *parts_;
+  // Not slower than in company, whatever the clock says.
+  const auto together = speed_.ops_per_s[static_cast<std::size_t>(kinds_.front())];
+  speed_.alone_ops = std::max(p.ops(*p.matrix) / together, 1.0);
+  speed_.alone_bytes = std::max(p.bytes(speed_.operation_s) / speed_.bytes_per_s, 1.0);
 }
 
 std::string speed_key(const kernels::backend& on, arithmetic kind, int local_ranks) {
@@ -181,7 +201,8 @@ std::string text_of(const rank_speed& speed) {
   out << form;
   for (std::size_t i = 0; i < planner::arithmetics; ++i)
     out << ' ' << (i < speed.ops_per_s.size() ? speed.ops_per_s[i] : 0.0);
-  out << ' ' << speed.bytes_per_s << ' ' << speed.elements_per_s << ' ' << speed.operation_s << " end";
+  out << ' ' << speed.bytes_per_s << ' ' << speed.elements_per_s << ' ' << speed.operation_s << ' '
+      << speed.alone_ops << ' ' << speed.alone_bytes << " end";
   return out.str();
 }
 
@@ -192,11 +213,12 @@ std::optional<rank_speed> speed_from(const std::string& text) {
   out.ops_per_s.resize(planner::arithmetics);
   in >> name;
   for (auto& r : out.ops_per_s) in >> r;
-  in >> out.bytes_per_s >> out.elements_per_s >> out.operation_s >> end;
+  in >> out.bytes_per_s >> out.elements_per_s >> out.operation_s >> out.alone_ops >> out.alone_bytes >> end;
   const auto sound = [](double v) { return std::isfinite(v) && v >= 0; };
   const bool whole =
       in && name == form && end == "end" && std::all_of(out.ops_per_s.begin(), out.ops_per_s.end(), sound) &&
-      sound(out.bytes_per_s) && out.bytes_per_s > 0 && sound(out.elements_per_s) && sound(out.operation_s);
+      sound(out.bytes_per_s) && out.bytes_per_s > 0 && sound(out.elements_per_s) && sound(out.operation_s) &&
+      sound(out.alone_ops) && out.alone_ops > 0 && sound(out.alone_bytes) && out.alone_bytes > 0;
   return whole ? std::optional{out} : std::nullopt;
 }
 
@@ -237,6 +259,8 @@ planner::rank_profile profile_of(const node_profile& node, const rank_speed& spe
   out.bytes_per_s = speed.bytes_per_s;
   out.elements_per_s = speed.elements_per_s;
   out.operation_s = speed.operation_s;
+  out.alone_ops = speed.alone_ops;
+  out.alone_bytes = speed.alone_bytes;
   out.step_s = step_s;
   out.memory_bytes = static_cast<double>(node.memory_bytes);
   return out;

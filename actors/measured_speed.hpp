@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,10 +13,26 @@
 
 namespace fastserve::actors {
 
-/// Measures the products asked for (and what the rest needs) for about 0.1 s each, as many threads as the
-/// back end has. Takes 160 MiB meanwhile. The best of several rounds counts: what disturbs a measurement only
-/// makes it slower.
-rank_speed measure_speed(kernels::backend& on, const std::vector<planner::arithmetic>& kinds);
+/// Measures the operations of a back end, each for about 0.12 s, with the back end's threads. Takes 160 MiB
+/// while it lives. The best of several rounds counts: what disturbs a measurement only makes it slower. Ranks
+/// of a host measure at the same time, then one after the other.
+class speed_bench {
+ public:
+  /// `kinds`: products to measure; the first is that of the model. Throws std::bad_alloc.
+  speed_bench(kernels::backend& on, std::vector<planner::arithmetic> kinds);
+  ~speed_bench();
+
+  void measure_together();
+  /// After that: while the others of the host wait.
+  void measure_alone();
+  const rank_speed& result() const { return speed_; }
+
+ private:
+  struct parts;
+  std::vector<planner::arithmetic> kinds_;
+  std::unique_ptr<parts> parts_;
+  rank_speed speed_;
+};
 
 /// The name under which a measurement is kept: processor, instruction set, threads,
 /// what products compute with, ranks that measured at once, program version.

@@ -11,6 +11,8 @@ struct rank_speed {
   double bytes_per_s = 0;
   double elements_per_s = 0;
   double operation_s = 0;
+  double alone_ops = 1;  ///< times faster while the other ranks of the host wait
+  double alone_bytes = 1;
   bool known() const { return bytes_per_s > 0; }
 };
 

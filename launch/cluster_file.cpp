@@ -114,30 +114,37 @@ class cluster_reader {
     planner::rank_profile r;
     std::int64_t count = 1;
     r.step_s = default_step_s;
-    each_key(item, "a group",
-             {"group", "count", "memory", "bandwidth", "gops", "gelements", "step_us", "operation_us"},
-             [&](const std::string& key, const yaml_node& v) {
-               if (key == "group") {
-                 r.name = value(v, key, [](const std::string& t) { return t; });
-                 if (r.name.empty()) fail(v, "group: expected a name, found nothing");
-               } else if (key == "count") {
-                 count = value(v, key, [](const std::string& t) {
-                   return parse_integer(t, 1, static_cast<std::int64_t>(max_ranks));
-                 });
-               } else if (key == "memory") {
-                 r.memory_bytes = amount(v, key);
-               } else if (key == "bandwidth") {
-                 r.bytes_per_s = amount(v, key);
-               } else if (key == "gops") {
-                 read_rates(v, r);
-               } else if (key == "gelements") {
-                 r.elements_per_s = 1e9 * real(v, key, most_gops, true);
-               } else if (key == "step_us") {
-                 r.step_s = 1e-6 * real(v, key, most_us, false);
-               } else {
-                 r.operation_s = 1e-6 * real(v, key, most_us, false);
-               }
-             });
+    each_key(
+        item, "a group",
+        {"group", "count", "memory", "bandwidth", "gops", "gelements", "step_us", "operation_us", "alone"},
+        [&](const std::string& key, const yaml_node& v) {
+          if (key == "group") {
+            r.name = value(v, key, [](const std::string& t) { return t; });
+            if (r.name.empty()) fail(v, "group: expected a name, found nothing");
+          } else if (key == "count") {
+            count = value(v, key, [](const std::string& t) {
+              return parse_integer(t, 1, static_cast<std::int64_t>(max_ranks));
+            });
+          } else if (key == "memory") {
+            r.memory_bytes = amount(v, key);
+          } else if (key == "bandwidth") {
+            r.bytes_per_s = amount(v, key);
+          } else if (key == "gops") {
+            read_rates(v, r);
+          } else if (key == "gelements") {
+            r.elements_per_s = 1e9 * real(v, key, most_gops, true);
+          } else if (key == "alone") {
+            each_key(v, key, {"gops", "bandwidth"}, [&](const std::string& what, const yaml_node& n) {
+              const double times =
+                  value(n, what, [](const std::string& t) { return parse_real(t, 1.0F, 1000.0F); });
+              (what == "gops" ? r.alone_ops : r.alone_bytes) = times;
+            });
+          } else if (key == "step_us") {
+            r.step_s = 1e-6 * real(v, key, most_us, false);
+          } else {
+            r.operation_s = 1e-6 * real(v, key, most_us, false);
+          }
+        });
     const auto need = [&](bool there, const char* key) {
       if (!there) fail(item, std::string{"a group without '"} + key + "'");
     };
@@ -282,6 +289,7 @@ std::string format_cluster(const planner::cluster& of) {
     }
     out += "}\n";
     if (r.elements_per_s > 0) out += format("    gelements: %.4g\n", r.elements_per_s / 1e9);
+    out += format("    alone: {gops: %.4g, bandwidth: %.4g}\n", r.alone_ops, r.alone_bytes);
     out += format("    step_us: %.4g\n    operation_us: %.4g\n", 1e6 * r.step_s, 1e6 * r.operation_s);
     i += count;
   }

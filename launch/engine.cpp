@@ -12,6 +12,7 @@
 #include "actors/measured_speed.hpp"
 #include "actors/scheduler.hpp"
 #include "launch/device_choice.hpp"
+#include "launch/measure_ranks.hpp"
 #include "launch/model_form.hpp"
 #include "launch/rank_threads.hpp"
 #include "model/model_folder.hpp"
@@ -47,9 +48,10 @@ model::architecture architecture_of(const options& settings) {
 // From this size of a model on, dividing its layers by the ranks' speeds is worth a second of measuring.
 constexpr double measured_from_bytes = 1e9;
 
-// Measured, kept from an earlier start, or nothing: all ranks are taken for equally fast.
-actors::rank_speed speed_of_rank(const options& settings, const actors::rank_context& context,
-                                 const mpi::environment& env) {
+// Measured or kept from an earlier start; empty: all ranks are taken for equally fast. Every rank learns all
+// speeds. Collective.
+actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_context& context,
+                                    mpi::environment& env) {
   const actors::model_form form{context.compute_type, context.quantize, context.kv_type};
   const auto& how = settings.engine.profile;
   if (how == "equal" || env.size() == 1) return {};
@@ -57,23 +59,14 @@ actors::rank_speed speed_of_rank(const options& settings, const actors::rank_con
   const actors::speed_cache cache{settings.engine.profile_dir};
   const auto kind = actors::arithmetic_of(form.compute, form.quantize);
   const auto key = actors::speed_key(*context.backend, kind, env.local_size());
-  if (how != "measure")
-    if (const auto known = cache.find(key)) return *known;
-  try {
-    const auto speed = actors::measure_speed(*context.backend, {kind});
-    cache.keep(key, speed);
-    return speed;
-  } catch (const std::exception&) {
-    return {};  // no memory to spare: serving may need less
+  auto mine = how == "measure" ? std::nullopt : cache.find(key);
+  const auto known = env.allgather(mine ? "known" : "");
+  if (std::find(known.begin(), known.end(), "") != known.end()) {  // all measure: they share their hosts
+    mine = measure_ranks(*context.backend, {kind}, env);
+    if (mine) cache.keep(key, *mine);
   }
-}
-
-// Every rank learns all speeds. Collective; ranks measure at the same time, as they will compute.
-actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_context& context,
-                                    mpi::environment& env) {
   actors::rank_speeds out;
-  const auto mine = speed_of_rank(settings, context, env);
-  const auto all = env.allgather(mine.known() ? actors::text_of(mine) : std::string{});
+  const auto all = env.allgather(mine ? actors::text_of(*mine) : std::string{});
   for (std::size_t r = 0; r < all.size(); ++r)
     if (auto speed = actors::speed_from(all[r])) out[static_cast<int>(r)] = std::move(*speed);
   return out;

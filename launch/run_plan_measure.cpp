@@ -9,6 +9,7 @@
 #include "actors/measured_speed.hpp"
 #include "kernels/tensor.hpp"
 #include "launch/cluster_file.hpp"
+#include "launch/measure_ranks.hpp"
 #include "launch/rank_threads.hpp"
 #include "launch/run.hpp"
 #include "mpi/link_probe.hpp"
@@ -26,9 +27,9 @@ constexpr std::chrono::seconds answer_deadline{5};  // of one message; a rank th
 constexpr std::chrono::seconds stop_deadline{5};
 constexpr std::uint64_t steps_of_probe = 128;
 constexpr std::uint64_t report_step = std::uint64_t{1} << 40;
-constexpr int most_ranks = 256;           // so many groups has a cluster file
-constexpr double alike = 1.1;             // ranks of a host within this are one group
-constexpr std::size_t speed_numbers = 9;  // of a report, before its links
+constexpr int most_ranks = 256;            // so many groups has a cluster file
+constexpr double alike = 1.1;              // ranks of a host within this are one group
+constexpr std::size_t speed_numbers = 11;  // of a report, before its links
 
 // Who plays with whom in a round, so that all pairs have met after size - 1 rounds (the circle method of
 // round-robin tournaments). -1: nobody.
@@ -54,6 +55,8 @@ std::vector<float> numbers_of(const actors::rank_speed& s, std::uint64_t memory)
   out.push_back(static_cast<float>(s.elements_per_s));
   out.push_back(static_cast<float>(s.operation_s));
   out.push_back(static_cast<float>(memory));
+  out.push_back(static_cast<float>(s.alone_ops));
+  out.push_back(static_cast<float>(s.alone_bytes));
   return out;
 }
 
@@ -64,6 +67,8 @@ planner::rank_profile profile_from(int rank, const std::string& host, const floa
   speed.bytes_per_s = n[0];
   speed.elements_per_s = n[1];
   speed.operation_s = n[2];
+  speed.alone_ops = n[4];
+  speed.alone_bytes = n[5];
   actors::node_profile node;
   node.rank = rank;
   node.host = host;
@@ -141,11 +146,13 @@ int run_plan_measure(mpi::environment& env, const options& settings) {
   }
   if (const auto failure = env.agree(error)) throw std::runtime_error(failure->text);
   const auto hosts = env.allgather(env.host());
-  env.barrier();  // all at once: ranks of a host share its memory when they serve, too
   using planner::arithmetic;
-  const auto speed = actors::measure_speed(
-      *backend, {arithmetic::bf16, arithmetic::f32, arithmetic::f16, arithmetic::int8, arithmetic::int4});
-  env.barrier();
+  const auto measured = measure_ranks(
+      *backend, {arithmetic::bf16, arithmetic::f32, arithmetic::f16, arithmetic::int8, arithmetic::int4},
+      env);
+  if (const auto failure = env.agree(measured ? "" : "no memory to measure with"))
+    throw std::runtime_error(failure->text);
+  const auto& speed = *measured;
 
   mpi::message_pump pump{env};
   mpi::mpi_tensor_channel channel{pump};

@@ -21,6 +21,18 @@ struct rank_profile {
   double step_s = 0;                            ///< fixed cost of a step: messages, scheduling, waking up
   double operation_s = 0;                       ///< fixed cost of one operation of a layer
   double memory_bytes = 0;                      ///< for weights and KV
+  /// Times that arithmetic and reading are faster while the other ranks of the host wait, as they do for a
+  /// lone sequence: cores and memory are shared.
+  double alone_ops = 1;
+  double alone_bytes = 1;
+
+  rank_profile alone() const {
+    auto out = *this;
+    for (auto& r : out.ops_per_s) r *= alone_ops;
+    out.elements_per_s *= alone_ops;
+    out.bytes_per_s *= alone_bytes;
+    return out;
+  }
 };
 
 /// Between two ranks.

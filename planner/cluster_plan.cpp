@@ -28,12 +28,14 @@ class plan_maker {
  public:
   plan_maker(const model_work& model, const cluster& on, const plan_wishes& w)
       : model_{model}, on_{on}, w_{w}, batch_{w.batch == 0 && w.goal == plan_goal::latency ? 1 : w.batch} {
-    std::map<std::tuple<std::array<double, arithmetics>, double, double, double, double, double>, std::size_t>
+    std::map<
+        std::tuple<std::array<double, arithmetics>, double, double, double, double, double, double, double>,
+        std::size_t>
         kinds;
     for (const auto& r : on.ranks)
       kind_.push_back(kinds
                           .try_emplace({r.ops_per_s, r.bytes_per_s, r.elements_per_s, r.step_s, r.operation_s,
-                                        r.memory_bytes},
+                                        r.memory_bytes, r.alone_ops, r.alone_bytes},
                                        kinds.size())
                           .first->second);
     for (const auto& r : on.ranks) speed_.push_back(step_line(model, r, 1, 1, 1, 1).layer);

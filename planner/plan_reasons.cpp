@@ -44,7 +44,9 @@ void explain_shape(const plan_wishes& w, const plan_alternatives& other, cluster
       score = s;
     }
   const auto* unit = w.goal == plan_goal::throughput ? "tokens a second" : "the speed of an answer";
-  if (next == 0)
+  if (w.goal == plan_goal::latency && w.batch <= 1)
+    line += ": a lone request is in one";
+  else if (next == 0)
     line += ": the only number that fits";
   else if (score > other.best * 0.995)
     line += ": " + std::to_string(next) + " would be as good, with more stages to fill";

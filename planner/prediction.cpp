@@ -25,7 +25,8 @@ double prompts_s(const model_work& model, const cluster& on, const plan_wishes& 
   double sum = 0, most = 0;
   for (std::size_t i = 0; i < p.stages.size(); ++i) {
     const auto& s = p.stages[i];
-    const auto& r = profile_of(on, s.rank);
+    const auto& busy = profile_of(on, s.rank);
+    const auto r = chunks > 1 ? busy : busy.alone();
     const bool last = i + 1 == p.stages.size();
     const auto all =
         prompts *
@@ -67,7 +68,8 @@ void predict(const model_work& model, const cluster& on, const plan_wishes& w, d
     const auto& r = profile_of(on, s.rank);
     const double layers = s.last_layer - s.first_layer;
     const bool first = i == 0, last = i + 1 == p.stages.size();
-    s.decode_s = step_line(model, r, rows, context, rows, rows).seconds(layers, first, last);
+    const auto decoding = p.micro_batches > 1 ? r : r.alone();
+    s.decode_s = step_line(model, decoding, rows, context, rows, rows).seconds(layers, first, last);
     s.prefill_s = prompt_line(model, r, w.prompt_tokens, w.token_budget).seconds(layers, first, last);
     s.hop_s = 0;
     double occupied = 0;

@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-actors::rank_speed some_speed() { return {{1e11, 2e11, 3e11, 4e11, 5e11}, 3e10, 2e9, 4e-6}; }
+actors::rank_speed some_speed() { return {{1e11, 2e11, 3e11, 4e11, 5e11}, 3e10, 2e9, 4e-6, 1.25, 1.5}; }
 
 }  // namespace
 
@@ -29,6 +29,7 @@ BOOST_AUTO_TEST_CASE(the_cache_finds_what_it_kept_and_nothing_else) {
   BOOST_TEST(found->ops_per_s == some_speed().ops_per_s, boost::test_tools::per_element());
   BOOST_TEST(found->bytes_per_s == 3e10);
   BOOST_TEST(found->operation_s == 4e-6);
+  BOOST_TEST(found->alone_bytes == 1.5);
   BOOST_TEST(!cache.find("two").has_value());
 }
 
@@ -48,10 +49,10 @@ BOOST_AUTO_TEST_CASE(torn_and_foreign_files_count_as_none) {
     put(whole.substr(0, cut));
     BOOST_TEST(!cache.find("one").has_value());
   }
-  for (const char* bad :
-       {"one\n", "two\nfastserve-speed-1 1 1 1 1 1 1 1 1 end\n",
-        "one\nfastserve-speed-1 1 1 1 1 1 -1 1 1 end\n", "one\nfastserve-speed-1 1 1 1 1 1 nan 1 1 end\n",
-        "one\nfastserve-speed-0 1 1 1 1 1 1 1 1 end\n"}) {
+  for (const char* bad : {"one\n", "two\nfastserve-speed-2 1 1 1 1 1 1 1 1 1 1 end\n",
+                          "one\nfastserve-speed-2 1 1 1 1 1 -1 1 1 1 1 end\n",
+                          "one\nfastserve-speed-2 1 1 1 1 1 nan 1 1 1 1 end\n",
+                          "one\nfastserve-speed-0 1 1 1 1 1 1 1 1 1 1 end\n"}) {
     put(bad);
     BOOST_TEST(!cache.find("one").has_value());
   }
@@ -67,7 +68,12 @@ BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_written_is_no_error) {
 
 BOOST_AUTO_TEST_CASE(a_measurement_has_all_figures) {
   const auto on = kernels::make_cpu_backend(1);
-  const auto speed = actors::measure_speed(*on, {planner::arithmetic::int8});
+  actors::speed_bench bench{*on, {planner::arithmetic::int8}};
+  bench.measure_together();
+  bench.measure_alone();
+  const auto& speed = bench.result();
+  BOOST_TEST(speed.alone_ops >= 1);
+  BOOST_TEST(speed.alone_bytes >= 1);
   BOOST_REQUIRE(speed.ops_per_s.size() == planner::arithmetics);
   BOOST_TEST(speed.ops_per_s[0] > 1e8);
   BOOST_TEST(speed.ops_per_s[3] > 1e8);
