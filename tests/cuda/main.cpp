@@ -12,6 +12,6 @@ int main(int argc, char** argv) {
     std::cout << "skipped: no CUDA device here\n";
     return 77;
   }
-  std::cout << "on " << devices.front() << "\n";
+  std::cout << "on " << devices.front().name << "\n";
   return boost::unit_test::unit_test_main([] { return true; }, argc, argv);
 }

@@ -24,8 +24,12 @@ enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpy
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDisableTiming = 2;
+struct cudaUUID_t {
+  char bytes[16];
+};
 struct cudaDeviceProp {
   char name[256];
+  cudaUUID_t uuid;
 };
 
 inline const char* cudaGetErrorString(cudaError_t error) {
@@ -36,6 +40,7 @@ inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSucce
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* to, int) {
   std::snprintf(to->name, sizeof to->name, "CUDA emulated on the host");
+  to->uuid = {};
   return cudaSuccess;
 }
 /// Few multiprocessors, so that tests of small shapes meet both kernels of a product.
