@@ -53,10 +53,10 @@ constexpr double measured_from_bytes = 1e9;
 actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_context& context,
                                     mpi::environment& env) {
   const actors::model_form form{context.compute_type, context.quantize, context.kv_type};
-  const auto& how = settings.engine.profile;
+  const auto& how = settings.engine.speeds;
   if (how == "equal" || env.size() == 1) return {};
   if (how == "auto" && actors::work_of(context.architecture, form).bytes() < measured_from_bytes) return {};
-  const actors::speed_cache cache{settings.engine.profile_dir};
+  const actors::speed_cache cache{settings.engine.speeds_dir};
   const auto kind = actors::arithmetic_of(form.compute, form.quantize);
   const auto key = actors::speed_key(*context.backend, kind, env.local_size());
   auto mine = how == "measure" ? std::nullopt : cache.find(key);

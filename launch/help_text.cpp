@@ -159,9 +159,8 @@ constexpr std::string_view simulate_examples =
 constexpr std::string_view plan_intro =
     "Usage: fastserve plan --model DIR --cluster FILE.yaml [options]\n"
     "       mpirun -n N fastserve plan --measure > FILE.yaml\n\n"
-    "Tells which rank of a cluster would hold which layers, in how many pipelines, how fast that is "
-    "expected\n"
-    "to be, and why. Needs the model's config.json, but no cluster and no MPI. With --measure it measures\n"
+    "Tells which rank of a cluster would hold which layers, in how many pipelines, how fast that should\n"
+    "be, and why. Needs the model's config.json, but no cluster and no MPI. With --measure it measures\n"
     "the ranks and links of the job that it runs in and prints them as a cluster file.\n";
 
 constexpr std::string_view plan_examples =

@@ -118,13 +118,14 @@ std::vector<option_spec> engine_rows() {
        "pipelines of the same model that the ranks form; each serves requests of its own"},
       runs, 1, 65536, [](auto& o) -> auto& { return o.engine.replicas; }));
   rows.push_back(choice(
-      {"engine", "profile", "HOW",
-       "speeds that layers are divided by: measure, cached (measured once a machine), equal, or auto: cached "
+      {"engine", "speeds", "HOW",
+       "of the ranks, that layers are divided by: measure, cached (measured once a machine), equal, or auto: "
+       "cached "
        "for models from 1 GB on, else equal"},
-      runs, {"auto", "measure", "cached", "equal"}, [](auto& o) -> auto& { return o.engine.profile; }));
+      runs, {"auto", "measure", "cached", "equal"}, [](auto& o) -> auto& { return o.engine.speeds; }));
   rows.push_back(text(
-      {"engine", "profile_dir", "DIR", "where measured speeds are kept", "the user's cache folder"}, runs,
-      [](auto& o) -> auto& { return o.engine.profile_dir; }));
+      {"engine", "speeds_dir", "DIR", "where measured speeds are kept", "the user's cache folder"}, runs,
+      [](auto& o) -> auto& { return o.engine.speeds_dir; }));
   rows.push_back(integer(
       {"engine", "max_context", "TOKENS", "longest prompt and answer together", "0: the model's own limit"},
       planned, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));

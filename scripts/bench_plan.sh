@@ -13,5 +13,5 @@ shape=${SHAPE:-$here/../configs/bench-shape.json}
 isa=${SLOW_ISA:-avx2}
 [ $# -gt 0 ] || set -- --dtype bf16 --prompt-tokens 256 --decode-tokens 24
 
-exec "$here/mpirun_here.sh" 1 "$fastserve" bench --random-weights "$shape" --threads 1 --profile measure "$@" \
-  : -n 1 -x FASTSERVE_ISA="$isa" "$fastserve" bench --random-weights "$shape" --threads 1 --profile measure "$@"
+exec "$here/mpirun_here.sh" 1 "$fastserve" bench --random-weights "$shape" --threads 1 --speeds measure "$@" \
+  : -n 1 -x FASTSERVE_ISA="$isa" "$fastserve" bench --random-weights "$shape" --threads 1 --speeds measure "$@"

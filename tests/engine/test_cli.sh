@@ -124,7 +124,7 @@ run 0 0 plan --model "$demo" --cluster "$work/here.yaml" </dev/null
 says "expected of" out
 
 # Measured ranks serve as any others; what was measured is kept.
-run 0 2 console "${greedy[@]}" --profile cached --profile-dir "$work/speeds" --prompt "Once upon a time" </dev/null
+run 0 2 console "${greedy[@]}" --speeds cached --speeds-dir "$work/speeds" --prompt "Once upon a time" </dev/null
 cmp -s "$work/out" "$work/alone" || fail "another answer with measured speeds"
 [ -n "$(ls "$work/speeds")" ] || fail "no speeds were kept"
 

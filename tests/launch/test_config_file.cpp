@@ -128,7 +128,8 @@ BOOST_AUTO_TEST_CASE(files_are_bounded) {
 BOOST_AUTO_TEST_CASE(committed_examples_are_read) {
   int count = 0;
   for (const auto& entry : std::filesystem::directory_iterator{FASTSERVE_SOURCE_DIR "/configs"}) {
-    if (entry.path().extension() != ".yaml") continue;
+    // A cluster's description is no settings: tests/engine plans for it.
+    if (entry.path().extension() != ".yaml" || entry.path().stem() == "cluster-example") continue;
     options settings;
     BOOST_TEST_CONTEXT(entry.path()) {
       BOOST_CHECK_NO_THROW(read_config_file(entry.path().string(), settings));
