@@ -151,6 +151,11 @@ int rank_host::wait() {
   transport_->stop();
   const auto shutdown = caf::exit_reason::user_shutdown;
   caf::anon_send_exit(node_, shutdown);
+  {
+    // On its own thread it may be in the middle of finding the leader by way of the transport.
+    caf::scoped_actor self{*system_};
+    self->wait_for(node_);
+  }
   caf::anon_send_exit(executor_, shutdown);
   caf::anon_send_exit(cache_, shutdown);
   for (const auto& actor : late_) caf::anon_send_exit(actor, shutdown);

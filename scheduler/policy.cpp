@@ -152,7 +152,11 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
   void wait(policy_item& item) {
     if (item.level > 0) waiting_.insert(&item);
   }
-  time quantum(std::int32_t level) const { return costs_.costs().decode_step() * (std::int64_t{1} << level); }
+  // As far as a clock counts.
+  time quantum(std::int32_t level) const {
+    const auto step = costs_.costs().decode_step();
+    return step > time::max() / (std::int64_t{1} << level) ? time::max() : step * (std::int64_t{1} << level);
+  }
 
   void join(policy_item& item, time) override {
     if (item.ticket != 0) return;

@@ -48,7 +48,7 @@ requests() { wc -l <in.jsonl; }
 begin() {
   out=$1
   rm -f "$out" "$out".*
-  timeout 100 "$mpirun" --survive "$ranks" "$program" batch in.jsonl "$out" --model "$demo" --threads 1 \
+  timeout 250 "$mpirun" --survive "$ranks" "$program" batch in.jsonl "$out" --model "$demo" --threads 1 \
     --max-batch 16 "${options[@]}" >stdout 2>err &
   job=$!
 }
