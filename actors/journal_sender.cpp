@@ -54,7 +54,7 @@ void journal_sender::wait_for_lease() {
 }
 
 void journal_sender::serve() {
-  int known = -1;
+  int known = -2;  // not asked yet: a leader may be alone from the start
   for (;;) {
     const auto to = standby_();
     {
