@@ -196,7 +196,6 @@ case_stage() {
   same "the leader and the standby"
 }
 
-# Not among the tests: the last rank leads, but the batch stands still (docs/reliability.md).
 case_most() {
   make_input 400 0 150
   undisturbed
