@@ -63,19 +63,19 @@ wait_for_ranks_of() {
   [ "$patience" -gt 0 ] || fail "ranks outlive their launcher: $(ranks_of "$1")"
 }
 
-make_input 1500 30 >in.jsonl
+make_input 600 20 >in.jsonl
 run 0 undisturbed.jsonl
 normal undisturbed.jsonl >undisturbed.normal
-[ "$(wc -l <undisturbed.normal)" -eq 1500 ] || fail "$(wc -l <undisturbed.normal) lines, expected 1500"
-[ "$(grep -o '"custom_id":"[^"]*"' undisturbed.normal | sort -u | wc -l)" -eq 1500 ] || fail "an id is repeated"
-[ "$(grep -c '"error":null' undisturbed.normal)" -eq 1185 ] || fail "other lines failed than should"
-[ "$(grep -c '"code":"duplicate_id"' undisturbed.normal)" -eq 15 ] || fail "repeated ids were not found"
+[ "$(wc -l <undisturbed.normal)" -eq 600 ] || fail "$(wc -l <undisturbed.normal) lines, expected 600"
+[ "$(grep -o '"custom_id":"[^"]*"' undisturbed.normal | sort -u | wc -l)" -eq 600 ] || fail "an id is repeated"
+[ "$(grep -c '"error":null' undisturbed.normal)" -eq 474 ] || fail "other lines failed than should"
+[ "$(grep -c '"code":"duplicate_id"' undisturbed.normal)" -eq 6 ] || fail "repeated ids were not found"
 grep -q 'from the prefix cache (.*%), .* preemptions' err || fail "the summary lacks the prefix cache"
 grep -q 'TTFT mean .* P99' err || fail "no summary"
 
 # Finished: nothing more is done. Other settings or input: refused. Anew, when asked.
 run 0 undisturbed.jsonl
-grep -q 'is complete: 1,500 requests, 315 of them failed' err || fail "not said to be complete"
+grep -q 'is complete: 600 requests, 126 of them failed' err || fail "not said to be complete"
 run 1 undisturbed.jsonl --temperature 0.5
 grep -q "was begun with temperature '1', now it is '0.5'" err || fail "other settings were not refused"
 [ "$(grep -c 'was begun with' err)" -eq 1 ] || fail "the refusal was not said once"
@@ -89,7 +89,7 @@ same undisturbed.jsonl
 # kill -9 at random moments: the launcher, the leader, any rank.
 RANDOM=$ranks
 kills=0
-end=$((SECONDS + 15))
+end=$((SECONDS + 8))
 while [ "$SECONDS" -lt "$end" ]; do
   setsid "$mpirun" "$ranks" "$program" batch in.jsonl killed.jsonl "${settings[@]}" >stdout 2>err &
   job=$!
@@ -131,7 +131,7 @@ for signal in USR1 TERM; do
   [ "$code" -eq 75 ] || fail "exit code $code after SIG$signal, expected 75"
   grep -q "SIG$signal: no request is begun any more" err || fail "no word about SIG$signal"
   lines=$(wc -l <"drained_$signal.jsonl")
-  if [ "$lines" -eq 0 ] || [ "$lines" -ge 1500 ]; then fail "$lines lines after SIG$signal"; fi
+  if [ "$lines" -eq 0 ] || [ "$lines" -ge 600 ]; then fail "$lines lines after SIG$signal"; fi
   run 0 "drained_$signal.jsonl"
   grep -q 'goes on behind' err || fail "a drained batch was begun again"
   same "drained_$signal.jsonl"
@@ -139,9 +139,9 @@ done
 
 # Nothing that was begun is taken for finished when a signal comes after the whole input was read; with a rank that
 # stands still (and is not yet taken for dead) the grace time ends the job, and a second signal ends it at once. Then the same command goes on.
-printf '{"prompt":"a","max_tokens":400,"ignore_eos":true}\n%.0s' {1..240} >in.jsonl
-run 0 undisturbed240.jsonl
-normal undisturbed240.jsonl >undisturbed.normal
+printf '{"prompt":"a","max_tokens":200,"ignore_eos":true}\n%.0s' {1..100} >in.jsonl
+run 0 undisturbed100.jsonl
+normal undisturbed100.jsonl >undisturbed.normal
 for way in early grace twice; do
   [ "$ranks" -gt 1 ] || [ "$way" = early ] || continue
   setsid "$mpirun" "$ranks" "$program" batch in.jsonl "$way.jsonl" "${settings[@]}" --max-batch 2 \
@@ -168,7 +168,7 @@ for way in early grace twice; do
   code=$?
   [ "$code" -eq 75 ] || fail "exit code $code, expected 75: $way"
   [ $((SECONDS - begun)) -le 25 ] || fail "$((SECONDS - begun)) s to end: $way"
-  [ "$(wc -l <"$way.jsonl")" -lt 240 ] || fail "finished before the signal: $way"
+  [ "$(wc -l <"$way.jsonl")" -lt 100 ] || fail "finished before the signal: $way"
   run 0 "$way.jsonl"
   same "$way.jsonl"
 done

@@ -4,7 +4,7 @@
 cluster="${here:?}/scripts/virtual_cluster"
 out='' # of the job that runs
 failures=0
-requests=${requests:-400}
+requests=${requests:-200}
 
 skip() {
   echo "skipped: $*"

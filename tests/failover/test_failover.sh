@@ -3,132 +3,25 @@
 # be those of a run that nobody disturbed, every id once, exit code 0, and nothing of the job may be left behind.
 # Usage: test_failover.sh PROGRAM CASE...       (the cases are the functions case_* below)
 set -u
-program=$1
-shift
-here=$(cd "$(dirname "$0")/../.." && pwd)
-mpirun="$here/scripts/mpirun_here.sh"
-demo="$here/models/demo"
-work=$(mktemp -d)
-failures=0
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-
-fail() {
-  echo "FAILED: $*"
-  echo "--- stderr"; tail -20 err 2>/dev/null
-  failures=$((failures + 1))
-}
-
-# COUNT requests of about PROMPT words and ANSWER tokens, half of them drawn at random.
-make_input() {
-  awk -v n="$1" -v prompt="$2" -v answer="$3" 'BEGIN {
-    for (i = 0; i < n; ++i) {
-      text = "The " i "th king of"
-      for (w = 0; w < prompt; ++w) text = text " " (w * 7 + i) % 97 " ships"
-      printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"%s\",\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":true}}\n",
-        i, text, answer + (i * 7) % 50, i % 2 ? "0.7" : "0", i
-    }
-  }' >in.jsonl
-}
-
-normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
-requests() { wc -l <in.jsonl; }
-
-# begin OUT: starts the job in the background.
-begin() {
-  out=$1
-  rm -f "$out" "$out".*
-  begin_again
-}
-begin_again() {
-  timeout 200 "$mpirun" --survive "$ranks" "$program" batch in.jsonl "$out" --model "$demo" --threads 1 \
-    --max-batch 16 "${options[@]}" >stdout 2>err &
-  job=$!
-}
-
-# The process of a rank; waits until there is one.
-pid_of() {
-  local patience=200 pid
-  while [ "$patience" -gt 0 ]; do
-    for pid in $(pgrep -f "^$program batch in.jsonl $out "); do
-      if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
-        echo "$pid"
-        # What the job's shared memory is named after.
-        tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PMIX_NAMESPACE=//p' | xargs printf '%x' >job_id
-        return
-      fi
-    done
-    sleep 0.02
-    patience=$((patience - 1))
-  done
-}
-
-# strike SIGNAL RANK
-strike() {
-  local pid
-  pid=$(pid_of "$2")
-  if [ -z "$pid" ] || ! kill -"$1" "$pid" 2>/dev/null; then
-    fail "no rank $2 to send $1 to"
-    return
-  fi
-  [ "$1" != KILL ] || kills=$((kills + 1))
-}
-
-# Until the first answers are on disk: every stage is busy then.
-wait_for_answers() {
-  local patience=1000
-  while [ ! -s "$out" ] && [ "$patience" -gt 0 ] && kill -0 "$job" 2>/dev/null; do
-    sleep 0.02
-    patience=$((patience - 1))
-  done
-}
-
-wait_for_line() {
-  local patience=1000
-  while ! grep -q "$1" err && [ "$patience" -gt 0 ] && kill -0 "$job" 2>/dev/null; do
-    sleep 0.02
-    patience=$((patience - 1))
-  done
-  grep -q "$1" err || fail "never said: $1"
-}
+# shellcheck source=tests/failover/failover.bash
+. "$(dirname "$0")/failover.bash"
 
 # finish WHAT [LOST RANKS...]: the job's end, and what it leaves.
 finish() {
-  local what=$1 code rank left
+  local what=$1 rank
   shift
-  wait "$job"
-  code=$?
-  [ "$code" -eq 0 ] || fail "$what: exit code $code"
+  end_of "$what" 0
   for rank in "$@"; do
     grep -q "rank $rank is lost: no sign of life for" err || fail "$what: the loss of rank $rank was not seen"
   done
   [ "$(grep -c 'is lost' err)" -eq $# ] || fail "$what: $(grep -c 'is lost' err) losses seen, $# ranks were lost"
-  normal "$out" >now.normal
-  cmp -s now.normal undisturbed.normal || fail "$what: differs from the undisturbed run"
-  [ "$(wc -l <now.normal)" -eq "$(requests)" ] || fail "$what: $(wc -l <now.normal) lines for $(requests) requests"
-  [ "$(grep -o '"custom_id":"[^"]*"' now.normal | sort -u | wc -l)" -eq "$(requests)" ] || fail "$what: ids repeat"
-  sleep 0.2
-  left=$(pgrep -f "^$program batch in.jsonl $out " || true)
-  [ -z "$left" ] || fail "$what: processes are left: $left"
-  left=$(find /dev/shm -name "vader_segment.*.$(cat job_id).*")
-  [ -z "$left" ] || fail "$what: shared memory is left: $left"
-  grep -h 'is lost\|epoch' err | sed "s/^fastserve: /  $what: /"
-}
-
-# The answers to expect. Cases of one input share them.
-undisturbed() {
-  ! cmp -s in.jsonl known.jsonl || return 0
-  cp in.jsonl known.jsonl
-  begin undisturbed.jsonl
-  wait "$job" || fail "the undisturbed run: exit code $?"
-  normal undisturbed.jsonl >undisturbed.normal
-  [ "$(wc -l <undisturbed.normal)" -eq "$(requests)" ] || fail "the undisturbed run is not whole"
+  same "$what"
 }
 
 # -- cases --------------------------------------------------------------------
 
 case_decode() {
-  make_input 300 0 150
+  long_answers
   undisturbed
   local rank
   for rank in 1 2 3; do
@@ -140,7 +33,7 @@ case_decode() {
 }
 
 case_prefill() {
-  make_input 600 60 1
+  long_prompts
   undisturbed
   local rank
   for rank in 1 2 3; do
@@ -154,7 +47,7 @@ case_prefill() {
 
 # While the model is loaded, or just before: the job begins without it.
 case_start() {
-  make_input 200 0 60
+  long_prompts
   undisturbed
   local rank
   for rank in 1 3; do
@@ -167,7 +60,7 @@ case_start() {
 
 # In MPI_Init or what follows it, where nobody has a deadline: the job ends by itself, and goes on when started again.
 case_init() {
-  make_input 200 0 60
+  long_prompts
   undisturbed
   options=(--start-timeout 6)
   begin init.jsonl
@@ -184,7 +77,7 @@ case_init() {
 
 # One after the other, and the second while the job is getting over the first.
 case_twice() {
-  make_input 300 0 150
+  long_answers
   undisturbed
   begin twice.jsonl
   wait_for_answers
@@ -208,7 +101,7 @@ case_twice() {
 
 # A rank that was only silent finds out that its part is over.
 case_stopped() {
-  make_input 300 0 150
+  long_answers
   undisturbed
   begin stopped.jsonl
   wait_for_answers
@@ -234,7 +127,7 @@ case_stopped() {
 case_spare() {
   ranks=5
   options=(--spare-ranks 1)
-  make_input 300 0 150
+  long_answers
   undisturbed
   local kind
   for kind in hot cold; do
@@ -255,7 +148,7 @@ case_spare() {
 # Two pipelines: the loss of a rank stalls its own alone, which is put up again of the rank that is left or of a
 # spare, or given up. The undisturbed run has one pipeline.
 case_replica() {
-  make_input 400 0 150
+  long_answers
   undisturbed
   options=(--replicas 2)
   begin whole.jsonl
@@ -317,9 +210,4 @@ case_idle() {
   cmp -s <(head -c "$before" answers) <(tail -c "$before" answers) || fail "the answers differ"
 }
 
-for which in "$@"; do
-  ranks=4 options=() kills=0
-  "case_$which"
-  echo "$which: $kills kills, $failures failures"
-done
-[ "$failures" -eq 0 ]
+run_cases "$@"

@@ -1,0 +1,145 @@
+# What test_failover.sh and test_leader.sh share: a `fastserve batch` on ranks of this machine, blows at its processes,
+# and the answers of an undisturbed run to compare with. Sourced, with PROGRAM and the cases as arguments.
+program=$1
+shift
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+mpirun="$here/scripts/mpirun_here.sh"
+demo="$here/models/demo"
+work=$(mktemp -d)
+failures=0
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+fail() {
+  echo "FAILED: $*"
+  echo "--- stderr"
+  tail -20 err 2>/dev/null
+  failures=$((failures + 1))
+}
+
+# COUNT requests of about PROMPT words and ANSWER tokens: greedy and drawn, some with two answers, with
+# log-probabilities, with a stop string, some that are errors.
+make_input() {
+  awk -v n="$1" -v prompt="$2" -v answer="$3" 'BEGIN {
+    for (i = 0; i < n; ++i) {
+      text = "The " i "th king of"
+      for (w = 0; w < prompt; ++w) text = text " " (w * 7 + i) % 97 " ships"
+      more = ""
+      if (i % 11 == 3) more = more ",\"n\":2"
+      if (i % 13 == 5) more = more ",\"logprobs\":2"
+      if (i % 7 == 2) more = more ",\"stop\":[\"e s\"]"
+      if (i % 17 == 9) more = more ",\"presence_penalty\":0.5"
+      if (i % 50 == 49) more = more ",\"top_p\":-3"
+      printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"%s\",\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":true%s}}\n",
+        i, text, answer + (i * 7) % 50, i % 2 ? "0.7" : "0", i, more
+    }
+  }' >in.jsonl
+}
+# What most cases are about: five seconds of work, of which the first answers take one.
+long_answers() { make_input 220 0 120; }
+long_prompts() { make_input 220 60 1; }
+
+normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
+requests() { wc -l <in.jsonl; }
+
+# begin OUT: starts the job in the background.
+begin() {
+  out=$1
+  rm -f "$out" "$out".*
+  begin_again
+}
+begin_again() {
+  : >err # a job before this one said things, too
+  timeout 250 "$mpirun" --survive "$ranks" "$program" batch in.jsonl "$out" --model "$demo" --threads 1 \
+    --max-batch 16 "${options[@]}" >stdout 2>err &
+  job=$!
+}
+
+# The process of a rank; waits until there is one.
+pid_of() {
+  local patience=200 pid
+  while [ "$patience" -gt 0 ]; do
+    for pid in $(pgrep -f "^$program batch in.jsonl $out "); do
+      if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
+        echo "$pid"
+        # What the job's shared memory is named after.
+        tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PMIX_NAMESPACE=//p' | xargs printf '%x' >job_id
+        return
+      fi
+    done
+    sleep 0.02
+    patience=$((patience - 1))
+  done
+}
+
+# strike SIGNAL RANK...: all at once
+strike() {
+  local signal=$1 rank pid pids=()
+  shift
+  for rank in "$@"; do
+    pid=$(pid_of "$rank")
+    [ -n "$pid" ] || fail "no rank $rank to send $signal to"
+    pids+=("$pid")
+  done
+  kill -"$signal" "${pids[@]}" 2>/dev/null || fail "not sent: $signal to ranks $*"
+  [ "$signal" != KILL ] || kills=$((kills + $#))
+}
+
+wait_for() {
+  local patience=1000
+  while ! eval "$1" && [ "$patience" -gt 0 ] && kill -0 "$job" 2>/dev/null; do
+    sleep 0.02
+    patience=$((patience - 1))
+  done
+}
+# shellcheck disable=SC2016 # it is for eval
+# Until the first answers are on disk: every stage is busy then.
+wait_for_answers() { wait_for '[ -s "$out" ]'; }
+wait_for_line() {
+  wait_for "grep -q '$1' err"
+  grep -q "$1" err || fail "never said: $1"
+}
+
+# end_of WHAT CODE: the job's end, and that nothing of it is left.
+end_of() {
+  local code left patience=50
+  wait "$job"
+  code=$?
+  [ "$code" -eq "$2" ] || fail "$1: exit code $code"
+  while left=$(pgrep -f "^$program batch in.jsonl $out ") && [ "$patience" -gt 0 ]; do
+    sleep 0.1
+    patience=$((patience - 1))
+  done
+  [ -z "$left" ] || fail "$1: processes are left: $left"
+  left=$(find /dev/shm -name "vader_segment.*.$(cat job_id).*")
+  [ -z "$left" ] || fail "$1: shared memory is left: $left"
+  grep -h 'is lost\|epoch\|leads\|leaves' err | sed "s/^fastserve: /  $1: /"
+}
+
+# same WHAT: the output is that of the undisturbed run.
+same() {
+  normal "$out" >now.normal
+  cmp -s now.normal undisturbed.normal || fail "$1: differs from the undisturbed run"
+  [ "$(wc -l <now.normal)" -eq "$(requests)" ] || fail "$1: $(wc -l <now.normal) lines for $(requests) requests"
+  [ "$(grep -o '"custom_id":"[^"]*"' now.normal | sort -u | wc -l)" -eq "$(requests)" ] || fail "$1: ids repeat"
+}
+
+# The answers to expect. Cases of one input share them.
+undisturbed() {
+  ! cmp -s in.jsonl known.jsonl || return 0
+  cp in.jsonl known.jsonl
+  begin undisturbed.jsonl
+  wait "$job" || fail "the undisturbed run: exit code $?"
+  normal undisturbed.jsonl >undisturbed.normal
+  [ "$(wc -l <undisturbed.normal)" -eq "$(requests)" ] || fail "the undisturbed run is not whole"
+}
+
+run_cases() {
+  local which
+  for which in "$@"; do
+    ranks=4 options=() kills=0
+    "case_$which"
+    echo "$which: $kills kills, $failures failures"
+  done
+  [ "$failures" -eq 0 ]
+}
