@@ -10,6 +10,7 @@ jobs=$(nproc)
 # A compiler cache, where there is one, serves every checkout: no path of the checkout is in what is compiled.
 if command -v ccache >/dev/null; then
   export CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_CUDA_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+  export CCACHE_SLOPPINESS=pch_defines,time_macros
 fi
 
 echo "== format"

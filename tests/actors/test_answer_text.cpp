@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE actor_parts
 #include <boost/test/unit_test.hpp>
 
 #include "actors/answer_text.hpp"

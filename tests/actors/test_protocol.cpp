@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE protocol
 #include "actors/protocol.hpp"
 
 #include <boost/test/unit_test.hpp>

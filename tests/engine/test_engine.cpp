@@ -1,6 +1,5 @@
 // The whole engine, as the program runs it: actors, transport and stages over the ranks of an MPI job. Every
 // rank runs every case; the leader checks, the others follow.
-#define BOOST_TEST_MODULE engine
 #include <unistd.h>
 
 #include "support.hpp"

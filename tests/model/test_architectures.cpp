@@ -1,5 +1,4 @@
 // Architectures drawn at random, of every feature in any combination, against the naive forward pass.
-#define BOOST_TEST_MODULE model_architectures
 #include <boost/test/unit_test.hpp>
 #include <map>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,4 @@
 // A sequence gives the same bits alone and beside others; layouts that do not fit are refused.
-#define BOOST_TEST_MODULE model_batch
 #include <boost/test/unit_test.hpp>
 #include <random>
 

@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE model_config
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <fstream>

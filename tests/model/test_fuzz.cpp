@@ -1,5 +1,4 @@
 // Tens of thousands of damaged files, the same in every run. fuzz_main.cpp is for longer hunts.
-#define BOOST_TEST_MODULE model_fuzz
 #include <boost/test/unit_test.hpp>
 #include <chrono>
 #include <filesystem>

@@ -1,6 +1,5 @@
 // Tokenizers from GGUF metadata: against llama.cpp's own vectors on real vocabularies, and against the
 // goldens of the Hugging Face library by way of a GGUF file.
-#define BOOST_TEST_MODULE model_gguf_tokenizer
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 #include <filesystem>

@@ -1,7 +1,6 @@
 // Logits of tiny models of every architecture against the reference library's, for every instruction set
 // here; with FASTSERVE_TEST_CUDA (tests/cuda, tests/cuda_emulation) on a GPU or the emulated one.
 #ifndef FASTSERVE_TEST_CUDA
-#define BOOST_TEST_MODULE model_golden
 #endif
 #include <boost/test/unit_test.hpp>
 #include <fstream>

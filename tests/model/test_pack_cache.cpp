@@ -1,5 +1,4 @@
 // Packed weights kept between starts, and model files read ahead.
-#define BOOST_TEST_MODULE model_pack_cache
 #include <sys/resource.h>
 #include <sys/stat.h>
 

@@ -1,6 +1,5 @@
 // Quantized Hugging Face folders (scripts/make_quantized_goldens.py): what they stand for, and what is
 // refused.
-#define BOOST_TEST_MODULE model_quantized
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <fstream>

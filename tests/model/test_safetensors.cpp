@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE model_safetensors
 #include <boost/test/unit_test.hpp>
 
 #include "../support/temporary_folder.hpp"

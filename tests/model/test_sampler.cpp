@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE model_sampler
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>

@@ -1,5 +1,4 @@
 // Weights of folders: shards, missing tensors, wrong shapes, and that a stage reads only its own layers.
-#define BOOST_TEST_MODULE model_sources
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,5 +1,4 @@
 // The real models of the shared data through stage: greedy text, reference logits, activations of every step.
-#define BOOST_TEST_MODULE model_stage
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <fstream>

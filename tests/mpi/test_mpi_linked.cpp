@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE mpi_linked
 #include <boost/test/unit_test.hpp>
 
 #include <future>

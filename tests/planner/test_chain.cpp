@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE planner_chain
 #include "planner/chain.hpp"
 
 #include <algorithm>

@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE planner_cluster
 #include "planner/cluster_plan.hpp"
 
 #include <algorithm>

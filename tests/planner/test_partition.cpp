@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE planner
 #include "planner/partition.hpp"
 
 #include <algorithm>

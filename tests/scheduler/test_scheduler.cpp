@@ -1,4 +1,3 @@
-#define BOOST_TEST_MODULE scheduler
 #include "follower.hpp"
 
 BOOST_AUTO_TEST_SUITE(scheduler)
