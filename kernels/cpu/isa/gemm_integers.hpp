@@ -8,14 +8,13 @@
 // are multiplied as the instruction wants them; the shift times the row's sum over the fold is where a dot
 // product begins. Registers hold the dot products and parts of a tile; sums rest in L1 or L2 between records.
 
-#include "kernels/cpu/isa/gemm.hpp"
+#include "kernels/cpu/isa/open_nibbles.hpp"
 
 namespace fastserve::kernels::cpu::FASTSERVE_ISA {
 namespace {
 
 constexpr int integer_block_rows = 48 * integer_tile_rows;
 constexpr int integer_block_panels = 8;
-constexpr int block_records = 4;  // of a panel, for several tiles: 16 KiB of int8 codes each stay in L1
 constexpr std::int64_t integer_partial_floats =
     static_cast<std::int64_t>(integer_block_rows) * panel_columns * integer_block_panels;
 constexpr int integer_few_tiles = 6;
@@ -27,7 +26,12 @@ constexpr int step_columns = 16;  // multiplied between two fetches
 constexpr int panels_at_once(int rows) {
   return rows * 2 <= integer_tile_rows ? few_row_panels : tile_panels;
 }
+/// As many tiles and more gain by open_nibbles.hpp.
+constexpr int opened_tiles = 4;
 static_assert(integer_block_panels % few_row_panels == 0 && few_row_panels % tile_panels == 0);
+
+/// How codes lie in a panel: as bytes, as nibbles, or as bytes that were nibbles (open_nibbles.hpp).
+enum class codes_as : std::uint8_t { bytes, nibbles, opened };
 
 /// What a tile needs besides its rows.
 struct integer_tile {
@@ -37,11 +41,12 @@ struct integer_tile {
   const char* panel;        // the first of those multiplied at once
   int panels;               // how many of them exist; the others repeat the first and write nothing
   std::int64_t fold_first, fold_last;
-  float* sums;              // of the tile, [rows][all columns of the panels multiplied at once]
-  bool resume;              // add to `sums`
-  bool finish;              // write to `out` and not to `sums`
-  const char* ahead;        // wanted next in the first panel; in the others at the same place
-  std::int64_t ahead_step;  // bytes for every step_columns
+  float* sums;               // of the tile, [rows][all columns of the panels multiplied at once]
+  bool resume;               // add to `sums`
+  bool finish;               // write to `out` and not to `sums`
+  const char* ahead;         // wanted next in the first panel; in the others at the same place
+  std::int64_t ahead_step;   // bytes for every step_columns
+  std::int64_t ahead_panel;  // bytes from a panel to the next, there
   float* out;
   std::int64_t out_stride;
   const float* bias;
@@ -53,14 +58,14 @@ FASTSERVE_INLINE const q8_record& record_at(const char* input, int row) {
   return reinterpret_cast<const q8_record*>(input)[row];
 }
 
-template <int Bits>
-constexpr int code_bytes = step_columns* panel_columns* Bits / 8;  // of one step of columns
+template <codes_as C>
+constexpr int code_bytes = step_columns* panel_columns / (C == codes_as::nibbles ? 2 : 1);  // of one step
 
 /// acc += w by a, for all rows and vectors.
-template <int Bits, int M, int V, class Weight, class Input>
+template <codes_as C, int M, int V, class Weight, class Input>
 FASTSERVE_INLINE void multiply_four(i32v (&acc)[M][V], Weight weight, Input input) {
   const auto dot = [](i32v sums, i32v w, i32v a) {
-    return Bits == 8 ? dot_8(sums, w, a) : dot_u4(sums, w, a);
+    return C == codes_as::bytes ? dot_8(sums, w, a) : dot_u4(sums, w, a);
   };
   // The fewer of the two stay in registers.
   if constexpr (V > M) {
@@ -87,7 +92,7 @@ FASTSERVE_INLINE void multiply_four(i32v (&acc)[M][V], Weight weight, Input inpu
 }
 
 /// acc += dot products over step_columns columns. codes: of each panel.
-template <int Bits, int M, int P>
+template <codes_as C, int M, int P>
 FASTSERVE_INLINE void multiply_step(i32v (&acc)[M][P * tile_vectors], const char* input,
                                     const char* const (&codes)[P]) {
   constexpr int vector_bytes = lanes * 4;
@@ -101,17 +106,17 @@ FASTSERVE_INLINE void multiply_step(i32v (&acc)[M][P * tile_vectors], const char
       return set1_i32(four);
     };
   };
-  if constexpr (Bits == 8) {
+  if constexpr (C != codes_as::nibbles) {
     FASTSERVE_UNROLL(4)
     for (int k = 0; k < step_columns / 4; ++k)
-      multiply_four<Bits>(
+      multiply_four<C>(
           acc, [&](int v) { return at(k, v); }, rows(k));
   } else {
     FASTSERVE_UNROLL(2)
     for (int k = 0; k < step_columns / 8; ++k) {
-      multiply_four<Bits>(
+      multiply_four<C>(
           acc, [&](int v) { return low_nibbles(at(k, v)); }, rows(2 * k));
-      multiply_four<Bits>(
+      multiply_four<C>(
           acc, [&](int v) { return high_nibbles(at(k, v)); }, rows(2 * k + 1));
     }
   }
@@ -163,7 +168,7 @@ FASTSERVE_INLINE void fold(const i32v (&acc)[M][V], int first, const integer_pan
 }
 
 /// OneFold: a fold is a record, so that its part goes straight into the sum.
-template <int Bits, int M, bool Stream, bool OneFold>
+template <codes_as C, int M, bool Stream, bool OneFold>
 void multiply_integers(const integer_tile& tile) {
   constexpr int P = Stream ? panels_at_once(M) : tile_panels;
   constexpr int V = P * tile_vectors;
@@ -217,17 +222,18 @@ void multiply_integers(const integer_tile& tile) {
           FASTSERVE_UNROLL(4)
           for (int p = 0; p < P; ++p) {
             FASTSERVE_UNROLL(8)
-            for (int b = 0; b < code_bytes<Bits>; b += 64) prefetch_l1(at[p] + distance + b);
+            for (int b = 0; b < code_bytes<C>; b += 64) prefetch_l1(at[p] + distance + b);
           }
         } else {
           for (int p = 0; p < P; ++p)
-            for (std::int64_t b = 0; b < tile.ahead_step; b += 64) prefetch_l2(ahead + p * w.panel_bytes + b);
+            for (std::int64_t b = 0; b < tile.ahead_step; b += 64)
+              prefetch_l2(ahead + p * tile.ahead_panel + b);
           ahead += tile.ahead_step;
         }
-        multiply_step<Bits, M, P>(acc, row_codes, at);
+        multiply_step<C, M, P>(acc, row_codes, at);
         row_codes += step_columns;
         FASTSERVE_UNROLL(4)
-        for (int p = 0; p < P; ++p) at[p] += code_bytes<Bits>;
+        for (int p = 0; p < P; ++p) at[p] += code_bytes<C>;
       }
       FASTSERVE_UNROLL(4)
       for (int p = 0; p < P; ++p) {
@@ -276,55 +282,84 @@ void multiply_integers(const integer_tile& tile) {
 }
 
 /// Several tiles have at least half of integer_tile_rows each, rounded down: rows are dealt to them evenly.
-template <int Bits, bool Stream, bool OneFold, int M = integer_tile_rows>
+template <codes_as C, bool Stream, bool OneFold, int M = integer_tile_rows>
 FASTSERVE_INLINE void multiply_integer_rows(int rows, const integer_tile& tile) {
-  if (rows == M) return multiply_integers<Bits, M, Stream, OneFold>(tile);
+  if (rows == M) return multiply_integers<C, M, Stream, OneFold>(tile);
   if constexpr (M > (Stream ? 1 : integer_tile_rows / 2))
-    multiply_integer_rows<Bits, Stream, OneFold, M - 1>(rows, tile);
+    multiply_integer_rows<C, Stream, OneFold, M - 1>(rows, tile);
 }
 
-/// All tiles of the job by `panels` panels, multiplied at once, over folds [from, to).
-template <int Bits, bool OneFold>
-void multiply_integer_panels(const integer_job& job, std::int64_t panel, int panels, std::int64_t from,
-                             std::int64_t to, const char* ahead, float* sums) {
-  const integer_panels& w = job.weights;
-  const std::int64_t record = from * w.columns / record_columns;
-  const std::int64_t left = job.columns - panel * panel_columns;
-  const std::int64_t mine = static_cast<std::int64_t>(panels) * panel_columns;
+/// Panels that are multiplied at once, over folds [from, to) of the whole.
+struct panel_block {
+  std::int64_t panel;
+  int panels;
+  std::int64_t from, to;
+  const char* ahead;  // what comes after, if it is to be fetched
+};
+
+/// All tiles of the job by the block's panels. w: the first panel is at w.data, its fold `w_from` is fold
+/// block.from.
+template <codes_as C, bool OneFold>
+void multiply_tiles(const integer_job& job, const panel_block& block, const integer_panels& w,
+                    std::int64_t w_from, float* sums) {
+  const integer_panels& whole = job.weights;
+  const std::int64_t folds = block.to - block.from;
+  const std::int64_t record = block.from * w.columns / record_columns;
+  const std::int64_t left = job.columns - block.panel * panel_columns;
+  const std::int64_t mine = static_cast<std::int64_t>(block.panels) * panel_columns;
   integer_tile tile{};
   tile.weights = &w;
   tile.input_step = job.input_step;
-  tile.panel = w.data + panel * w.panel_bytes;
-  tile.panels = panels;
-  tile.fold_first = from;
-  tile.fold_last = to;
-  tile.resume = from > 0;
-  tile.finish = to == w.folds;
+  tile.panel = w.data;
+  tile.panels = block.panels;
+  tile.fold_first = w_from;
+  tile.fold_last = w_from + folds;
+  tile.resume = block.from > 0;
+  tile.finish = block.to == whole.folds;
   tile.out_stride = job.out_stride;
-  tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
+  tile.bias = job.bias == nullptr ? nullptr : job.bias + block.panel * panel_columns;
   tile.columns = static_cast<int>(left < mine ? left : mine);
   tile.accumulate = job.accumulate;
   // The tiles fetch in equal parts, of whole lines, what comes after.
-  const std::int64_t steps = (to - from) * (w.columns / step_columns);
-  const std::int64_t bytes = (to - from) * w.fold_bytes;
+  const std::int64_t steps = folds * (w.columns / step_columns);
+  const std::int64_t bytes = folds * whole.fold_bytes;
   const std::int64_t parts = steps * (job.tile_last - job.tile_first);
-  tile.ahead_step = ahead == nullptr ? 0 : (bytes / 64 + parts - 1) / parts * 64;
+  tile.ahead_panel = whole.panel_bytes;
+  tile.ahead_step = block.ahead == nullptr ? 0 : (bytes / 64 + parts - 1) / parts * 64;
   for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
     const std::int64_t row = tile_begin(job.rows, job.tiles, t);
     const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
     tile.input = job.input + record * job.input_step + row * record_bytes;
     tile.sums = sums;
-    tile.out = job.out + row * job.out_stride + panel * panel_columns;
-    if (job.tiles == 1) {
-      multiply_integer_rows<Bits, true, OneFold>(rows, tile);
-    } else {
-      const std::int64_t done = (t - job.tile_first) * steps * tile.ahead_step;
-      tile.ahead = ahead == nullptr || done >= bytes ? nullptr : ahead + done;
-      if (tile.ahead == nullptr) tile.ahead_step = 0;
-      multiply_integer_rows<Bits, false, OneFold>(rows, tile);
+    tile.out = job.out + row * job.out_stride + block.panel * panel_columns;
+    if constexpr (C != codes_as::opened) {
+      if (job.tiles == 1) {
+        multiply_integer_rows<C, true, OneFold>(rows, tile);
+        return;
+      }
     }
+    const std::int64_t done = (t - job.tile_first) * steps * tile.ahead_step;
+    tile.ahead = block.ahead == nullptr || done >= bytes ? nullptr : block.ahead + done;
+    if (tile.ahead == nullptr) tile.ahead_step = 0;
+    multiply_integer_rows<C, false, OneFold>(rows, tile);
     sums += rows * tile_panels * panel_columns;
   }
+}
+
+template <codes_as C, bool OneFold>
+void multiply_block(const integer_job& job, const panel_block& block, float* sums) {
+  integer_panels w = job.weights;
+  w.data += block.panel * w.panel_bytes;
+  if constexpr (C == codes_as::nibbles) {
+    if (job.tile_last - job.tile_first >= opened_tiles) {
+      alignas(64) char room[tile_panels * opened_panel_bytes];
+      const integer_panels opened = opened_panels(w, room, block.to - block.from);
+      for (int p = 0; p < block.panels; ++p)
+        open_nibbles(room + p * opened.panel_bytes, opened, w.data + p * w.panel_bytes, w, block.from);
+      return multiply_tiles<codes_as::opened, OneFold>(job, block, opened, 0, sums);
+    }
+  }
+  multiply_tiles<C, OneFold>(job, block, w, block.from, sums);
 }
 
 /// Runs of panels that are multiplied at once.
@@ -336,17 +371,17 @@ FASTSERVE_INLINE void for_panels(const integer_job& job, int at_once, Work work)
   }
 }
 
-template <int Bits, bool OneFold>
+template <codes_as C, bool OneFold>
 void gemm_integers_of(const integer_job& job) {
   const integer_panels& w = job.weights;
   const std::int64_t job_rows =
       tile_begin(job.rows, job.tiles, job.tile_last) - tile_begin(job.rows, job.tiles, job.tile_first);
   const std::int64_t block = block_records * (record_columns / w.columns);
-  const auto multiply = multiply_integer_panels<Bits, OneFold>;
+  const auto multiply = multiply_block<C, OneFold>;
   if (job.tiles == 1) {
     // From end to end, as memory feeds them.
     return for_panels(job, panels_at_once(static_cast<int>(job.rows)), [&](std::int64_t panel, int panels) {
-      multiply(job, panel, panels, 0, w.folds, nullptr, job.partials);
+      multiply(job, {panel, panels, 0, w.folds, nullptr}, job.partials);
     });
   }
   if (job.tiles <= integer_few_tiles) {
@@ -356,7 +391,7 @@ void gemm_integers_of(const integer_job& job) {
         const std::int64_t to = w.folds - from < block ? w.folds : from + block;
         const char* ahead = w.data + panel * w.panel_bytes + to * w.fold_bytes;
         if (to == w.folds) ahead = w.data + (panel + panels) * w.panel_bytes;
-        multiply(job, panel, panels, from, to, ahead, job.partials);
+        multiply(job, {panel, panels, from, to, ahead}, job.partials);
       }
     });
   }
@@ -370,20 +405,20 @@ void gemm_integers_of(const integer_job& job) {
         ahead = w.data + job.panel_first * w.panel_bytes + to * w.fold_bytes;
       }
       float* sums = job.partials + (panel - job.panel_first) * job_rows * panel_columns;
-      multiply(job, panel, panels, from, to, ahead, sums);
+      multiply(job, {panel, panels, from, to, ahead}, sums);
     });
   }
 }
 
-template <int Bits>
+template <codes_as C>
 void gemm_integers_by(const integer_job& job) {
-  if (job.weights.columns == record_columns) return gemm_integers_of<Bits, true>(job);
-  gemm_integers_of<Bits, false>(job);
+  if (job.weights.columns == record_columns) return gemm_integers_of<C, true>(job);
+  gemm_integers_of<C, false>(job);
 }
 
 void gemm_integers(const integer_job& job) {
-  if (job.weights.bits == 8) return gemm_integers_by<8>(job);
-  gemm_integers_by<4>(job);
+  if (job.weights.bits == 8) return gemm_integers_by<codes_as::bytes>(job);
+  gemm_integers_by<codes_as::nibbles>(job);
 }
 
 }  // namespace
