@@ -62,6 +62,7 @@ actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_
   auto mine = how == "measure" ? std::nullopt : cache.find(key);
   const auto known = env.allgather(mine ? "known" : "");
   if (std::find(known.begin(), known.end(), "") != known.end()) {  // all measure: they share their hosts
+    spdlog::info("measuring the ranks' speeds");
     mine = measure_ranks(*context.backend, {kind}, env);
     if (mine) cache.keep(key, *mine);
   }
