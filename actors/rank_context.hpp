@@ -20,6 +20,7 @@
 #include "model/pack_cache.hpp"
 #include "model/weight_source.hpp"
 #include "mpi/linked_tensor_channel.hpp"
+#include "mpi/datagrams.hpp"
 #include "mpi/tensor_channel.hpp"
 
 namespace fastserve::actors {
@@ -68,6 +69,7 @@ struct rank_context {
   std::vector<std::string> processes;                                   ///< [ranks], see mpi/process_mark.hpp
   std::function<node_actor(int rank)> node_of;
   std::function<monitor_actor(int rank)> monitor_of;
+  std::unique_ptr<mpi::datagrams> datagrams;                            ///< null: none are sent
   std::function<void(int rank)> follow;  ///< that rank leads from here on
   std::function<void(succeeded)> lead;   ///< this rank does
 };

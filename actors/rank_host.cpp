@@ -47,6 +47,7 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
   }
   context_.leave = [this](int code) { leave(code); };
   context_.processes = env_.processes();
+  if (context_.failover.stall.count() > 0) context_.datagrams = std::make_unique<mpi::datagrams>(env_);
   context_.report_progress = [this](const load_progress& p) {
     mpi::anon_send(resolve<observer_actor>(leader_, role::observer), p);
   };

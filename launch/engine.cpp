@@ -101,7 +101,8 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
                       std::chrono::milliseconds{failover.fence_ms},
                       failover.spare_ranks,
                       failover.spares == "hot",
-                      settings.what == command::batch && failover.standby == "on"};
+                      settings.what == command::batch && failover.standby == "on",
+                      std::chrono::milliseconds{failover.stall_ms}};
   context.memory_sharers = static_cast<std::uint32_t>(on.gpu < 0 ? env.local_size() : on.sharers);
   context.backend = on.gpu >= 0              ? open_gpu(on.gpu)
                     : settings.bench.profile ? kernels::make_profiled_cpu_backend(threads, profile)

@@ -140,7 +140,7 @@ void environment::look_for_the_dead() const {
   // The lowest one that lives speaks. The others have looked before it ends, and it has spoken before they
   // do: a launcher may end it for the end of another.
   int first = 0;
-  while (first < rank_ && (is_gone(first) || !local_[static_cast<std::size_t>(first)])) ++first;
+  while (first < rank_ && (is_gone(first) || !is_local(first))) ++first;
   if (first == rank_)
     std::fprintf(stderr, "fastserve: rank %d (%s) died while the ranks started; run it again\n", dead,
                  host_.c_str());

@@ -50,6 +50,7 @@ class environment {
   const std::string& host() const { return host_; }  ///< this machine's name
   int local_rank() const { return local_rank_; }     ///< ranks below this one on the same machine
   int local_size() const { return local_size_; }     ///< ranks on the same machine
+  bool is_local(int rank) const { return local_[static_cast<std::size_t>(rank)]; }  ///< on the same machine
   /// [ranks], see mpi/process_mark.hpp.
   const std::vector<std::string>& processes() const { return processes_; }
 
