@@ -55,6 +55,7 @@ void coordinator::watch(const succeeded& before) {
   setup.nodes = host_.nodes();
   setup.epoch = [this] { return epoch_.load(); };
   setup.stalled_for = host_.context().stalled_for;
+  setup.datagrams = host_.context().datagrams.get();
   setup.lost = [this](int rank, std::chrono::nanoseconds silence) { on_lost(rank, silence); };
   setup.shares = [this] { return shares(); };
   setup.slow = [this](int rank, double times) { on_slow(rank, times); };

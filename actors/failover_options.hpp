@@ -12,7 +12,9 @@ struct failover_options {
   int spare_ranks = 0;                       ///< kept without layers, to take over those of a dead rank
   bool hot_spares = true;                    ///< spares hold weights ready
   bool standby = false;                      ///< another rank takes a dead leader's place
-  double slow_factor = 3;                    ///< a rank this much slower than the others is reported
+  /// Over MPI a rank of another machine may be silent for this long while its datagrams arrive.
+  std::chrono::milliseconds stall{30000};
+  double slow_factor = 3;  ///< a rank this much slower than the others is reported
 };
 
 }  // namespace fastserve::actors

@@ -16,22 +16,35 @@ liveness::time faded(liveness::time gap, liveness::time since) {
 
 }  // namespace
 
-liveness::liveness(std::size_t peers, time deadline, time grace, time now)
-    : deadline_{deadline}, last_look_{now}, peers_(peers) {
+liveness::liveness(std::size_t peers, time deadline, time grace, time now, time stall)
+    : deadline_{deadline}, stall_{stall}, last_look_{now}, peers_(peers) {
   for (auto& p : peers_) {
-    p.heard = now;
+    p.heard = p.linked = now;
     p.due = now + std::max(grace, deadline);
   }
 }
 
-void liveness::heard(std::size_t peer, time now) {
-  auto& p = peers_.at(peer);
-  // The way to the first sign is no gap, nor is what passed while the watcher itself stood still.
+// The way to the first sign is no gap, nor is what passed while the watcher itself stood still.
+void liveness::note(entry& p, time now) const {
   if (p.begun && now - last_look_ <= deadline_ / 2)
     p.gap = std::max(now - p.heard, faded(p.gap, now - p.heard));
-  p.begun = true;
   p.heard = now;
+}
+
+void liveness::heard(std::size_t peer, time now) {
+  auto& p = peers_.at(peer);
+  note(p, now);
+  p.begun = true;
+  p.linked = now;
   p.due = now + deadline(peer);
+}
+
+bool liveness::heard_aside(std::size_t peer, time then) {
+  auto& p = peers_.at(peer);
+  if (then <= p.heard || then - p.linked > stall_) return false;
+  note(p, then);
+  p.due = std::max(p.due, then + deadline(peer));
+  return true;
 }
 
 liveness::time liveness::deadline(std::size_t peer) const {

@@ -13,6 +13,9 @@ namespace fastserve::actors {
 /// and never less than the deadline. The gap is forgotten with a half-life of a minute. The idea is that of
 /// accrual detectors (Hayashibara et al., 2004); the longest gap stands for the distribution because TCP's
 /// stalls double and have no useful variance.
+///
+/// Signs may come aside of the link, too (mpi/datagrams.hpp). They count as long as the link itself was
+/// silent for no more than `stall`: a peer that can be heard but not be worked with is dead in the end.
 class liveness {
  public:
   using time = std::chrono::nanoseconds;
@@ -21,9 +24,12 @@ class liveness {
   static constexpr int most = 10;
 
   /// Watches `peers` from `now` on. Each has `grace` for its first sign of life and `deadline` between two.
-  liveness(std::size_t peers, time deadline, time grace, time now);
+  liveness(std::size_t peers, time deadline, time grace, time now, time stall = {});
 
   void heard(std::size_t peer, time now);
+  /// A sign that came aside of the link, at `then`. Returns whether it counts; one that was told before does
+  /// not.
+  bool heard_aside(std::size_t peer, time then);
   /// Not watched any more.
   void forget(std::size_t peer);
 
@@ -43,10 +49,14 @@ class liveness {
     bool watched = true;
     bool begun = false;  // was heard at least once
     time heard{};        // or the start
+    time linked{};       // heard over the link, or the start
     time due{};
     time gap{};  // the longest lately between two signs of life
   };
+  void note(entry& p, time now) const;
+
   time deadline_;
+  time stall_;
   time last_look_;
   std::vector<entry> peers_;
 };

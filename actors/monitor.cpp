@@ -16,7 +16,7 @@ liveness::time now() { return std::chrono::steady_clock::now().time_since_epoch(
 monitor_state::monitor_state(mpi::base_of<monitor_actor>* self, monitor_setup setup)
     : self_{self},
       setup_{std::move(setup)},
-      ranks_{setup_.nodes.size(), setup_.options.deadline, setup_.grace, now()},
+      ranks_{setup_.nodes.size(), setup_.options.deadline, setup_.grace, now(), setup_.options.stall},
       dead_(setup_.nodes.size()),
       steps_{setup_.nodes.size(), setup_.options.slow_factor},
       interval_end_{now() + interval} {
@@ -46,6 +46,10 @@ void monitor_state::on_heartbeat(const heartbeat& beat) {
 void monitor_state::on_tick() {
   mpi::send_after(self_, setup_.options.heartbeat, monitor_actor{self_}, tick{});
   const auto time = now();
+  const auto* aside = setup_.datagrams;
+  for (std::size_t r = 0; aside != nullptr && r < dead_.size(); ++r)
+    if (!dead_[r]) ranks_.heard_aside(r, aside->last(static_cast<int>(r)).time_since_epoch());
+  const bool stalled = setup_.stalled_for() >= setup_.options.deadline / 2;
   for (const auto rank : ranks_.look(time, setup_.stalled_for())) {
     dead_[rank] = true;
     setup_.lost(static_cast<int>(rank), ranks_.silence(rank, time));
@@ -66,7 +70,10 @@ void monitor_state::on_tick() {
     }
   }
   for (std::size_t r = 0; r < dead_.size(); ++r)
-    if (!dead_[r] && static_cast<int>(r) != setup_.rank) mpi::send(self_, setup_.nodes[r], beat);
+    if (!dead_[r] && static_cast<int>(r) != setup_.rank) {
+      mpi::send(self_, setup_.nodes[r], beat);
+      if (aside != nullptr && !stalled) aside->send(static_cast<int>(r));
+    }
 }
 
 }  // namespace fastserve::actors

@@ -10,6 +10,7 @@
 #include "actors/liveness.hpp"
 #include "actors/protocol.hpp"
 #include "actors/stragglers.hpp"
+#include "mpi/datagrams.hpp"
 
 namespace fastserve::actors {
 
@@ -32,6 +33,7 @@ struct monitor_setup {
   std::function<std::chrono::nanoseconds()> stalled_for;  ///< the pump
   /// A rank has been silent for `silence`: it is dead from here on. On the monitor's thread.
   std::function<void(int rank, std::chrono::nanoseconds silence)> lost;
+  const mpi::datagrams* datagrams = nullptr;        ///< outlives the monitor; null: none are sent
   std::function<std::vector<rank_share>()> shares;  ///< [ranks]
   /// A rank takes `times` as long for its steps as the others do for theirs. On the monitor's thread.
   std::function<void(int rank, double times)> slow;

@@ -24,6 +24,7 @@ succession::setup setup_of(const rank_context& context) {
   out.deadline = context.failover.deadline;
   out.fence = context.failover.fence;
   out.grace = grace;
+  out.stall = context.failover.stall;
   out.gone = [&context](int rank) {
     return mpi::process_is_gone(context.processes[static_cast<std::size_t>(rank)]);
   };
@@ -92,7 +93,12 @@ node_actor::behavior_type node_state::make_behavior() {
 
 void node_state::on_tick() {
   mpi::send_after(self_, context_.failover.heartbeat, node_actor{self_}, tick{});
+  if (const auto* aside = context_.datagrams.get())
+    leader_.heard_aside(aside->last(leader_.leader()).time_since_epoch());
   look();
+  // A rank whose MPI is stuck has to fall silent.
+  if (context_.datagrams && context_.stalled_for() < context_.failover.deadline / 2)
+    context_.datagrams->send(leader_.leader());
   const auto& v = *context_.vitals;
   mpi::send(self_, context_.monitor_of(leader_.leader()),
             heartbeat{context_.profile.rank, epoch_, v.steps, v.rows, v.compute_ns});

@@ -11,7 +11,6 @@
 #include "actors/node.hpp"
 #include "mpi/build_check.hpp"
 #include "mpi/mpi_tensor_channel.hpp"
-#include "mpi/process_mark.hpp"
 
 namespace fastserve::actors {
 
@@ -47,7 +46,8 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
     context_.channel = std::move(linked);
   }
   context_.leave = [this](int code) { leave(code); };
-  context_.processes = env_.allgather(mpi::own_process());
+  context_.processes = env_.processes();
+  if (context_.failover.stall.count() > 0) context_.datagrams = std::make_unique<mpi::datagrams>(env_);
   context_.report_progress = [this](const load_progress& p) {
     mpi::anon_send(resolve<observer_actor>(leader_, role::observer), p);
   };

@@ -7,8 +7,8 @@ namespace fastserve::actors {
 
 succession::succession(setup with, time now)
     : with_{std::move(with)},
-      fence_{1, with_.fence, with_.grace, now},
-      watch_{1, with_.deadline, with_.grace, now},
+      fence_{1, with_.fence, with_.grace, now, with_.stall},
+      watch_{1, with_.deadline, with_.grace, now, with_.stall},
       last_look_{now} {}
 
 succession::verdict succession::heard(int leader, time now) {
@@ -19,12 +19,23 @@ succession::verdict succession::heard(int leader, time now) {
     watch_.heard(0, now);
   } else {
     phase_ = phase::listening;
-    watch_ = liveness{1, with_.deadline, with_.deadline, now};
+    watch_ = liveness{1, with_.deadline, with_.deadline, now, with_.stall};
   }
   if (leader == leader_) return verdict::same;
   for (int r = leader_; r < leader; ++r) lost_.insert(r);
   leader_ = leader;
   return verdict::follow;
+}
+
+// The fence's watch knows for how long MPI has been silent; the other one may be of yesterday.
+void succession::heard_aside(time then) {
+  if (!fence_.heard_aside(0, then)) return;
+  if (phase_ == phase::listening) {
+    watch_.heard_aside(0, then);
+  } else {
+    phase_ = phase::listening;
+    watch_ = liveness{1, with_.deadline, with_.deadline, then, with_.stall};
+  }
 }
 
 void succession::answered(int rank, bool silent) {

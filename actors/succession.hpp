@@ -29,6 +29,7 @@ class succession {
     time deadline{};     ///< a leader silent for this long is succeeded
     time fence{};        ///< a rank that hears no leader for this long is to end
     time grace{};        ///< for the leader's first word
+    time stall{};        ///< see liveness
     /// Whether a rank's process is known to be gone: it ran on this machine, and does no more.
     std::function<bool(int rank)> gone = [](int) { return false; };
   };
@@ -51,6 +52,8 @@ class succession {
 
   /// A word of a leader, whatever it says.
   verdict heard(int leader, time now);
+  /// A sign of life of the leader that came aside of MPI, at `then`; see liveness.
+  void heard_aside(time then);
   /// A rank was declared dead.
   void lost(int rank) { lost_.insert(rank); }
   /// A rank answered the calls.

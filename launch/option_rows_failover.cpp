@@ -47,8 +47,12 @@ std::vector<option_spec> failover_rows() {
       {"failover", "fence_ms", "MS", "a rank that hears no leader for this long ends itself"}, runs, 2,
       longest, [](auto& o) -> auto& { return o.failover.fence_ms; }));
   rows.push_back(integer(
-      {"failover", "start_timeout", "SECONDS", "the ranks must find each other in this time; 0: for ever"},
-      runs, 0, 86'400, [](auto& o) -> auto& { return o.failover.start_timeout_s; }));
+      {"failover", "stall_ms", "MS",
+       "MPI may be silent for this long while a rank's datagrams arrive; 0: none are sent"},
+      runs, 0, longest, [](auto& o) -> auto& { return o.failover.stall_ms; }));
+  rows.push_back(integer(
+      {"failover", "start_timeout", "SECONDS", "all ranks must have started in this time; 0: for ever"}, runs,
+      0, 86'400, [](auto& o) -> auto& { return o.failover.start_timeout_s; }));
   return rows;
 }
 

@@ -39,7 +39,7 @@ struct engine_options {
   std::int32_t threads = 0;          ///< of each rank; 0 = the granted cores, shared among the local ranks
   std::string speeds = "auto";       ///< speeds that layers are divided by: measure, cached, equal, auto
   std::string speeds_dir;            ///< where they are kept; empty = the user's cache folder
-  std::int32_t replicas = 1;         ///< pipelines of the same model that the ranks form
+  std::int32_t replicas = 1;         ///< pipelines of the same model that the ranks form; 0 = chosen
   std::int32_t max_context = 0;      ///< tokens of prompt and answer together; 0 = the model's own limit
 };
 
@@ -61,10 +61,11 @@ struct scheduler_options {
 
 /// What happens when a rank dies, see docs/reliability.md.
 struct failover_options {
-  std::int32_t heartbeat_ms = 100;     ///< between two signs of life of a rank
-  std::int32_t deadline_ms = 1000;     ///< a rank that is silent for this long is dead
-  std::int32_t fence_ms = 5000;        ///< a rank that hears no leader for this long ends itself
-  std::int32_t start_timeout_s = 300;  ///< the ranks must find each other in this time; 0: for ever
+  std::int32_t heartbeat_ms = 100;  ///< between two signs of life of a rank
+  std::int32_t deadline_ms = 1000;  ///< a rank that is silent for this long is dead
+  std::int32_t fence_ms = 5000;     ///< a rank that hears no leader for this long ends itself
+  std::int32_t stall_ms = 30000;    ///< silence over MPI of a rank whose datagrams arrive; 0: none are sent
+  std::int32_t start_timeout_s = 300;  ///< all ranks must have started in this time; 0: for ever
   std::int32_t spare_ranks = 0;        ///< kept without layers, to take over those of a dead rank
   std::string standby = "on";          ///< of the leader of a batch: on or off
   std::string spares = "hot";          ///< hot: they hold weights ready; cold: they load when needed

@@ -153,6 +153,7 @@ int run_plan_measure(mpi::environment& env, const options& settings) {
   if (const auto failure = env.agree(measured ? "" : "no memory to measure with"))
     throw std::runtime_error(failure->text);
   const auto& speed = *measured;
+  env.begun();  // from here on each message has a deadline
 
   mpi::message_pump pump{env};
   mpi::mpi_tensor_channel channel{pump};

@@ -9,9 +9,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include "mpi/check.hpp"
+#include "mpi/process_mark.hpp"
 
 namespace fastserve::mpi {
 namespace {
@@ -79,11 +81,11 @@ environment::environment(int* argc, char*** argv, std::chrono::seconds start) {
   const bool alone = !launched();
   if (!alone && start.count() > 0)
     limit_ = std::make_unique<start_limit>(start, [start] {
-      std::fprintf(stderr,
-                   "fastserve: the ranks have not found each other within %lld s (--start-timeout): one may "
-                   "have died; "
-                   "run it again\n",
-                   static_cast<long long>(start.count()));
+      std::fprintf(
+          stderr,
+          "fastserve: the ranks have not started within %lld s (--start-timeout): one may have died; "
+          "run it again\n",
+          static_cast<long long>(start.count()));
       ::_exit(1);
     });
   if (alone) refuse_strangers();
@@ -105,9 +107,11 @@ environment::environment(int* argc, char*** argv, std::chrono::seconds start) {
   check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
   leads_ = rank_ == 0;
   find_neighbours();
+  if (limit_) limit_->watch([this] { look_for_the_dead(); });
 }
 
 environment::~environment() {
+  if (limit_) limit_->watch({});  // who leaves MPI_Finalize first has not died
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (!finalize_ || finalized != 0) return;
@@ -119,8 +123,29 @@ void environment::find_neighbours() {
   host_ = host_name();
   const auto machines = allgather(host_ + '\0' + boot_id());
   const auto& mine = machines[static_cast<std::size_t>(rank_)];
+  for (const auto& machine : machines) local_.push_back(machine == mine);
   local_size_ = static_cast<int>(std::count(machines.begin(), machines.end(), mine));
   local_rank_ = static_cast<int>(std::count(machines.begin(), machines.begin() + rank_, mine));
+  processes_ = allgather(own_process());
+}
+
+// Of this machine. On the thread of the limit.
+void environment::look_for_the_dead() const {
+  const auto is_gone = [this](int rank) {
+    return process_is_gone(processes_[static_cast<std::size_t>(rank)]);
+  };
+  int dead = 0;
+  while (dead < size_ && !is_gone(dead)) ++dead;
+  if (dead == size_) return;
+  // The lowest one that lives speaks. The others have looked before it ends, and it has spoken before they
+  // do: a launcher may end it for the end of another.
+  int first = 0;
+  while (first < rank_ && (is_gone(first) || !is_local(first))) ++first;
+  if (first == rank_)
+    std::fprintf(stderr, "fastserve: rank %d (%s) died while the ranks started; run it again\n", dead,
+                 host_.c_str());
+  std::this_thread::sleep_for((first == rank_ ? 4 : 2) * start_limit::period);
+  ::_exit(1);
 }
 
 std::vector<std::string> environment::allgather(std::string_view mine, std::size_t max_bytes) {

@@ -30,8 +30,9 @@ class environment {
   /// Throws std::runtime_error when MPI cannot be initialised or has no thread support, and when a launcher
   /// started several processes that MPI takes for strangers (srun without an MPI plugin).
   environment() : environment(nullptr, nullptr) {}
-  /// Ends the process with 1 and a line on stderr when begun() is not called within `start`: a rank that dies
-  /// in MPI_Init or in a collective leaves the others there for ever. 0: waits for ever.
+  /// Ends the process with 1 and a line on stderr when begun() is not called within `start`, or when a rank
+  /// of the same machine dies before that: one that dies in MPI_Init or in a collective leaves the others
+  /// there for ever. 0: waits for ever.
   explicit environment(std::chrono::seconds start) : environment(nullptr, nullptr, start) {}
   environment(int* argc, char*** argv, std::chrono::seconds start = {});
   environment(const environment&) = delete;
@@ -49,6 +50,9 @@ class environment {
   const std::string& host() const { return host_; }  ///< this machine's name
   int local_rank() const { return local_rank_; }     ///< ranks below this one on the same machine
   int local_size() const { return local_size_; }     ///< ranks on the same machine
+  bool is_local(int rank) const { return local_[static_cast<std::size_t>(rank)]; }  ///< on the same machine
+  /// [ranks], see mpi/process_mark.hpp.
+  const std::vector<std::string>& processes() const { return processes_; }
 
   /// Every rank's text, in rank order. Throws std::runtime_error, on all ranks alike, when one is larger.
   std::vector<std::string> allgather(std::string_view mine, std::size_t max_bytes = 64 * 1024);
@@ -74,6 +78,7 @@ class environment {
 
  private:
   void find_neighbours();
+  void look_for_the_dead() const;
 
   std::unique_ptr<start_limit> limit_;
   MPI_Comm comm_ = MPI_COMM_NULL;
@@ -83,6 +88,8 @@ class environment {
   std::string host_;
   int local_rank_ = 0;
   int local_size_ = 1;
+  std::vector<bool> local_;  // [ranks]: on the same machine
+  std::vector<std::string> processes_;
   bool finalize_ = true;
 };
 

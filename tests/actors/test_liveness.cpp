@@ -1,5 +1,6 @@
 #include <boost/test/unit_test.hpp>
 #include <chrono>
+#include <random>
 #include <vector>
 
 #include "actors/liveness.hpp"
@@ -81,6 +82,50 @@ BOOST_AUTO_TEST_CASE(the_deadline_follows_the_link) {
   }
   BOOST_TEST(late == found{1}, boost::test_tools::per_element());
   BOOST_TEST((now - last > 10s && now - last <= 10200ms));
+}
+
+// What comes aside of the link keeps a peer alive while the link stalls, for no longer than that may take;
+// when both fall silent the deadline is the same as ever.
+BOOST_AUTO_TEST_CASE(signs_aside_of_the_link_count_for_a_while) {
+  act::liveness l{2, 1s, 1s, 0s, 30s};
+  auto now = 100ms;
+  for (const auto p : {0, 1}) l.heard(static_cast<std::size_t>(p), now);
+  found late;
+  const auto last_of_link = now;
+  auto last_of_both = now;
+  for (now += 100ms; late.empty(); now += 100ms) {
+    if (now < 10s) BOOST_TEST(l.heard_aside(1, now));
+    if (now < 10s) last_of_both = now;
+    l.heard(0, now);
+    late = l.look(now);
+  }
+  BOOST_TEST(late == found{1}, boost::test_tools::per_element());
+  BOOST_TEST((now - last_of_both > 1s && now - last_of_both <= 1200ms));
+  BOOST_TEST((now - last_of_link > 10s));
+
+  act::liveness endless{1, 1s, 1s, 0s, 30s};
+  endless.heard(0, 0s);
+  late.clear();
+  for (now = 100ms; late.empty() && now < 60s; now += 100ms) {
+    endless.heard_aside(0, now);
+    late = endless.look(now);
+  }
+  BOOST_TEST((now > 31s && now <= 31300ms));
+  BOOST_TEST(!act::liveness(1, 1s, 1s, 0s).heard_aside(0, 100ms));
+}
+
+// As a rank hears a leader at the other end of a lossy network: 200 ms on the way and three datagrams lost of
+// ten.
+BOOST_AUTO_TEST_CASE(lost_datagrams_are_no_death) {
+  std::mt19937 random{1};
+  std::bernoulli_distribution lost{0.3};
+  act::liveness l{1, 1s, 1s, 0s, 1h};
+  auto now = 0ms;
+  l.heard(0, now);
+  for (now = 300ms; now < 1h; now += 100ms) {
+    if (!lost(random)) l.heard_aside(0, now);
+    BOOST_REQUIRE(l.look(now).empty());
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_gap_is_forgotten) {

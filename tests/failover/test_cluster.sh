@@ -92,10 +92,8 @@ case_heal() {
 }
 
 # What a bad network does must not look like a death: 200 ms on the way from each node, and 30 % of all packets lost, from
-# one moment to the next. TCP then stalls for longer than the default deadline before anything could be learned of the
-# link, so the deadline is longer here (docs/reliability.md).
+# one moment to the next. TCP then stalls for longer than the deadline before anything could be learned of the link.
 case_loss() {
-  [ -n "${LOSS_AT_DEFAULTS:-}" ] || options=(--deadline-ms 5000 --fence-ms 20000)
   begin loss.jsonl
   wait_for_answers
   "$cluster" weather 200 30

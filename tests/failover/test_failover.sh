@@ -70,9 +70,30 @@ case_init() {
     echo "  killed at once: the job went on"
     return
   fi
-  echo "  killed at once: $(grep -h 'start-timeout\|non-zero\|exited' err | sort -u | head -1)"
+  echo "  killed at once: $(grep -h 'start-timeout\|died while\|non-zero\|exited' err | sort -u | head -1)"
   begin_again
   finish "started again after a death in the start"
+}
+
+# While the ranks measure their speeds, which they do together. The loss of one is seen at once on the same machine; one
+# that hangs, or died on another, only by the time that the start may take.
+case_measure() {
+  long_prompts
+  options=(--start-timeout 5 --speeds measure)
+  begin measure.jsonl
+  wait_for_line 'measuring'
+  strike KILL 2
+  end_of "killed while measuring" 1
+  [ "$(grep -c '^fastserve: ' err)" -eq 1 ] || fail "not one line"
+  grep -q '^fastserve: rank 2 .* died while the ranks started' err || fail "the death was not told"
+  begin hangs.jsonl
+  wait_for_line 'measuring'
+  strike STOP 2
+  wait_for_line 'not started within 5 s'
+  strike KILL 2
+  end_of "stopped while measuring" 1
+  [ ! -s measure.jsonl ] || fail "there are answers of the first"
+  [ ! -s hangs.jsonl ] || fail "there are answers of the second"
 }
 
 # One after the other, and the second while the job is getting over the first.
