@@ -5,9 +5,10 @@
 #include <limits>
 #include <utility>
 
+#include "actors/model_work.hpp"
+#include "actors/replica_choice.hpp"
 #include "actors/standing_stages.hpp"
 #include "actors/unequal_ranks.hpp"
-#include "model/stage_weights.hpp"
 
 namespace fastserve::actors {
 
@@ -29,23 +30,16 @@ constexpr std::int32_t least_kv_blocks = 2;
 
 planner::model_cost cost_of(const rank_context& context, std::int32_t kv_tokens) {
   const auto& a = context.architecture;
-  const auto bytes_of = [&](std::int64_t parameters, const std::optional<kernels::quantized_format>& format) {
-    const auto bits = format ? format->bits_per_weight(a.hidden_size)
-                             : 8.0 * double(kernels::size_of(context.compute_type));
-    return static_cast<std::size_t>(static_cast<double>(parameters) * bits / 8);
-  };
+  const auto work = work_of(a, {context.compute_type, context.quantize, context.kv_type, context.stored});
   planner::model_cost cost;
   cost.layers = a.layers;
   cost.layer = static_cast<double>(a.layer_parameters());
   // A row of the head is read for each sequence that draws, not for each token: prefill hardly sees it.
   // Decode does, fully; that is the longer part of an answer.
   cost.head = static_cast<double>(a.head_parameters());
-  cost.layer_bytes = bytes_of(a.layer_parameters(), context.quantize);
-  const auto head_format = model::head_format({context.compute_type, context.quantize});
-  cost.embedding_bytes =
-      head_format ? bytes_of(a.embedding_parameters(), head_format)
-                  : static_cast<std::size_t>(a.embedding_parameters()) * kernels::size_of(a.stored_type);
-  cost.head_bytes = bytes_of(a.head_parameters(), head_format);
+  cost.layer_bytes = static_cast<std::size_t>(work.layer_bytes);
+  cost.embedding_bytes = static_cast<std::size_t>(work.embedding_bytes);
+  cost.head_bytes = static_cast<std::size_t>(work.head_bytes);
   cost.kv_layer_bytes = a.kv_token_bytes(context.kv_type) * static_cast<std::size_t>(kv_tokens);
   return cost;
 }
@@ -145,13 +139,17 @@ std::vector<planner::rank_offer> bring_up::offers_of(const std::vector<int>& ran
   return out;
 }
 
+std::size_t bring_up::spares_of(const std::vector<int>& usable) const {
+  return std::min<std::size_t>(at(wishes_.spare_ranks), usable.size() - 1);
+}
+
 // As many ranks for each pipeline, one more for the first ones where that does not work out, neighbours
 // together: they share a host.
-std::vector<planner::pipeline_plan> bring_up::plan_all(const std::vector<int>& usable) const {
+std::vector<planner::pipeline_plan> bring_up::plan_pipelines(const std::vector<int>& usable,
+                                                             std::size_t count) const {
   const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
-  const auto spares = std::min<std::size_t>(at(wishes_.spare_ranks), usable.size() - 1);
+  const auto spares = spares_of(usable);
   const auto ranks = usable.size() - spares;
-  const auto count = std::min<std::size_t>(at(wishes_.replicas), ranks);
   if (count == 1 && are_unequal(relative_speeds(leader_, profiles_, wishes_.speeds, usable))) {
     auto made = plan_unequal(leader_, profiles_, wishes_.speeds, usable,
                              {usable_memory, limits_.max_batch, limits_.token_budget,
@@ -172,16 +170,35 @@ std::vector<planner::pipeline_plan> bring_up::plan_all(const std::vector<int>& u
   return out;
 }
 
+// `why`: there are so many, where nobody said how many.
+std::vector<planner::pipeline_plan> bring_up::plan_all(const std::vector<int>& usable,
+                                                       std::string& why) const {
+  const auto ranks = usable.size() - spares_of(usable);
+  if (wishes_.replicas > 0) return plan_pipelines(usable, std::min<std::size_t>(at(wishes_.replicas), ranks));
+  planner::plan_wishes served;
+  served.usable_memory = usable_memory;
+  served.max_batch = limits_.max_batch;
+  served.token_budget = limits_.token_budget;
+  served.prompt_tokens = served.answer_tokens = 128;
+  const std::vector<int> serving{usable.begin(), usable.begin() + static_cast<std::ptrdiff_t>(ranks)};
+  const auto chosen = choose_replicas(leader_, profiles_, wishes_.speeds, serving, served,
+                                      static_cast<double>(wishes_.kv_tokens),
+                                      [&](std::size_t count) { return plan_pipelines(usable, count); });
+  why = chosen.reason;
+  return plan_pipelines(usable, chosen.pipelines);
+}
+
 // A leader that took over from another leaves what is left of its pipeline in place; one that has several is
 // made anew.
-std::vector<planner::pipeline_plan> bring_up::plan_first(const std::vector<int>& usable) const {
+std::vector<planner::pipeline_plan> bring_up::plan_first(const std::vector<int>& usable,
+                                                         std::string& why) const {
   std::vector<planner::stage_place> said;
   for (const auto rank : usable) {
     const auto& p = profiles_.at(rank);
     said.push_back({rank, p.first_layer, p.last_layer});
   }
   const auto standing = standing_stages(leader_.architecture.layers, std::move(said));
-  if (standing.empty()) return plan_all(usable);
+  if (standing.empty()) return plan_all(usable, why);
   const auto cost = cost_of(leader_, std::min(limits_.max_context, least_kv_tokens));
   return {planner::plan_again(cost, offers_of(usable), standing)};
 }
@@ -321,7 +338,7 @@ engine_layout bring_up::begin(const std::function<std::uint32_t()>& next_epoch, 
   pipelines_.clear();
   std::map<int, stage_assignment> places;
   std::map<int, pipeline_layout*> pipelines;
-  const auto plans = plan_first(usable);
+  const auto plans = plan_first(usable, out.shape);
   out.pipelines.resize(plans.size());
   for (std::size_t i = 0; i < plans.size(); ++i) {
     if (out.error = plans[i].error; !out.error.empty()) return out;

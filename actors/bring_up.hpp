@@ -25,7 +25,7 @@ struct engine_wishes {
   scheduler::policy_options policy;
   bool prefix_caching = true;
   swap_wishes swap;
-  int replicas = 1;        ///< pipelines
+  int replicas = 1;        ///< pipelines; 0: as many as are expected to do most
   int spare_ranks = 0;     ///< kept without layers
   bool hot_spares = true;  ///< they hold weights ready
   rank_speeds speeds;      ///< measured; empty: all ranks are equally fast
@@ -54,6 +54,7 @@ struct engine_layout {
   std::string error;           ///< one line for the user
   std::vector<rank_row> rows;  ///< of the ranks that live, in order
   std::vector<pipeline_layout> pipelines;
+  std::string shape;         ///< why there are so many, where the engine chose
   scheduler::limits limits;  ///< of the first pipeline that stands
 
   /// Of all pipelines that stand.
@@ -100,8 +101,10 @@ class bring_up {
   std::vector<int> without(const std::set<int>& gone) const;
   std::vector<int> usable_for(std::size_t pipeline, const std::set<int>& idle) const;
   std::vector<planner::rank_offer> offers_of(const std::vector<int>& ranks) const;
-  std::vector<planner::pipeline_plan> plan_all(const std::vector<int>& usable) const;
-  std::vector<planner::pipeline_plan> plan_first(const std::vector<int>& usable) const;
+  std::size_t spares_of(const std::vector<int>& usable) const;
+  std::vector<planner::pipeline_plan> plan_pipelines(const std::vector<int>& usable, std::size_t count) const;
+  std::vector<planner::pipeline_plan> plan_all(const std::vector<int>& usable, std::string& why) const;
+  std::vector<planner::pipeline_plan> plan_first(const std::vector<int>& usable, std::string& why) const;
   planner::pipeline_plan plan_again(std::size_t pipeline, const std::vector<int>& usable) const;
   std::vector<int> spares(const std::set<int>& idle) const;
   void add_stages(const std::vector<planner::stage_place>& stages, std::uint32_t epoch,

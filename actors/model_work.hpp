@@ -4,6 +4,7 @@
 
 #include "kernels/backend.hpp"
 #include "model/architecture.hpp"
+#include "model/stored_form.hpp"
 #include "planner/work.hpp"
 
 namespace fastserve::actors {
@@ -13,6 +14,7 @@ struct model_form {
   kernels::dtype compute = kernels::dtype::f32;
   std::optional<kernels::quantized_format> quantize;
   kernels::dtype kv = kernels::dtype::f32;
+  std::optional<model::stored_form> stored = {};  ///< matrices that are integers already
 };
 
 /// What the planner needs to know of a model: operations, bytes and elements of each part.

@@ -18,9 +18,10 @@
 #include "kernels/backend.hpp"
 #include "model/architecture.hpp"
 #include "model/pack_cache.hpp"
+#include "model/stored_form.hpp"
 #include "model/weight_source.hpp"
-#include "mpi/linked_tensor_channel.hpp"
 #include "mpi/datagrams.hpp"
+#include "mpi/linked_tensor_channel.hpp"
 #include "mpi/tensor_channel.hpp"
 
 namespace fastserve::actors {
@@ -51,6 +52,7 @@ struct rank_context {
   failover_options failover;
   std::unique_ptr<rank_vitals> vitals = std::make_unique<rank_vitals>();
   std::optional<kernels::quantized_format> quantize;  ///< round weights to this while loading
+  std::optional<model::stored_form> stored;           ///< matrices that the files hold as integers
   std::unique_ptr<kernels::backend> backend;
   std::unique_ptr<mpi::tensor_channel> channel;
   std::unique_ptr<mpi::device_link> device_link;  ///< to other ranks' devices; taken by the rank's host
@@ -67,9 +69,9 @@ struct rank_context {
   std::function<std::chrono::nanoseconds()> stalled_for;                ///< see message_pump::stalled_for
   std::function<void(const std::string& why)> fence;                    ///< ends the process at once
   std::vector<std::string> processes;                                   ///< [ranks], see mpi/process_mark.hpp
+  std::unique_ptr<mpi::datagrams> datagrams;                            ///< null: none are sent
   std::function<node_actor(int rank)> node_of;
   std::function<monitor_actor(int rank)> monitor_of;
-  std::unique_ptr<mpi::datagrams> datagrams;                            ///< null: none are sent
   std::function<void(int rank)> follow;  ///< that rank leads from here on
   std::function<void(succeeded)> lead;   ///< this rank does
 };

@@ -17,7 +17,7 @@ constexpr planner::link between_hosts{30e-6, 1e9};
 constexpr planner::link within_host{20e-6, 3e9};
 
 planner::model_work work_of(const rank_context& c) {
-  return actors::work_of(c.architecture, {c.compute_type, c.quantize, c.kv_type});
+  return actors::work_of(c.architecture, {c.compute_type, c.quantize, c.kv_type, c.stored});
 }
 
 planner::cluster cluster_of(const std::map<int, node_profile>& profiles, const rank_speeds& speeds,

@@ -34,12 +34,6 @@ std::vector<visible_gpus> gpus_of_all(const std::string& wish, mpi::environment&
   return out;
 }
 
-// A file of the cluster's settings may name both a folder and a shape; only benches use the shape.
-bool makes_weights_up(const options& settings) {
-  return !settings.bench.random_weights.empty() &&
-         (settings.what == command::bench || settings.what == command::bench_serve);
-}
-
 model::architecture architecture_of(const options& settings) {
   return makes_weights_up(settings) ? model::read_architecture(settings.bench.random_weights)
                                     : model::read_model(settings.model);
@@ -52,12 +46,13 @@ constexpr double measured_from_bytes = 1e9;
 // speeds. Collective.
 actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_context& context,
                                     mpi::environment& env) {
-  const actors::model_form form{context.compute_type, context.quantize, context.kv_type};
+  const auto work = actors::work_of(
+      context.architecture, {context.compute_type, context.quantize, context.kv_type, context.stored});
   const auto& how = settings.engine.speeds;
   if (how == "equal" || env.size() == 1) return {};
-  if (how == "auto" && actors::work_of(context.architecture, form).bytes() < measured_from_bytes) return {};
+  if (how == "auto" && work.bytes() < measured_from_bytes) return {};
   const actors::speed_cache cache{settings.engine.speeds_dir};
-  const auto kind = actors::arithmetic_of(form.compute, form.quantize);
+  const auto kind = work.layer.products.front().as;
   const auto key = actors::speed_key(*context.backend, kind, env.local_size());
   auto mine = how == "measure" ? std::nullopt : cache.find(key);
   const auto known = env.allgather(mine ? "known" : "");
@@ -76,7 +71,7 @@ actors::rank_speeds exchange_speeds(const options& settings, const actors::rank_
 void require_enough_ranks(const options& settings, int ranks) {
   const auto replicas = settings.engine.replicas;
   const auto spares = settings.failover.spare_ranks;
-  if (replicas == 1 || replicas <= ranks - spares) return;
+  if (replicas <= 1 || replicas <= ranks - spares) return;
   throw std::runtime_error("--replicas " + std::to_string(replicas) + " needs a rank for each" +
                            (spares > 0 ? " besides " + std::to_string(spares) + " as spares" : "") +
                            "; this job has " + std::to_string(ranks));
@@ -91,6 +86,7 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   context.compute_type = form.compute;
   context.quantize = form.quantize;
   context.kv_type = form.kv;
+  context.stored = form.stored;
   if (!settings.engine.pack_cache.empty())
     context.packed = std::make_unique<model::pack_cache>(
         settings.engine.pack_cache, [](const std::string& line) { spdlog::warn("{}", line); });
@@ -237,7 +233,7 @@ void engine::restart_scheduler(const scheduler::limits& limits) {
 }
 
 std::size_t engine::loading_ranks() const {
-  const auto pipelines = settings_.engine.replicas;
+  const auto pipelines = std::max(settings_.engine.replicas, 1);  // at least these, when they are chosen
   const auto ranks = std::max(env_.size() - settings_.failover.spare_ranks, 1);
   std::int32_t out = 0;
   for (std::int32_t i = 0; i < pipelines; ++i)

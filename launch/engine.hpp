@@ -45,7 +45,7 @@ class engine {
   const model::architecture& architecture() const { return host_->context().architecture; }
   /// Null for a model without tokenizer files.
   const model::tokenizer* tokenizer() const { return tokenizer_.get(); }
-  /// Ranks that get layers to load.
+  /// Ranks that get layers to load; at least, as long as the number of pipelines is to be chosen.
   std::size_t loading_ranks() const;
   /// Valid after bring_up.
   /// Starts the scheduler afresh with these limits (those of layout() but for the policy), on the same stages

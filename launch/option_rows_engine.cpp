@@ -67,6 +67,20 @@ option_spec choice(const row& of, commands who, std::vector<std::string_view> na
   return spec;
 }
 
+option_spec replicas(commands who) {
+  option_spec spec = begin({"engine", "replicas", "N",
+                            "pipelines of the same model that the ranks form, each for requests of its own; "
+                            "auto: as many as are expected to answer most"},
+                           shape::value, std::move(who));
+  spec.set = [](options& o, std::string_view value) {
+    o.engine.replicas = value == "auto" ? 0 : static_cast<std::int32_t>(parse_integer(value, 1, 65536));
+  };
+  spec.get = [](const options& o) {
+    return std::vector<std::string>{o.engine.replicas == 0 ? "auto" : std::to_string(o.engine.replicas)};
+  };
+  return spec;
+}
+
 option_spec policy_name(commands who) {
   option_spec spec = begin(
       {"scheduler", "policy", "NAME",
@@ -113,10 +127,7 @@ std::vector<option_spec> engine_rows() {
       {command::console, command::batch, command::bench, command::bench_serve, command::plan,
        command::compress},
       0, 4096, [](auto& o) -> auto& { return o.engine.threads; }));
-  rows.push_back(integer(
-      {"engine", "replicas", "N",
-       "pipelines of the same model that the ranks form; each serves requests of its own"},
-      runs, 1, 65536, [](auto& o) -> auto& { return o.engine.replicas; }));
+  rows.push_back(replicas(runs));
   rows.push_back(choice(
       {"engine", "speeds", "HOW",
        "of the ranks, that layers are divided by: measure, cached (measured once a machine), equal, or auto: "

@@ -39,7 +39,7 @@ struct engine_options {
   std::int32_t threads = 0;          ///< of each rank; 0 = the granted cores, shared among the local ranks
   std::string speeds = "auto";       ///< speeds that layers are divided by: measure, cached, equal, auto
   std::string speeds_dir;            ///< where they are kept; empty = the user's cache folder
-  std::int32_t replicas = 1;         ///< pipelines of the same model that the ranks form
+  std::int32_t replicas = 1;         ///< pipelines of the same model that the ranks form; 0 = chosen
   std::int32_t max_context = 0;      ///< tokens of prompt and answer together; 0 = the model's own limit
 };
 

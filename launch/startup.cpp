@@ -126,6 +126,7 @@ bool start_engine(engine& e) {
     std::uint64_t bytes = 0;
     for (const auto& r : e.layout().rows) bytes += r.weight_bytes;
     std::fputs(table_of(e.layout()).c_str(), stderr);
+    if (const auto& shape = e.layout().shape; !shape.empty()) spdlog::info("{}", shape);
     const auto seconds = std::chrono::duration<double>(clock::now() - begin).count();
     const auto flag = e.layout().rows.size() > 1 ? missing_launcher_flag() : "";
     if (!flag.empty()) spdlog::warn("this job ends when a rank dies: it was started without {}", flag);

@@ -49,6 +49,11 @@ run 0 8 console "${greedy[@]}" --prompt "Once upon a time" </dev/null
 cmp -s "$work/out" "$work/alone" || fail "another answer on 8 ranks"
 says "spare" err
 
+# As many pipelines as are expected to do most, and why.
+run 0 4 console "${greedy[@]}" --replicas auto --prompt "Once upon a time" </dev/null
+cmp -s "$work/out" "$work/alone" || fail "another answer of several pipelines"
+says "info: 4 pipelines of 4 ranks: " err
+
 # Prompts from a pipe, one a line, answers in their order; the same text as with --prompt.
 printf 'ROMEO:\n\nOnce upon a time\n' | run 0 2 console "${greedy[@]}" --json
 lines 2 out
@@ -111,6 +116,15 @@ says "answer tokens/s" out
 grep -q "^<svg" "$work/plan.svg" || fail "no picture"
 run 0 0 plan --random-weights "$here/configs/bench-shape.json" --cluster "$cluster" --goal latency --batch 1 --json </dev/null
 says '"pipelines":[{"stages":[{"rank":' out
+# Bytes are those of the weights as they are loaded.
+weight_bytes() { grep -o '"weight_bytes":[0-9.e+]*' "$work/out" | awk -F: '{ sum += $2 } END { printf "%.0f", sum }'; }
+printf 'ranks:\n  - {group: a, memory: 1GB, bandwidth: 10GB, gops: {f32: 50, bf16: 50, int8: 90, int4: 90}}\n' >"$work/one.yaml"
+one=(--cluster "$work/one.yaml" --json)
+run 0 0 plan --model "$demo" "${one[@]}" </dev/null
+stored=$(weight_bytes)
+run 0 0 plan --model "$demo" --quantize int8 "${one[@]}" </dev/null
+rounded=$(weight_bytes)
+[ $((rounded * 100)) -lt $((stored * 60)) ] || fail "int8 takes $rounded bytes, bf16 $stored"
 run 1 0 plan --model "$demo" --cluster "$work/none.yaml" </dev/null
 says "does not exist" err
 printf 'ranks:\n  - {group: a, memory: 1MB, bandwidth: 1GB, gops: {f32: 1}}\n' >"$work/small.yaml"
