@@ -25,15 +25,15 @@ liveness::liveness(std::size_t peers, time deadline, time grace, time now, time 
 }
 
 // The way to the first sign is no gap, nor is what passed while the watcher itself stood still.
-void liveness::note(entry& p, time now) const {
+void liveness::note(entry& p, time before, time now) const {
   if (p.begun && now - last_look_ <= deadline_ / 2)
-    p.gap = std::max(now - p.heard, faded(p.gap, now - p.heard));
+    p.gap = std::max(now - before, faded(p.gap, now - p.heard));
   p.heard = now;
 }
 
 void liveness::heard(std::size_t peer, time now) {
   auto& p = peers_.at(peer);
-  note(p, now);
+  note(p, p.linked, now);  // signs aside do not make a bad link a good one
   p.begun = true;
   p.linked = now;
   p.due = now + deadline(peer);
@@ -42,7 +42,7 @@ void liveness::heard(std::size_t peer, time now) {
 bool liveness::heard_aside(std::size_t peer, time then) {
   auto& p = peers_.at(peer);
   if (then <= p.heard || then - p.linked > stall_) return false;
-  note(p, then);
+  note(p, p.heard, then);
   p.due = std::max(p.due, then + deadline(peer));
   return true;
 }

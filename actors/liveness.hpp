@@ -53,7 +53,7 @@ class liveness {
     time due{};
     time gap{};  // the longest lately between two signs of life
   };
-  void note(entry& p, time now) const;
+  void note(entry& p, time before, time now) const;
 
   time deadline_;
   time stall_;

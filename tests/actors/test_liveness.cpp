@@ -114,6 +114,18 @@ BOOST_AUTO_TEST_CASE(signs_aside_of_the_link_count_for_a_while) {
   BOOST_TEST(!act::liveness(1, 1s, 1s, 0s).heard_aside(0, 100ms));
 }
 
+BOOST_AUTO_TEST_CASE(signs_aside_hide_no_gap_of_the_link) {
+  act::liveness l{1, 1s, 1s, 0s, 30s};
+  auto now = 0ms;
+  l.heard(0, now);
+  for (now = 100ms; now < 600ms; now += 100ms) {
+    l.heard_aside(0, now);
+    BOOST_TEST(l.look(now).empty());
+  }
+  l.heard(0, now);
+  BOOST_TEST((l.deadline(0) == 2400ms));
+}
+
 // As a rank hears a leader at the other end of a lossy network: 200 ms on the way and three datagrams lost of
 // ten.
 BOOST_AUTO_TEST_CASE(lost_datagrams_are_no_death) {
