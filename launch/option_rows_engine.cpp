@@ -57,16 +57,6 @@ option_spec quantize_group(commands who) {
   return spec;
 }
 
-template <typename Field>
-option_spec choice(const row& of, commands who, std::vector<std::string_view> names, Field field) {
-  option_spec spec = begin(of, shape::value, std::move(who));
-  spec.set = [field, names = std::move(names)](options& o, std::string_view value) {
-    field(o) = parse_choice(value, names);
-  };
-  spec.get = [field](const options& o) { return std::vector<std::string>{field(o)}; };
-  return spec;
-}
-
 option_spec replicas(commands who) {
   option_spec spec = begin({"engine", "replicas", "N",
                             "pipelines of the same model that the ranks form, each for requests of its own; "
