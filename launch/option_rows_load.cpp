@@ -87,8 +87,9 @@ std::vector<option_spec> simulate_rows() {
   const commands who{command::simulate};
   std::vector<option_spec> rows;
   rows.push_back(integer(
-      {"simulate", "replicas", "N", "pipelines; a request goes to the least busy one"}, who, 1, 65536,
-      [](auto& o) -> auto& { return o.simulate.replicas; }));
+      {"simulate", "replicas", "N", "pipelines; requests are routed as in the engine",
+       "0: one, or as many as --calibrate tells of"},
+      who, 0, 65536, [](auto& o) -> auto& { return o.simulate.replicas; }));
   rows.push_back(integer(
       {"simulate", "stages", "N", "of each pipeline"}, who, 1, 65536,
       [](auto& o) -> auto& { return o.simulate.stages; }));
