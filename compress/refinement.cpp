@@ -10,13 +10,6 @@ namespace {
 using kernels::quantized_tensor;
 using kernels::zero_kind;
 
-float kept(float x, kernels::dtype type) {
-  std::uint32_t bytes = 0;
-  kernels::from_f32(&bytes, type, &x, 1);
-  kernels::to_f32(&x, &bytes, type, 1);
-  return x;
-}
-
 /// One row: its error, and what the error does to the output along each column.
 class row_refiner {
  public:

@@ -13,14 +13,6 @@ using kernels::zero_kind;
 
 constexpr std::int64_t rows_together = 8;  // share a row of the factor while it is in cache
 
-/// A scale as it will be kept.
-float kept(float x, kernels::dtype type) {
-  std::uint32_t bytes = 0;
-  kernels::from_f32(&bytes, type, &x, 1);
-  kernels::to_f32(&x, &bytes, type, 1);
-  return x;
-}
-
 /// What turns the numbers of a group into codes.
 struct code_range {
   float scale = 0;
@@ -174,6 +166,13 @@ class matrix_rounder {
 };
 
 }  // namespace
+
+float kept(float scale, kernels::dtype type) {
+  std::uint32_t bytes = 0;
+  kernels::from_f32(&bytes, type, &scale, 1);
+  kernels::to_f32(&scale, &bytes, type, 1);
+  return scale;
+}
 
 compressed_matrix round_nearest(const float* w, std::int64_t rows, std::int64_t cols,
                                 const rounding_options& options) {

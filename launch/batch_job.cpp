@@ -3,13 +3,15 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <stdexcept>
 #include <utility>
 
 #include "launch/batch_setup.hpp"
+#include "launch/formatted.hpp"
 #include "launch/parse_value.hpp"
 #include "launch/prompt_request.hpp"
+#include "launch/status_line.hpp"
+#include "launch/units.hpp"
 
 namespace fastserve::launch {
 
@@ -256,8 +258,9 @@ void batch_job::wait_for_the_rest() {
       waiting.push_back(id);
   }
   lock.unlock();
-  std::fprintf(stderr, "fastserve: %s: no request is begun any more; %zu that run have %d s to finish\n",
-               why_.c_str(), running, settings_.batch.grace_s);
+  status_line::say(formatted("fastserve: %s: no request is begun any more; %s that run%s %d s to finish\n",
+                             why_.c_str(), format_count(static_cast<std::int64_t>(running)).c_str(),
+                             running == 1 ? "s has" : " have", settings_.batch.grace_s));
   // What has no token yet would only take time from what has.
   for (const auto id : waiting) mpi::anon_send(front_end_, actors::cancel{id});
   lock.lock();

@@ -1,9 +1,9 @@
 #include <spdlog/spdlog.h>
 
-#include <cstdio>
 #include <stdexcept>
 
 #include "launch/batch_job.hpp"
+#include "launch/status_line.hpp"
 #include "launch/utf8_text.hpp"
 
 // The writing half of batch_job: everything here runs on its own thread.
@@ -21,12 +21,6 @@ constexpr std::size_t commit_bytes = std::size_t{4} << 20;
 
 // The longest line of output; a journal's record holds its length in 32 bits.
 constexpr std::size_t most_output_line_bytes = std::size_t{1} << 30;
-
-void put(const std::string& text) {
-  if (text.empty()) return;
-  std::fwrite(text.data(), 1, text.size(), stderr);
-  std::fflush(stderr);
-}
 
 }  // namespace
 
@@ -64,7 +58,7 @@ void batch_job::write_loop() {
   } catch (const std::exception& e) {
     fail(e.what());
   }
-  if (on_terminal_) put(progress_.erase());
+  if (on_terminal_) status_line::clear();
 }
 
 // Only while no other rank can have taken the batch over; and what is on the disk the standby need not keep.
@@ -130,7 +124,7 @@ void batch_job::show() {
   state.run_done = tally_.answered + tally_.failed;
   state.run_tokens_out = tally_.tokens_out;
   if (on_terminal_) {
-    put(progress_.draw(state, clock::now()));
+    status_line::draw(progress_.draw(state, clock::now()));
   } else if (const auto line = progress_.report(state, clock::now()); !line.empty()) {
     spdlog::info(line);
   }

@@ -69,7 +69,6 @@ std::string batch_progress::figures(const batch_state& state, time now) const {
 std::string batch_progress::draw(const batch_state& state, time now) {
   if (now - last_draw_ < draw_interval) return {};
   last_draw_ = now;
-  drawn_ = true;
   const auto share = percent(state);
   auto tail = std::string(4 - std::min<std::size_t>(4, share.size()), ' ') + share + figures(state, now);
   // The last column stays free: some terminals wrap as soon as it is written.
@@ -86,12 +85,6 @@ std::string batch_progress::draw(const batch_state& state, time now) {
   }
   line += " " + tail;
   return "\r" + line.substr(0, static_cast<std::size_t>(std::max(room, 0))) + "\x1b[K";
-}
-
-std::string batch_progress::erase() {
-  if (!drawn_) return {};
-  drawn_ = false;
-  return "\r\x1b[K";
 }
 
 std::string batch_progress::report(const batch_state& state, time now) {

@@ -29,8 +29,6 @@ class batch_progress {
 
   /// What to write to a terminal; empty when the last drawing is younger than 100 ms.
   std::string draw(const batch_state& state, time now);
-  /// Removes the drawing.
-  std::string erase();
   /// The line for a log; empty when the last one is younger than a minute.
   std::string report(const batch_state& state, time now);
 
@@ -43,7 +41,6 @@ class batch_progress {
   time start_;
   time last_draw_;
   time last_report_;
-  bool drawn_ = false;
 };
 
 /// "1.25 s", "45 s", "12 min", "3 h 05 min", "2 d 04 h"

@@ -72,12 +72,15 @@ std::string batch_tally::summary(double seconds) const {
   if (first_token.count() > 0) out += "batch: " + times("TTFT", first_token);
   if (each_token.count() > 0) out += "; " + times("TPOT", each_token);
   if (first_token.count() == 0) return out;
-  out += "\nbatch: " + count_of(prefix_hit_tokens) + " prompt tokens from the prefix cache";
-  if (tokens_in > 0)
+  const auto counted_or_no = [](std::uint64_t n, std::string_view what) {
+    return n == 0 ? "no " + std::string{what} + "s" : counted(static_cast<std::int64_t>(n), what);
+  };
+  out += "\nbatch: " + counted_or_no(prefix_hit_tokens, "prompt token") + " from the prefix cache";
+  if (prefix_hit_tokens > 0 && tokens_in > 0)
     out += " (" +
            format_measure(100.0 * static_cast<double>(prefix_hit_tokens) / static_cast<double>(tokens_in)) +
            "%)";
-  out += ", " + count_of(preemptions) + " preemptions\n";
+  out += ", " + counted_or_no(preemptions, "preemption") + "\n";
   return out;
 }
 

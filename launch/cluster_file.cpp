@@ -1,18 +1,16 @@
 #include "launch/cluster_file.hpp"
 
-#include <sys/stat.h>
 #include <algorithm>
-#include <array>
-#include <cstdio>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <set>
 #include <stdexcept>
 #include <vector>
 
+#include "launch/formatted.hpp"
 #include "launch/parse_value.hpp"
 #include "launch/suggest.hpp"
+#include "launch/text_file.hpp"
 #include "launch/yaml_tree.hpp"
 
 namespace fastserve::launch {
@@ -231,13 +229,6 @@ class cluster_reader {
   std::vector<bool> told_;
 };
 
-template <typename... Args>
-std::string format(const char* how, Args... args) {
-  std::array<char, 256> room{};
-  std::snprintf(room.data(), room.size(), how, args...);
-  return room.data();
-}
-
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -254,18 +245,7 @@ planner::cluster read_cluster_text(std::string_view text, const std::string& nam
 }
 
 planner::cluster read_cluster_file(const std::string& path) {
-  struct stat facts {};
-  if (path.empty() || ::stat(path.c_str(), &facts) != 0)
-    throw std::runtime_error{"cluster file " + in_quotes(path) + " does not exist or cannot be read"};
-  if (S_ISDIR(facts.st_mode)) throw std::runtime_error{path + ": is a folder, not a cluster file"};
-  std::ifstream in{path, std::ios::binary};
-  if (!in) throw std::runtime_error{path + ": cannot be read"};
-  std::string text(max_file_bytes + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  if (text.size() > max_file_bytes)
-    throw std::runtime_error{path + ": larger than " + std::to_string(max_file_bytes) + " bytes"};
-  return read_cluster_text(text, path);
+  return read_cluster_text(read_text_file(path, "cluster file", max_file_bytes), path);
 }
 
 std::string format_cluster(const planner::cluster& of) {
@@ -277,20 +257,20 @@ std::string format_cluster(const planner::cluster& of) {
     while (i + count < of.ranks.size() && of.ranks[i + count].group == r.group) ++count;
     names[static_cast<std::size_t>(r.group)] = r.name;
     out += "  - group: " + quoted(r.name) +
-           format("\n    count: %zu\n    memory: %.0f\n    bandwidth: %.0f\n", count, r.memory_bytes,
-                  r.bytes_per_s);
+           formatted("\n    count: %zu\n    memory: %.0f\n    bandwidth: %.0f\n", count, r.memory_bytes,
+                     r.bytes_per_s);
     out += "    gops: {";
     bool first = true;
     for (std::size_t a = 0; a < planner::arithmetics; ++a) {
       if (r.ops_per_s[a] == 0) continue;
       out += (first ? "" : ", ") + std::string{planner::name_of(static_cast<planner::arithmetic>(a))} +
-             format(": %.4g", r.ops_per_s[a] / 1e9);
+             formatted(": %.4g", r.ops_per_s[a] / 1e9);
       first = false;
     }
     out += "}\n";
-    if (r.elements_per_s > 0) out += format("    gelements: %.4g\n", r.elements_per_s / 1e9);
-    out += format("    alone: {gops: %.4g, bandwidth: %.4g}\n", r.alone_ops, r.alone_bytes);
-    out += format("    step_us: %.4g\n    operation_us: %.4g\n", 1e6 * r.step_s, 1e6 * r.operation_s);
+    if (r.elements_per_s > 0) out += formatted("    gelements: %.4g\n", r.elements_per_s / 1e9);
+    out += formatted("    alone: {gops: %.4g, bandwidth: %.4g}\n", r.alone_ops, r.alone_bytes);
+    out += formatted("    step_us: %.4g\n    operation_us: %.4g\n", 1e6 * r.step_s, 1e6 * r.operation_s);
     i += count;
   }
   out += "links:\n";
@@ -299,7 +279,7 @@ std::string format_cluster(const planner::cluster& of) {
       const auto& l = of.links[a * of.groups + b];
       if (l.bytes_per_s <= 0) continue;
       out += "  - {between: [" + quoted(names[a]) + ", " + quoted(names[b]) +
-             format("], latency_us: %.4g, bandwidth: %.0f}\n", 1e6 * l.latency_s, l.bytes_per_s);
+             formatted("], latency_us: %.4g, bandwidth: %.0f}\n", 1e6 * l.latency_s, l.bytes_per_s);
     }
   return out;
 }

@@ -104,7 +104,7 @@ std::vector<std::string> split_empty_values(const std::vector<std::string>& argu
   for (const option_spec& spec : option_table())
     if (spec.flag() == flag)
       throw usage_error{
-          flag + " is an option of " + std::string{name_of(spec.commands.front())} + ", not of " + name,
+          flag + " is an option of " + words_of(spec.commands.front()) + ", not of " + words_of(of.which),
           name};
   throw usage_error{"unknown option " + in_quotes(flag) + did_you_mean(flag, known), name};
 }
@@ -181,6 +181,11 @@ invocation interpret(const std::vector<std::string>& arguments) {
   for (const std::string& name : command_names()) commands.push_back(bind(program, *command_named(name)));
 
   std::vector<std::string> reversed = split_empty_values(arguments);
+  // "help bench" is "bench --help".
+  if (!reversed.empty() && reversed[0] == "help") {
+    reversed.erase(reversed.begin());
+    reversed.emplace_back("--help");
+  }
   // "bench serve" is one command; a folder of that name is ./serve.
   if (reversed.size() > 1 && reversed[0] == "bench" && reversed[1] == "serve") {
     reversed.erase(reversed.begin());
@@ -205,8 +210,8 @@ invocation interpret(const std::vector<std::string>& arguments) {
 }
 
 invocation refusal(const std::string& what, const std::string& command_name) {
-  const std::string help =
-      command_name.empty() ? "fastserve --help" : "fastserve " + command_name + " --help";
+  const auto named = command_named(command_name);
+  const std::string help = named ? "fastserve " + words_of(*named) + " --help" : "fastserve --help";
   return {invocation::outcome::refuse,
           {},
           "fastserve: " + what + "\nhint: " + help + " lists what there is\n",
@@ -224,6 +229,7 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 }  // namespace
 
 invocation read_command_line(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) return {invocation::outcome::refuse, {}, program_help(), 2};
   try {
     return interpret(arguments);
   } catch (const usage_error& error) {

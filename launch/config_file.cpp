@@ -1,9 +1,6 @@
 #include "launch/config_file.hpp"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <fstream>
 #include <set>
 #include <stdexcept>
 #include <system_error>
@@ -11,6 +8,7 @@
 #include "launch/option_table.hpp"
 #include "launch/parse_value.hpp"
 #include "launch/suggest.hpp"
+#include "launch/text_file.hpp"
 #include "launch/yaml_tree.hpp"
 
 namespace fastserve::launch {
@@ -136,7 +134,7 @@ class config_reader {
     const std::string of = std::string{spec.key} + ": ";
     std::string text = value.text;
     if (spec.id_list && value.is == type::sequence) {
-      if (!is_flat(value)) fail(value, of + "expected token ids such as [1, 2, 3]");
+      if (!is_flat(value)) fail(value, of + "expected a list such as [1, 2, 3]");
       text.clear();
       for (const yaml_node& item : value.items) text += (text.empty() ? "" : ",") + item.text;
     } else if (value.is != type::scalar) {
@@ -200,19 +198,7 @@ void read_config_text(std::string_view text, const std::string& name, options& s
 }
 
 void read_config_file(const std::string& path, options& settings) {
-  struct stat facts {};
-  if (path.empty() || ::stat(path.c_str(), &facts) != 0)
-    throw std::runtime_error{"configuration file " + in_quotes(path) + " does not exist or cannot be read"};
-  if (S_ISDIR(facts.st_mode)) throw std::runtime_error{path + ": is a folder, not a configuration file"};
-  std::ifstream in{path, std::ios::binary};
-  if (!in) throw std::runtime_error{path + ": cannot be read"};
-  // One byte more than allowed tells; the size that stat gives means nothing for a pipe.
-  std::string text(max_file_bytes + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  if (text.size() > max_file_bytes)
-    throw std::runtime_error{path + ": larger than " + std::to_string(max_file_bytes) + " bytes"};
-  read_config_text(text, path, settings);
+  read_config_text(read_text_file(path, "configuration file", max_file_bytes), path, settings);
   settings.config = path;
 }
 

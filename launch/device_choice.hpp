@@ -37,6 +37,8 @@ std::string device_objection(std::string_view wish, const std::vector<visible_gp
 bool built_for_gpus() noexcept;
 /// Those that this process sees; none where there is no driver, or none that works (with a warning).
 std::vector<std::string> find_gpus();
+/// What they are called, for people.
+std::vector<std::string> gpu_names();
 /// A GPU's back end, and the link between GPUs. Throw std::runtime_error; not to be called where
 /// built_for_gpus() is false.
 std::unique_ptr<kernels::backend> open_gpu(int ordinal);

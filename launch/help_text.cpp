@@ -87,7 +87,8 @@ std::string option_sections(command which) {
     for (const option_spec& spec : option_table())
       if (spec.section == part.section && spec.belongs_to(which)) lines += option_line(spec);
     if (part.section.empty()) lines += two_columns("-h, --help", "print this and end");
-    if (!lines.empty()) out += '\n' + std::string{part.title} + ":\n" + lines;
+    const bool model_alone = part.section == "bench" && which != command::bench;
+    if (!lines.empty()) out += '\n' + std::string{model_alone ? "The model" : part.title} + ":\n" + lines;
   }
   return out;
 }
@@ -128,6 +129,7 @@ constexpr std::string_view bench_intro =
 constexpr std::string_view bench_examples =
     "\nExamples:\n"
     "  fastserve bench --model DIR --prompt-tokens 512 --decode-tokens 128 --batch 8\n"
+    "  fastserve bench --model DIR --prompt-tokens 512,2048 --batch 1,8,32     a row for each of six\n"
     "  fastserve bench --random-weights config.json --dtype bf16 --threads 4 --json\n";
 
 constexpr std::string_view bench_serve_intro =
@@ -188,6 +190,10 @@ constexpr std::string_view inspect_intro =
 
 }  // namespace
 
+std::string words_of(command which) {
+  return which == command::bench_serve ? "bench serve" : std::string{name_of(which)};
+}
+
 std::string_view summary_of(command which) {
   switch (which) {
     case command::console:
@@ -220,10 +226,10 @@ std::string program_help() {
   for (const command which :
        {command::console, command::batch, command::bench, command::bench_serve, command::simulate,
         command::plan, command::compress, command::inspect, command::version})
-    out += two_columns(std::string{name_of(which)}, std::string{summary_of(which)});
+    out += two_columns(words_of(which), std::string{summary_of(which)});
   out += '\n' + two_columns("-h, --help", "print this, or after a command the command's options");
   out += two_columns("--version", "as the command version");
-  return out + "\nfastserve COMMAND --help lists the options of a command.\n";
+  return out + "\nfastserve COMMAND --help, or fastserve help COMMAND, lists the options of a command.\n";
 }
 
 std::string command_help(command which) {

@@ -6,6 +6,9 @@
 
 namespace fastserve::launch {
 
+/// A command as it is typed: "bench serve".
+std::string words_of(command which);
+
 /// fastserve --help
 std::string program_help();
 

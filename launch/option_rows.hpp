@@ -3,6 +3,7 @@
 // What the files of option rows share (option_rows_*.cpp, an area of settings each); for them and
 // option_table.cpp alone.
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -100,6 +101,27 @@ option_spec text(const row& of, commands who, Field field) {
   return spec;
 }
 
+/// One of `names`.
+template <typename Field>
+option_spec choice(const row& of, commands who, std::vector<std::string_view> names, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.set = [field, names = std::move(names)](options& o, std::string_view value) {
+    field(o) = parse_choice(value, names);
+  };
+  spec.get = [field](const options& o) { return std::vector<std::string>{field(o)}; };
+  return spec;
+}
+
+/// A number from 0 up that fills 64 bits, as a seed may.
+template <typename Field>
+option_spec seed(const row& of, commands who, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.numeric = true;
+  spec.set = [field](options& o, std::string_view value) { field(o) = parse_unsigned(value); };
+  spec.get = [field](const options& o) { return std::vector<std::string>{std::to_string(field(o))}; };
+  return spec;
+}
+
 /// Longest list that a setting may have.
 inline constexpr std::size_t max_list_entries = 65536;
 
@@ -108,6 +130,30 @@ void append(std::vector<T>& list, T value) {
   if (list.size() == max_list_entries)
     throw std::invalid_argument{"more than " + std::to_string(max_list_entries) + " entries"};
   list.push_back(std::move(value));
+}
+
+/// Several values in one text, such as 1,8,32; the next such text takes the place of all of them. `parse`
+/// makes a value of a part, `show` the part of a value. YAML takes a sequence, too.
+template <typename Parse, typename Show, typename Field>
+option_spec joined(const row& of, commands who, Parse parse, Show show, Field field) {
+  option_spec spec = begin(of, shape::value, std::move(who));
+  spec.id_list = true;
+  spec.set = [parse, field](options& o, std::string_view text) {
+    std::remove_reference_t<decltype(field(o))> values;
+    for (std::size_t at = 0;;) {
+      const auto end = std::min(text.find(',', at), text.size());
+      append(values, parse(text.substr(at, end - at)));
+      if (end == text.size()) break;
+      at = end + 1;
+    }
+    field(o) = std::move(values);
+  };
+  spec.get = [show, field](const options& o) {
+    std::string out;
+    for (const auto& value : field(o)) out += (out.empty() ? "" : ",") + show(value);
+    return std::vector<std::string>{out};
+  };
+  return spec;
 }
 
 }  // namespace fastserve::launch

@@ -6,23 +6,30 @@ std::vector<option_spec> bench_rows() {
   const commands who{command::bench};
   std::vector<option_spec> rows;
   rows.push_back(text(
-      {"bench", "random_weights", "CONFIG.json", "measure a model of this shape, made up in memory"},
+      {"bench", "random_weights", "CONFIG.json",
+       "a model of this shape with made-up weights, instead of --model"},
       {command::bench, command::bench_serve, command::plan},
       [](auto& o) -> auto& { return o.bench.random_weights; }));
-  rows.push_back(integer(
-      {"bench", "prompt_tokens", "N", "length of each prompt"}, who, 1, 1 << 24,
-      [](auto& o) -> auto& { return o.bench.prompt_tokens; }));
+  const auto lengths = [&](const row& of, std::int64_t high, auto field) {
+    rows.push_back(joined(
+        of, who,
+        [high](std::string_view part) { return static_cast<std::int32_t>(parse_integer(part, 1, high)); },
+        [](std::int32_t n) { return std::to_string(n); }, field));
+  };
+  lengths(
+      {"bench", "prompt_tokens", "N,...", "length of each prompt; several: each is measured"}, 1 << 24,
+      [](auto& o) -> auto& { return o.bench.prompt_tokens; });
   rows.push_back(integer(
       {"bench", "decode_tokens", "N", "tokens generated after each prompt"}, who, 1, 1 << 24,
       [](auto& o) -> auto& { return o.bench.decode_tokens; }));
+  lengths(
+      {"bench", "batch", "N,...", "sequences at once; several: each is measured"}, 65536,
+      [](auto& o) -> auto& { return o.bench.batch; });
   rows.push_back(integer(
-      {"bench", "batch", "N", "sequences at once"}, who, 1, 65536,
-      [](auto& o) -> auto& { return o.bench.batch; }));
-  rows.push_back(integer(
-      {"bench", "repeat", "N", "measure this often and print the best"}, who, 1, 10000,
+      {"bench", "repeat", "N", "measure this often and print the median"}, who, 1, 10000,
       [](auto& o) -> auto& { return o.bench.repeat; }));
   rows.push_back(flag(
-      {"bench", "json", "", "print one line of JSON instead of a table"}, who,
+      {"bench", "json", "", "print JSON instead of a table: a line for each combination"}, who,
       [](auto& o) -> auto& { return o.bench.json; }));
   rows.push_back(flag(
       {"bench", "profile", "", "tell where the time of a step goes, op by op, on the first rank"},

@@ -57,16 +57,6 @@ option_spec quantize_group(commands who) {
   return spec;
 }
 
-template <typename Field>
-option_spec choice(const row& of, commands who, std::vector<std::string_view> names, Field field) {
-  option_spec spec = begin(of, shape::value, std::move(who));
-  spec.set = [field, names = std::move(names)](options& o, std::string_view value) {
-    field(o) = parse_choice(value, names);
-  };
-  spec.get = [field](const options& o) { return std::vector<std::string>{field(o)}; };
-  return spec;
-}
-
 option_spec replicas(commands who) {
   option_spec spec = begin({"engine", "replicas", "N",
                             "pipelines of the same model that the ranks form, each for requests of its own; "
@@ -138,7 +128,8 @@ std::vector<option_spec> engine_rows() {
       {"engine", "speeds_dir", "DIR", "where measured speeds are kept", "the user's cache folder"}, runs,
       [](auto& o) -> auto& { return o.engine.speeds_dir; }));
   rows.push_back(integer(
-      {"engine", "max_context", "TOKENS", "longest prompt and answer together", "0: the model's own limit"},
+      {"engine", "max_context", "TOKENS", "longest prompt and answer together",
+       "0: the model's own limit; of simulate 8192"},
       planned, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));
   rows.push_back(element_type(
       {"kv_cache", "kv_dtype", "TYPE", "of keys and values: auto, f32, bf16, f16 or int8",
@@ -146,7 +137,7 @@ std::vector<option_spec> engine_rows() {
       formed, kv_types, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
   rows.push_back(integer(
       {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
-       "0: what fits in free memory"},
+       "0: what fits in free memory; of simulate what full batches need"},
       planned, 0, max_tokens_anywhere, [](auto& o) -> auto& { return o.kv_cache.kv_tokens; }));
   rows.push_back(bytes(
       {"kv_cache", "swap_space", "SIZE",

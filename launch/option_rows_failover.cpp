@@ -2,32 +2,6 @@
 
 namespace fastserve::launch {
 
-namespace {
-
-option_spec spare_weights(commands who) {
-  option_spec spec = begin(
-      {"failover", "spares", "KIND", "hot: they hold weights ready; cold: they load them when a rank dies"},
-      shape::value, std::move(who));
-  spec.set = [](options& o, std::string_view value) {
-    o.failover.spares = parse_choice(value, {"hot", "cold"});
-  };
-  spec.get = [](const options& o) { return std::vector<std::string>{o.failover.spares}; };
-  return spec;
-}
-
-option_spec standby(commands who) {
-  option_spec spec =
-      begin({"failover", "standby", "on|off", "another rank takes the place of a leader that dies"},
-            shape::value, std::move(who));
-  spec.set = [](options& o, std::string_view value) {
-    o.failover.standby = parse_choice(value, {"on", "off"});
-  };
-  spec.get = [](const options& o) { return std::vector<std::string>{o.failover.standby}; };
-  return spec;
-}
-
-}  // namespace
-
 std::vector<option_spec> failover_rows() {
   const commands runs{command::console, command::batch, command::bench, command::bench_serve};
   constexpr std::int64_t longest = 3'600'000;
@@ -35,8 +9,12 @@ std::vector<option_spec> failover_rows() {
   rows.push_back(integer(
       {"failover", "spare_ranks", "N", "ranks kept without layers, to take over those of one that dies"},
       runs, 0, 65536, [](auto& o) -> auto& { return o.failover.spare_ranks; }));
-  rows.push_back(spare_weights(runs));
-  rows.push_back(standby({command::batch}));
+  rows.push_back(choice(
+      {"failover", "spares", "KIND", "hot: they hold weights ready; cold: they load them when a rank dies"},
+      runs, {"hot", "cold"}, [](auto& o) -> auto& { return o.failover.spares; }));
+  rows.push_back(choice(
+      {"failover", "standby", "on|off", "another rank takes the place of a leader that dies"},
+      {command::batch}, {"on", "off"}, [](auto& o) -> auto& { return o.failover.standby; }));
   rows.push_back(integer(
       {"failover", "heartbeat_ms", "MS", "between two signs of life of a rank"}, runs, 1, longest,
       [](auto& o) -> auto& { return o.failover.heartbeat_ms; }));

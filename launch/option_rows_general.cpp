@@ -2,20 +2,6 @@
 
 namespace fastserve::launch {
 
-namespace {
-
-option_spec log_level(commands who) {
-  option_spec spec = begin({"", "log_level", "LEVEL", "trace, debug, info, warn, error or off"}, shape::value,
-                           std::move(who));
-  spec.set = [](options& o, std::string_view value) {
-    o.log_level = parse_choice(value, {"trace", "debug", "info", "warn", "error", "off"});
-  };
-  spec.get = [](const options& o) { return std::vector<std::string>{o.log_level}; };
-  return spec;
-}
-
-}  // namespace
-
 std::vector<option_spec> general_rows() {
   const commands all{command::console, command::batch,    command::bench,  command::bench_serve,
                      command::plan,    command::compress, command::inspect};
@@ -33,7 +19,9 @@ std::vector<option_spec> general_rows() {
       {"", "print_config", "", "print the settings in force as YAML and end"}, runs,
       [](auto& o) -> auto& { return o.print_config; }));
   rows.back().in_yaml = false;
-  rows.push_back(log_level(runs));
+  rows.push_back(choice(
+      {"", "log_level", "LEVEL", "trace, debug, info, warn, error or off"}, runs,
+      {"trace", "debug", "info", "warn", "error", "off"}, [](auto& o) -> auto& { return o.log_level; }));
   return rows;
 }
 

@@ -1,58 +1,10 @@
 #include "launch/option_rows.hpp"
 
-#include <algorithm>
-
 #include "launch/serve_report.hpp"
 
 namespace fastserve::launch {
 
 namespace {
-
-// Calls `take` for each part between commas.
-template <typename Take>
-void split(std::string_view text, Take take) {
-  for (std::size_t at = 0;;) {
-    const auto end = std::min(text.find(',', at), text.size());
-    take(text.substr(at, end - at));
-    if (end == text.size()) return;
-    at = end + 1;
-  }
-}
-
-template <typename T, typename Text>
-std::string join(const std::vector<T>& values, Text text_of) {
-  std::string out;
-  for (const auto& v : values) out += (out.empty() ? "" : ",") + text_of(v);
-  return out;
-}
-
-option_spec rates(commands who) {
-  option_spec spec =
-      begin({"load", "rates", "R,...", "requests a second; a run for each"}, shape::value, std::move(who));
-  spec.set = [](options& o, std::string_view value) {
-    std::vector<float> parsed;
-    split(value, [&](std::string_view part) { append(parsed, parse_real(part, 0.0F, 1e9F, true)); });
-    o.load.rates = std::move(parsed);
-  };
-  spec.get = [](const options& o) { return std::vector<std::string>{join(o.load.rates, format_real)}; };
-  return spec;
-}
-
-option_spec compared(commands who) {
-  option_spec spec =
-      begin({"load", "compare", "NAME,...", "policies, one after the other", "that of --policy"},
-            shape::value, std::move(who));
-  spec.empty_is_unset = true;
-  spec.set = [](options& o, std::string_view value) {
-    std::vector<std::string> parsed;
-    split(value, [&](std::string_view part) { append(parsed, parse_policy(part)); });
-    o.load.compare = std::move(parsed);
-  };
-  spec.get = [](const options& o) {
-    return std::vector<std::string>{join(o.load.compare, [](const auto& name) { return name; })};
-  };
-  return spec;
-}
 
 option_spec goodput(commands who) {
   option_spec spec = begin(
@@ -67,25 +19,6 @@ option_spec goodput(commands who) {
   return spec;
 }
 
-option_spec arrivals(commands who) {
-  option_spec spec =
-      begin({"load", "arrivals", "HOW", "poisson, gamma (see --cv), or trace: as the file says"},
-            shape::value, std::move(who));
-  spec.set = [](options& o, std::string_view value) {
-    o.load.arrivals = parse_choice(value, {"poisson", "gamma", "trace"});
-  };
-  spec.get = [](const options& o) { return std::vector<std::string>{o.load.arrivals}; };
-  return spec;
-}
-
-option_spec load_seed(commands who) {
-  option_spec spec = begin({"load", "seed", "N", "of lengths and arrivals"}, shape::value, std::move(who));
-  spec.numeric = true;
-  spec.set = [](options& o, std::string_view value) { o.load.seed = parse_unsigned(value); };
-  spec.get = [](const options& o) { return std::vector<std::string>{std::to_string(o.load.seed)}; };
-  return spec;
-}
-
 }  // namespace
 
 std::vector<option_spec> load_rows() {
@@ -95,8 +28,13 @@ std::vector<option_spec> load_rows() {
       {"load", "trace", "FILE", "lengths: CSV (ShareGPT, Azure) or JSON lines (Mooncake)",
        "--prompt-tokens and --decode-tokens"},
       who, [](auto& o) -> auto& { return o.load.trace; }));
-  rows.push_back(arrivals(who));
-  rows.push_back(rates(who));
+  rows.push_back(choice(
+      {"load", "arrivals", "HOW", "poisson, gamma (see --cv), or trace: as the file says"}, who,
+      {"poisson", "gamma", "trace"}, [](auto& o) -> auto& { return o.load.arrivals; }));
+  rows.push_back(joined(
+      {"load", "rates", "R,...", "requests a second; a run for each"}, who,
+      [](std::string_view part) { return parse_real(part, 0.0F, 1e9F, true); }, format_real,
+      [](auto& o) -> auto& { return o.load.rates; }));
   rows.push_back(real(
       {"load", "cv", "X", "of gamma gaps: standard deviation over mean"}, who, 0.0F, 100.0F, false,
       [](auto& o) -> auto& { return o.load.cv; }));
@@ -118,11 +56,16 @@ std::vector<option_spec> load_rows() {
   rows.push_back(real(
       {"load", "prompt_scale", "X", "times every prompt's length, on top of --scale"}, who, 0.0F, 1000.0F,
       true, [](auto& o) -> auto& { return o.load.prompt_scale; }));
-  rows.push_back(load_seed(who));
+  rows.push_back(seed(
+      {"load", "seed", "N", "of lengths and arrivals"}, who, [](auto& o) -> auto& { return o.load.seed; }));
   rows.push_back(integer(
       {"load", "seeds", "N", "make each run with so many seeds and take the mean"}, who, 1, 1000,
       [](auto& o) -> auto& { return o.load.seeds; }));
-  rows.push_back(compared(who));
+  rows.push_back(joined(
+      {"load", "compare", "NAME,...", "policies, one after the other", "that of --policy"}, who,
+      [](std::string_view part) { return parse_policy(part); }, [](const std::string& name) { return name; },
+      [](auto& o) -> auto& { return o.load.compare; }));
+  rows.back().empty_is_unset = true;
   rows.push_back(real(
       {"load", "slo_ms", "MS", "bound of the mean latency an output token: the rate that crosses it is told",
        "0: none"},
@@ -144,8 +87,9 @@ std::vector<option_spec> simulate_rows() {
   const commands who{command::simulate};
   std::vector<option_spec> rows;
   rows.push_back(integer(
-      {"simulate", "replicas", "N", "pipelines; a request goes to the least busy one"}, who, 1, 65536,
-      [](auto& o) -> auto& { return o.simulate.replicas; }));
+      {"simulate", "replicas", "N", "pipelines; requests are routed as in the engine",
+       "0: one, or as many as --calibrate tells of"},
+      who, 0, 65536, [](auto& o) -> auto& { return o.simulate.replicas; }));
   rows.push_back(integer(
       {"simulate", "stages", "N", "of each pipeline"}, who, 1, 65536,
       [](auto& o) -> auto& { return o.simulate.stages; }));

@@ -4,15 +4,6 @@ namespace fastserve::launch {
 
 namespace {
 
-option_spec plan_goal(commands who) {
-  option_spec spec = begin({"plan", "goal", "GOAL", "throughput or latency"}, shape::value, std::move(who));
-  spec.set = [](options& o, std::string_view value) {
-    o.plan.goal = parse_choice(value, {"throughput", "latency"});
-  };
-  spec.get = [](const options& o) { return std::vector<std::string>{o.plan.goal}; };
-  return spec;
-}
-
 option_spec plan_replicas(commands who) {
   option_spec spec = begin({"plan", "replicas", "N", "pipelines, or auto: as serves the goal best"},
                            shape::value, std::move(who));
@@ -37,7 +28,9 @@ std::vector<option_spec> plan_rows() {
   rows.push_back(flag(
       {"plan", "measure", "", "measure the ranks and links of this job and print a cluster file"}, who,
       [](auto& o) -> auto& { return o.plan.measure; }));
-  rows.push_back(plan_goal(who));
+  rows.push_back(choice(
+      {"plan", "goal", "GOAL", "throughput or latency"}, who, {"throughput", "latency"},
+      [](auto& o) -> auto& { return o.plan.goal; }));
   rows.push_back(integer(
       {"plan", "batch", "N", "sequences at once, over all pipelines",
        "0: --max-batch in each micro-batch; for latency one"},

@@ -9,16 +9,6 @@ namespace {
 
 constexpr std::int64_t max_int32 = std::numeric_limits<std::int32_t>::max();
 
-option_spec seed(commands who) {
-  option_spec spec =
-      begin({"sampling", "seed", "N", "key of the random draws: the same seed, the same answer"},
-            shape::value, std::move(who));
-  spec.numeric = true;
-  spec.set = [](options& o, std::string_view value) { o.sampling.seed = parse_unsigned(value); };
-  spec.get = [](const options& o) { return std::vector<std::string>{std::to_string(o.sampling.seed)}; };
-  return spec;
-}
-
 option_spec stop_strings(commands who) {
   option_spec spec =
       begin({"stopping", "stop", "TEXT", "end the answer before this text; may be given again", "none"},
@@ -75,7 +65,9 @@ std::vector<option_spec> sampling_rows() {
   rows.push_back(real(
       {"sampling", "frequency_penalty", "X", "the same, times how often the answer has it"}, who, -1000.0F,
       1000.0F, false, [](auto& o) -> auto& { return o.sampling.frequency_penalty; }));
-  rows.push_back(seed(who));
+  rows.push_back(seed(
+      {"sampling", "seed", "N", "key of the random draws: the same seed, the same answer"}, who,
+      [](auto& o) -> auto& { return o.sampling.seed; }));
   rows.push_back(integer(
       {"sampling", "logprobs", "N", "in JSON answers: log-probabilities, and the N likeliest"}, who, 0, 1000,
       [](auto& o) -> auto& { return o.sampling.logprobs; }));

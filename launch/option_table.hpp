@@ -29,7 +29,7 @@ struct option_spec {
   std::string_view unset;       ///< what the default means, where the bare value would not say it
   std::vector<command> commands;
   bool numeric = false;  ///< YAML: a quoted text is refused
-  bool id_list = false;  ///< one value is a list of ids; YAML also takes [1, 2, 3]
+  bool id_list = false;  ///< one value is a list, such as 1,2,3; YAML also takes [1, 2, 3]
   bool in_yaml = true;
   bool live = false;            ///< can be changed by /set between prompts
   bool empty_is_unset = false;  ///< an empty text stands for "not given"

@@ -86,11 +86,11 @@ std::string options::validate() const {
                "CONFIG.json";
       if (!model.empty() && !bench.random_weights.empty())
         return "--model and --random-weights exclude each other: name one of them";
-      if (engine.max_context > 0 &&
-          std::int64_t{bench.prompt_tokens} + bench.decode_tokens > engine.max_context)
-        return "--prompt-tokens " + std::to_string(bench.prompt_tokens) + " and --decode-tokens " +
-               std::to_string(bench.decode_tokens) + " together exceed --max-context " +
-               std::to_string(engine.max_context);
+      for (const auto tokens : bench.prompt_tokens)
+        if (engine.max_context > 0 && std::int64_t{tokens} + bench.decode_tokens > engine.max_context)
+          return "--prompt-tokens " + std::to_string(tokens) + " and --decode-tokens " +
+                 std::to_string(bench.decode_tokens) + " together exceed --max-context " +
+                 std::to_string(engine.max_context);
       break;
   }
   return {};

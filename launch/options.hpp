@@ -89,10 +89,10 @@ struct batch_options {
 
 struct bench_options {
   std::string random_weights;  ///< config.json of a model to make up in memory, instead of a folder
-  std::int32_t prompt_tokens = 512;
+  std::vector<std::int32_t> prompt_tokens{512};  ///< each is measured with each batch
   std::int32_t decode_tokens = 128;
-  std::int32_t batch = 1;   ///< sequences at once
-  std::int32_t repeat = 3;  ///< measurements; the best one is printed
+  std::vector<std::int32_t> batch{1};  ///< sequences at once
+  std::int32_t repeat = 3;             ///< measurements of each; the median is printed
   bool json = false;
   bool profile = false;  ///< tell where the time of steps goes, too
 };
@@ -121,7 +121,7 @@ struct load_options {
 
 /// The cluster that simulate makes up.
 struct simulate_options {
-  std::int32_t replicas = 1;
+  std::int32_t replicas = 0;  ///< 0 = one, or those of the calibration
   std::int32_t stages = 1;
   float fixed_us = 20000;             ///< of a step, on each stage
   float row_us = 100;                 ///< of a token computed

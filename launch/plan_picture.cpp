@@ -1,8 +1,8 @@
 #include <algorithm>
-#include <array>
-#include <cstdio>
 
+#include "launch/formatted.hpp"
 #include "launch/plan_report.hpp"
+#include "launch/svg_text.hpp"
 #include "launch/units.hpp"
 
 namespace fastserve::launch {
@@ -11,32 +11,9 @@ namespace {
 
 constexpr double margin = 24, box_width = 150, box_height = 104, gap = 76, row_gap = 40, header = 92;
 constexpr std::size_t most_pipelines = 24, most_stages = 48, most_idle = 64;
-// Okabe and Ito's colours: told apart by everyone.
-constexpr std::array<const char*, 6> colours{"#0072B2", "#D55E00", "#009E73",
-                                             "#CC79A7", "#E69F00", "#56B4E9"};
-
-std::string escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '&')
-      out += "&amp;";
-    else
-      out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-  }
-  return out;
-}
-
-template <typename... Args>
-std::string format(const char* how, Args... args) {
-  std::array<char, 320> room{};
-  std::snprintf(room.data(), room.size(), how, args...);
-  return room.data();
-}
 
 std::string text(double x, double y, const std::string& what, const char* more = "") {
-  return format("<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, more) + escape(what) + "</text>\n";
+  return formatted("<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, more) + svg_escape(what) + "</text>\n";
 }
 
 std::string short_name(const std::string& name) {
@@ -52,16 +29,16 @@ const planner::rank_profile& profile_of(const planner::cluster& on, int rank) {
 }
 
 const char* colour_of(const planner::rank_profile& r) {
-  return colours[static_cast<std::size_t>(r.group) % colours.size()];
+  return svg_colours[static_cast<std::size_t>(r.group) % svg_colours.size()];
 }
 
 std::string bar(double x, double y, double width, double part, double rest, const char* colour) {
   part = std::clamp(part, 0.0, 1.0);
   rest = std::clamp(rest, 0.0, 1.0 - part);
-  return format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"#eee\"/>\n", x, y, width) +
-         format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"%s\"/>\n", x, y, width * part,
-                colour) +
-         format(
+  return formatted("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"#eee\"/>\n", x, y, width) +
+         formatted("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"%s\"/>\n", x, y,
+                   width * part, colour) +
+         formatted(
              "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"%s\" fill-opacity=\"0.35\"/>\n",
              x + width * part, y, width * rest, colour);
 }
@@ -70,7 +47,7 @@ std::string box(double x, double y, const planner::planned_stage& s, const plann
                 const planner::rank_profile& r, double slowest) {
   const bool first = &s == &of.stages.front(), last = &s == &of.stages.back();
   const bool paces = of.stages.size() > 1 && s.decode_s >= slowest * 0.999;
-  auto out = format(
+  auto out = formatted(
       "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"6\" fill=\"white\" stroke=\"%s\" "
       "stroke-width=\"%d\"/>\n",
       x, y, box_width, box_height, colour_of(r), paces ? 3 : 1);
@@ -90,7 +67,7 @@ std::string box(double x, double y, const planner::planned_stage& s, const plann
 }
 
 std::string arrow(double x, double y, const planner::link& l) {
-  auto out = format(
+  auto out = formatted(
       "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#333\" marker-end=\"url(#tip)\"/>\n",
       x + 2, y, x + gap - 8, y);
   out += text(x + gap / 2, y - 8, format_measure(1e6 * l.latency_s) + " \u00b5s",
@@ -154,7 +131,7 @@ std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster&
         y += 32;
       }
       const auto& r = profile_of(on, ranks[i]);
-      body += format(
+      body += formatted(
           "<rect x=\"%.1f\" y=\"%.1f\" width=\"112\" height=\"24\" rx=\"5\" fill=\"white\" stroke=\"%s\" "
           "stroke-dasharray=\"4 3\"/>\n",
           x, y, colour_of(r));
@@ -171,7 +148,7 @@ std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster&
     body += text(margin, y + 12, plan.reasons[i], "font-size=\"12\" fill=\"#333\"");
     y += 18;
   }
-  return format(
+  return formatted(
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
              "font-family=\"sans-serif\" font-size=\"13\">\n",
              width, y + margin, width) +

@@ -1,7 +1,6 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
-#include <cstdio>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,10 +11,12 @@
 #include "launch/batch_setup.hpp"
 #include "launch/batch_signals.hpp"
 #include "launch/engine.hpp"
+#include "launch/formatted.hpp"
 #include "launch/job_status.hpp"
 #include "launch/log.hpp"
 #include "launch/run.hpp"
 #include "launch/startup.hpp"
+#include "launch/status_line.hpp"
 #include "launch/terminal.hpp"
 #include "launch/terminal_probe.hpp"
 #include "launch/units.hpp"
@@ -56,16 +57,16 @@ class signal_target {
       return;
     }
     // Nothing has begun: nothing to wait for, and loading may outlast the time that is left.
-    std::fprintf(stderr, "fastserve: %s before the first request; run the same command again\n",
-                 name_of_signal(number));
+    status_line::say(formatted("fastserve: %s before the first request; run the same command again\n",
+                               name_of_signal(number)));
     write_job_status(exit_run_again);
     env_.abort(exit_run_again);
   }
   void second(int number) {
     const std::lock_guard lock{mutex_};
     if (over_) return;
-    std::fprintf(stderr, "fastserve: %s again: ended at once; what OUT.jsonl has is kept\n",
-                 name_of_signal(number));
+    status_line::say(formatted("fastserve: %s again: ended at once; what OUT.jsonl has is kept\n",
+                               name_of_signal(number)));
     write_job_status(exit_run_again);
     env_.abort(exit_run_again);
   }
@@ -89,8 +90,9 @@ int serve(engine& e, const options& settings, batch_files& files, signal_target&
   const auto begin = clock::now();
   const auto before = files.journal.done().count();
   if (before > 0)
-    std::fprintf(stderr, "fastserve: %s goes on behind %s finished requests\n", settings.batch.output.c_str(),
-                 format_count(static_cast<std::int64_t>(before)).c_str());
+    status_line::say(formatted("fastserve: %s goes on behind %s finished requests\n",
+                               settings.batch.output.c_str(),
+                               format_count(static_cast<std::int64_t>(before)).c_str()));
   batch_job job{
       e, settings, files.input, files.journal, draws ? size_of_terminal(2).columns : -1, std::move(known)};
   signals.aim(&job);
@@ -103,26 +105,26 @@ int serve(engine& e, const options& settings, batch_files& files, signal_target&
     tally.prefix_hit_tokens = stats.prefix_hit_tokens;
     tally.preemptions = stats.preemptions;
   }
-  std::fputs(tally.summary(seconds).c_str(), stderr);
+  status_line::say(tally.summary(seconds));
   switch (outcome) {
     case batch_job::outcome::complete:
       return 0;
     case batch_job::outcome::drained:
-      std::fprintf(stderr, "fastserve: %s is not finished; run the same command again to go on\n",
-                   settings.batch.output.c_str());
+      status_line::say(formatted("fastserve: %s is not finished; run the same command again to go on\n",
+                                 settings.batch.output.c_str()));
       return exit_run_again;
     case batch_job::outcome::failed:
       break;
   }
-  std::fprintf(stderr, "fastserve: %s\n", job.why().c_str());
+  status_line::say(formatted("fastserve: %s\n", job.why().c_str()));
   return 1;
 }
 
 void say_complete(const options& settings, const batch_journal& journal) {
-  std::fprintf(stderr, "fastserve: %s is complete: %s requests, %s of them failed; nothing is left to do\n",
-               settings.batch.output.c_str(),
-               format_count(static_cast<std::int64_t>(journal.done().count())).c_str(),
-               format_count(static_cast<std::int64_t>(journal.failed())).c_str());
+  status_line::say(formatted(
+      "fastserve: %s is complete: %s requests, %s of them failed; nothing is left to do\n",
+      settings.batch.output.c_str(), format_count(static_cast<std::int64_t>(journal.done().count())).c_str(),
+      format_count(static_cast<std::int64_t>(journal.failed())).c_str()));
 }
 
 // "2 stages on ranks 1, 3"
@@ -140,8 +142,11 @@ int take_over(mpi::environment& env, engine& e, options settings, actors::succee
               signal_target& target) {
   env.lead(true);
   start_log(settings.log_level, true);
-  std::fprintf(stderr, "fastserve: rank %d (%s) leads from here on: no word of the leader for %lld ms\n",
-               env.rank(), env.host().c_str(), static_cast<long long>(before.silence.count() / 1'000'000));
+  const auto facts = find_terminal();
+  if (facts.error_is_terminal && facts.mode != terminal_facts::style::plain) status_line::inherit();
+  status_line::say(
+      formatted("fastserve: rank %d (%s) leads from here on: no word of the leader for %lld ms\n", env.rank(),
+                env.host().c_str(), static_cast<long long>(before.silence.count() / 1'000'000)));
   // The launcher tells every rank of a signal: one that came before is read now.
   const batch_signals signals{[&](int n) { target.first(n); }, [&](int n) { target.second(n); }};
   int code = 1;
@@ -162,10 +167,10 @@ int take_over(mpi::environment& env, engine& e, options settings, actors::succee
     }
   } catch (const batch_busy& problem) {
     // The leader lives, elsewhere: how the job ends is for it to say.
-    std::fprintf(stderr, "fastserve: rank %d leaves: %s\n", env.rank(), problem.what());
+    status_line::say(formatted("fastserve: rank %d leaves: %s\n", env.rank(), problem.what()));
     env.lead(false);
   } catch (const std::exception& problem) {
-    std::fprintf(stderr, "fastserve: rank %d cannot take over: %s\n", env.rank(), problem.what());
+    status_line::say(formatted("fastserve: rank %d cannot take over: %s\n", env.rank(), problem.what()));
   }
   target.aim(nullptr);
   return e.finish(code);
@@ -207,7 +212,7 @@ int run_batch(mpi::environment& env, const options& settings) {
   try {
     if (start_engine(e)) code = serve(e, settings, *files, target);
   } catch (const std::exception& problem) {
-    std::fprintf(stderr, "fastserve: %s\n", problem.what());
+    status_line::say(formatted("fastserve: %s\n", problem.what()));
   }
   target.aim(nullptr);
   return e.finish(code);

@@ -1,12 +1,9 @@
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
 #include <set>
@@ -14,10 +11,12 @@
 
 #include "actors/unequal_ranks.hpp"
 #include "kernels/limits.hpp"
+#include "launch/bench_report.hpp"
 #include "launch/engine.hpp"
 #include "launch/prefix_hit.hpp"
 #include "launch/run.hpp"
 #include "launch/startup.hpp"
+#include "launch/units.hpp"
 
 namespace fastserve::launch {
 
@@ -80,6 +79,13 @@ class stopwatch final : public actors::answer_sink {
   std::string error_;
 };
 
+// All prompts at once, then every answer to its full length.
+struct workload {
+  std::int32_t batch = 1;
+  std::int32_t prompt_tokens = 1;
+  std::int32_t decode_tokens = 1;
+};
+
 struct figures {
   double prefill_tokens_per_s = 0;
   double decode_tokens_per_s = 0;
@@ -124,9 +130,9 @@ void print_profile(const stopwatch& watch, bool decodes) {
        1e-9 * static_cast<double>(decode.waited_ns));
 }
 
-// One round: all prompts at once, then every answer to its full length.
-figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& watch,
-                const bench_options& bench, std::uint64_t& next_id, std::mt19937& random) {
+// One round.
+figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& watch, const workload& bench,
+                std::uint64_t& next_id, std::mt19937& random) {
   std::vector<actors::submit> requests;
   for (std::int32_t i = 0; i < bench.batch; ++i) {
     actors::submit s;
@@ -187,7 +193,7 @@ std::vector<int> stage_ranks_of(const actors::engine_layout& layout) {
 }
 
 // What the planner expects of the only pipeline; nothing where speeds were not measured.
-std::optional<planner::prediction> expectation(const engine& e, const options& settings) {
+std::optional<planner::prediction> expectation(const engine& e, const workload& load) {
   const auto layout = e.layout();
   if (layout.pipelines.size() > 1) return {};
   std::map<int, actors::node_profile> profiles;
@@ -200,17 +206,10 @@ std::optional<planner::prediction> expectation(const engine& e, const options& s
       stages.push_back({rank, r.first_layer, r.last_layer});
     }
   planner::plan_wishes w;
-  w.prompt_tokens = settings.bench.prompt_tokens;
-  w.answer_tokens = std::max(settings.bench.decode_tokens, 1);
+  w.prompt_tokens = load.prompt_tokens;
+  w.answer_tokens = std::max(load.decode_tokens, 1);
   w.token_budget = layout.limits.token_budget;
-  return actors::expected_of(e.context(), profiles, e.speeds(), stages, w, settings.bench.batch);
-}
-
-std::string beside(double measured, double expected) {
-  std::array<char, 80> room{};
-  std::snprintf(room.data(), room.size(), "expected %.1f (measured is %+.0f %%)", expected,
-                100 * (measured / expected - 1));
-  return room.data();
+  return actors::expected_of(e.context(), profiles, e.speeds(), stages, w, load.batch);
 }
 
 std::vector<int> layers_of(const actors::engine_layout& layout) {
@@ -221,125 +220,102 @@ std::vector<int> layers_of(const actors::engine_layout& layout) {
   return out;
 }
 
-int serve(mpi::environment& env, engine& e, const options& settings) {
-  const auto& bench = settings.bench;
-  stopwatch watch{e};
+// A combination, each round beside the machine's limits of the moment.
+bench_figures measure(const mpi::environment& env, engine& e, stopwatch& watch, const options& settings,
+                      const workload& load, std::uint64_t& next_id, std::mt19937& random) {
   const struct closer {
     engine& e;
     ~closer() { e.close_front_ends(); }
   } close{e};
   const auto front_end = e.spawn_front_end(watch);
-  std::mt19937 random{1};
-  std::uint64_t next_id = 1;
-
-  auto warm_up = bench;
+  auto warm_up = load;
   warm_up.batch = 1;
-  warm_up.decode_tokens = std::min(bench.decode_tokens, 4);
+  warm_up.decode_tokens = std::min(load.decode_tokens, 4);
   measure(e, front_end, watch, warm_up, next_id, random);
 
   std::vector<double> prefill, decode, turnaround, draw, bandwidth, ops;
-  for (std::int32_t i = 0; i < bench.repeat; ++i) {
+  for (std::int32_t i = 0; i < settings.bench.repeat; ++i) {
     const auto limit = measure_limits(env, e);
     bandwidth.push_back(limit.read_bytes_per_s);
     ops.push_back(limit.ops_per_s);
-    const auto f = measure(e, front_end, watch, bench, next_id, random);
+    const auto f = measure(e, front_end, watch, load, next_id, random);
     prefill.push_back(f.prefill_tokens_per_s);
     decode.push_back(f.decode_tokens_per_s);
     turnaround.push_back(f.turnaround_us);
     draw.push_back(f.draw_us);
   }
+  bench_figures out;
+  out.batch = load.batch;
+  out.prompt_tokens = load.prompt_tokens;
+  out.prefill_tokens_per_s = median(prefill);
+  out.decode_tokens_per_s = median(decode);
+  out.read_bytes_per_s = median(bandwidth);
+  out.ops_per_s = median(ops);
+  out.turnaround_us = one_host(e) ? median(turnaround) : 0;
+  out.draw_us = median(draw);
+  out.expected = expectation(e, load);
+  return out;
+}
 
-  e.close_front_ends();
-  std::optional<prefix_hit> hit;
-  if (settings.scheduler.prefix_caching) hit = measure_prefix_hit(e, bench.prompt_tokens);
-
-  std::uint64_t weights = 0;
-  std::uint64_t step_bytes = 0;
-  for (const auto& r : e.layout().rows) {
-    weights += r.weight_bytes;
-    step_bytes += r.step_bytes;
-  }
-  const auto& arch = e.architecture();
-  const auto token_ops =
-      2.0 * (static_cast<double>(arch.layers) * static_cast<double>(arch.layer_parameters()));
+bench_subject subject_of(const mpi::environment& env, const engine& e, const options& settings) {
   const auto layout = e.layout();
-  // Each pipeline has its share of the sequences; with fewer of them than pipelines some have none.
-  const auto pipelines = static_cast<double>(layout.pipelines.size());
-  const auto busy_bytes =
-      static_cast<double>(step_bytes) * std::min<double>(bench.batch, pipelines) / pipelines;
-  const auto steps_per_s = median(decode) / bench.batch;
-  const auto name = bench.random_weights.empty() ? settings.model : bench.random_weights;
+  const auto& arch = e.architecture();
+  bench_subject out;
+  out.model = settings.bench.random_weights.empty() ? settings.model : settings.bench.random_weights;
+  out.weights = e.weights_text();
+  out.ranks = env.size();
+  out.pipelines = static_cast<int>(layout.pipelines.size());
+  out.stages = layout.limits.stages;
+  out.threads = e.threads();
+  out.decode_tokens = settings.bench.decode_tokens;
+  out.repeat = settings.bench.repeat;
+  for (const auto& r : layout.rows) {
+    out.weight_bytes += r.weight_bytes;
+    out.step_bytes += r.step_bytes;
+  }
+  out.token_ops = 2.0 * (static_cast<double>(arch.layers) * static_cast<double>(arch.layer_parameters()));
+  out.stage_ranks = stage_ranks_of(layout);
+  out.stage_layers = layers_of(layout);
+  return out;
+}
 
-  const auto expected = expectation(e, settings);
-  if (bench.json) {
-    nlohmann::ordered_json line{{"model", name},
-                                {"dtype", e.weights_text()},
-                                {"ranks", env.size()},
-                                {"replicas", layout.pipelines.size()},
-                                {"stages", layout.limits.stages},
-                                {"threads", e.threads()},
-                                {"prompt_tokens", bench.prompt_tokens},
-                                {"decode_tokens", bench.decode_tokens},
-                                {"batch", bench.batch},
-                                {"repeat", bench.repeat},
-                                {"prefill_tokens_per_s", median(prefill)},
-                                {"decode_tokens_per_s", median(decode)},
-                                {"weight_bytes", weights},
-                                {"weight_bytes_read_per_s", steps_per_s * busy_bytes},
-                                {"read_bandwidth_bytes_per_s", median(bandwidth)},
-                                {"peak_ops_per_s", median(ops)},
-                                {"turnaround_us", one_host(e) ? median(turnaround) : 0},
-                                {"draw_us", median(draw)},
-                                {"stage_ranks", stage_ranks_of(layout)},
-                                {"stage_layers", layers_of(layout)}};
-    if (expected) {
-      line["expected_prefill_tokens_per_s"] = expected->prefill_tokens_per_s;
-      line["expected_decode_tokens_per_s"] = expected->decode_tokens_per_s;
+void serve(const mpi::environment& env, engine& e, const options& settings) {
+  const auto& bench = settings.bench;
+  // Before the first figure, not after the last but one.
+  for (const auto tokens : bench.prompt_tokens)
+    if (std::int64_t{tokens} + bench.decode_tokens > e.layout().limits.max_context)
+      throw std::runtime_error("--prompt-tokens " + std::to_string(tokens) + " and --decode-tokens " +
+                               std::to_string(bench.decode_tokens) + " together exceed the context of " +
+                               counted(e.layout().limits.max_context, "token"));
+  const auto subject = subject_of(env, e, settings);
+  // An op's times are of one combination: then each has lines of its own.
+  const bool table = bench.batch.size() * bench.prompt_tokens.size() > 1 && !bench.json && !bench.profile;
+  const auto print = [](const std::string& text) {
+    std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
+  };
+  if (!bench.json) print(bench_heading(subject));
+  if (table) print(bench_table_head(subject));
+  stopwatch watch{e};
+  std::mt19937 random{1};
+  std::uint64_t next_id = 1;
+  for (const auto prompt_tokens : bench.prompt_tokens) {
+    std::optional<prefix_hit> hit;
+    for (const auto batch : bench.batch) {
+      auto f = measure(env, e, watch, settings, {batch, prompt_tokens, bench.decode_tokens}, next_id, random);
+      if (table) {
+        print(bench_table_row(subject, f));
+        continue;
+      }
+      if (settings.scheduler.prefix_caching && !hit) hit = measure_prefix_hit(e, prompt_tokens);
+      if (hit) {
+        f.hit_first_token_us = hit->first_token_us;
+        f.hit_step_us = hit->step_us;
+      }
+      print(bench.json ? bench_json(subject, f).dump() + "\n" : bench_text(subject, f));
+      if (bench.profile && !bench.json) print_profile(watch, bench.decode_tokens > 1);
     }
-    if (hit) {
-      line["prefix_hit_ttft_us"] = hit->first_token_us;
-      line["prefix_hit_step_us"] = hit->step_us;
-    }
-    std::printf("%s\n", line.dump().c_str());
-    return 0;
   }
-  std::printf("model            %s, %s, %d rank(s) in %d pipeline(s) of %d stage(s), %d thread(s) each\n",
-              name.c_str(), e.weights_text().c_str(), env.size(), static_cast<int>(layout.pipelines.size()),
-              layout.limits.stages, e.threads());
-  std::printf("workload         %d sequence(s), %d prompt tokens, %d answer tokens; median of %d\n",
-              bench.batch, bench.prompt_tokens, bench.decode_tokens, bench.repeat);
-  if (median(ops) > 0)
-    std::printf("prefill          %10.1f tokens/s   %5.1f%% of the peak multiply-add rate (%.0f Gop/s)\n",
-                median(prefill), 100 * median(prefill) * token_ops / median(ops), median(ops) / 1e9);
-  else
-    std::printf("prefill          %10.1f tokens/s   %.0f Gop/s\n", median(prefill),
-                median(prefill) * token_ops / 1e9);
-  std::printf("decode           %10.1f tokens/s   %5.1f%% of the read bandwidth (%.1f GB/s), weights alone\n",
-              median(decode), 100 * steps_per_s * busy_bytes / median(bandwidth), median(bandwidth) / 1e9);
-  std::printf("weights          %10.1f MB\n", static_cast<double>(weights) / 1e6);
-  if (one_host(e) && median(turnaround) > 0)
-    std::printf(
-        "actor overhead   %10.1f us         from the last stage's token to the first stage's next start\n",
-        median(turnaround));
-  // What a pipeline of several stages hides, a single one does not.
-  const double step_us = 1e6 * bench.batch / std::max(median(decode), 1e-9);
-  if (layout.limits.stages == 1)
-    std::printf(
-        "outside kernels  %10.2f %%          of a decode step of %.1f ms: actors, and %.0f us of drawing\n",
-        100 * (median(turnaround) + median(draw)) / step_us, step_us / 1e3, median(draw));
-  if (hit)
-    std::printf(
-        "prefix hit       %10.2f ms         to the first token of a cached prompt: %.2f of a decode step\n",
-        hit->first_token_us / 1e3, hit->first_token_us / hit->step_us);
-  if (expected) {
-    std::string cut;
-    for (const auto n : layers_of(layout)) cut += (cut.empty() ? "" : " + ") + std::to_string(n);
-    std::printf("by measured speeds, %s layers:\n", cut.c_str());
-    std::printf("  prefill        %s\n", beside(median(prefill), expected->prefill_tokens_per_s).c_str());
-    std::printf("  decode         %s\n", beside(median(decode), expected->decode_tokens_per_s).c_str());
-  }
-  if (bench.profile) print_profile(watch, bench.decode_tokens > 1);
-  return 0;
 }
 
 }  // namespace
@@ -349,7 +325,10 @@ int run_bench(mpi::environment& env, const options& settings) {
   if (!env.leader()) return e.follow();
   int code = 1;
   try {
-    if (start_engine(e)) code = serve(env, e, settings);
+    if (start_engine(e)) {
+      serve(env, e, settings);
+      code = 0;
+    }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fastserve: %s\n", error.what());
   }

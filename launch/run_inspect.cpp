@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "kernels/backend.hpp"
+#include "launch/device_choice.hpp"
 #include "launch/inspect.hpp"
 #include "launch/run.hpp"
 #include "launch/version.hpp"
@@ -19,6 +20,8 @@ int run_version() {
   facts.mpi_library = mpi::environment::library_version();
   facts.caf = caf_version();
   facts.supported_isas = kernels::supported_isas();
+  facts.cuda = built_for_gpus();
+  facts.cuda_devices = gpu_names();
   std::fputs(format_version(facts).c_str(), stdout);
   return 0;
 }

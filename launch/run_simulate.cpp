@@ -1,12 +1,12 @@
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <limits>
 #include <vector>
 
 #include "launch/run.hpp"
 #include "launch/serve_runs.hpp"
 #include "launch/simulated_run.hpp"
+#include "launch/text_file.hpp"
 
 namespace fastserve::launch {
 
@@ -32,7 +32,7 @@ simulated_engine engine_of(const options& settings) {
           : std::int64_t{l.max_batch} * l.stages * scheduler::blocks_for(l.max_context);
   l.kv_blocks = static_cast<std::int32_t>(std::min<std::int64_t>(blocks, 1 << 28));
   out.cluster.stage = {s.fixed_us * 1e3, s.row_us * 1e3, s.draw_us * 1e3, s.context_us * 1e3};
-  out.cluster.replicas = s.replicas;
+  out.cluster.replicas = std::max(s.replicas, 1);
   const auto us = [](double v) { return scheduler::time{static_cast<std::int64_t>(v * 1e3)}; };
   const auto slots = [](std::int64_t tokens) {
     return static_cast<std::int32_t>(std::min<std::int64_t>(tokens / scheduler::block_tokens, 1 << 28));
@@ -44,13 +44,8 @@ simulated_engine engine_of(const options& settings) {
 }
 
 // Limits and costs of the engine that bench serve measured.
-void calibrate(const std::string& path, simulated_engine& p) {
-  std::ifstream in{path, std::ios::binary};
-  if (!in) throw std::runtime_error(path + ": cannot be read");
-  std::string text(max_calibration_bytes + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  if (text.size() > max_calibration_bytes) throw std::runtime_error(path + ": too large");
+void calibrate(const std::string& path, bool replicas_too, simulated_engine& p) {
+  const auto text = read_text_file(path, "calibration file", max_calibration_bytes);
   const auto json = nlohmann::json::parse(text, nullptr, false);
   const auto number = [&](const char* section, const char* key, double low, double high) {
     if (json.is_object() && json.contains(section) && json[section].is_object()) {
@@ -68,6 +63,7 @@ void calibrate(const std::string& path, simulated_engine& p) {
   };
   auto& l = p.limits;
   l.stages = whole("stages", 65536);
+  if (replicas_too) p.cluster.replicas = whole("replicas", 65536);
   l.max_batch = whole("max_batch", 65536);
   l.token_budget = whole("token_budget", 1 << 20);
   l.kv_blocks = whole("kv_blocks", 1 << 28);
@@ -89,7 +85,8 @@ void calibrate(const std::string& path, simulated_engine& p) {
 int run_simulate(const options& settings) {
   try {
     auto p = engine_of(settings);
-    if (!settings.simulate.calibrate.empty()) calibrate(settings.simulate.calibrate, p);
+    if (!settings.simulate.calibrate.empty())
+      calibrate(settings.simulate.calibrate, settings.simulate.replicas == 0, p);
     const auto& c = p.cluster.stage;
     nlohmann::ordered_json facts{{"backend", "simulation"},
                                  {"replicas", p.cluster.replicas},

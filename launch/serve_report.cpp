@@ -1,7 +1,6 @@
 #include "launch/serve_report.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
@@ -9,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "launch/formatted.hpp"
 #include "launch/parse_value.hpp"
 
 namespace fastserve::launch {
@@ -171,11 +171,9 @@ nlohmann::ordered_json serve_report::json() const {
 }
 
 std::string serve_report::text() const {
-  std::array<char, 160> room{};
   std::string out;
   const auto line = [&](const char* what, double value, int decimals) {
-    std::snprintf(room.data(), room.size(), "%-34s %14.*f\n", what, decimals, value);
-    out += room.data();
+    out += formatted("%-34s %14.*f\n", what, decimals, value);
   };
   line("Completed requests", static_cast<double>(completed), 0);
   if (failed > 0) line("Failed requests", static_cast<double>(failed), 0);
@@ -192,30 +190,23 @@ std::string serve_report::text() const {
     line("KV blocks swapped out", static_cast<double>(blocks_out), 0);
     line("KV blocks swapped in", static_cast<double>(blocks_in), 0);
   }
-  std::snprintf(room.data(), room.size(), "%-26s %10s %10s %10s %10s\n", "milliseconds", "mean", "median",
-                "P90", "P99");
-  out += room.data();
+  out += formatted("%-26s %10s %10s %10s %10s\n", "milliseconds", "mean", "median", "P90", "P99");
   for (const auto& [name, s] : {std::pair{"Time to first token", &ttft_ms},
                                 {"Time per output token", &tpot_ms},
                                 {"Between tokens", &itl_ms},
                                 {"End to end", &e2el_ms},
                                 {"End to end / output token", &normalized_ms}}) {
-    std::snprintf(room.data(), room.size(), "%-26s %10.2f %10.2f %10.2f %10.2f\n", name, s->mean, s->median,
-                  s->p90, s->p99);
-    out += room.data();
+    out += formatted("%-26s %10.2f %10.2f %10.2f %10.2f\n", name, s->mean, s->median, s->p90, s->p99);
   }
   if (!simulated) return out;
-  std::snprintf(room.data(), room.size(), "%-26s %10s %10s %10s\n", "means, against simulation", "measured",
-                "simulated", "off by");
-  out += room.data();
+  out += formatted("%-26s %10s %10s %10s\n", "means, against simulation", "measured", "simulated", "off by");
   for (const auto& [name, s, other] :
        {std::tuple{"Time to first token", &ttft_ms, &simulated->ttft_ms},
         {"Time per output token", &tpot_ms, &simulated->tpot_ms},
         {"End to end", &e2el_ms, &simulated->e2el_ms},
         {"End to end / output token", &normalized_ms, &simulated->normalized_ms}}) {
-    std::snprintf(room.data(), room.size(), "%-26s %10.2f %10.2f %+9.1f%%\n", name, s->mean, other->mean,
-                  100 * difference(s->mean, other->mean));
-    out += room.data();
+    out += formatted("%-26s %10.2f %10.2f %+9.1f%%\n", name, s->mean, other->mean,
+                     100 * difference(s->mean, other->mean));
   }
   return out;
 }

@@ -1,12 +1,12 @@
 #include "launch/serve_runs.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <stdexcept>
 
+#include "launch/formatted.hpp"
 #include "launch/svg_plot.hpp"
 
 namespace fastserve::launch {
@@ -38,21 +38,16 @@ class means {
   double normalized_ms() const { return normalized_ms_ / runs_; }
   double request_throughput() const { return request_throughput_ / runs_; }
   std::string line(const std::string& policy, double rate) const {
-    std::array<char, 160> room{};
-    std::snprintf(room.data(), room.size(), "%-8s %10.3g %12.2f %14.1f %14.1f %12.1f\n", policy.c_str(), rate,
-                  normalized_ms(), ttft_ms_ / runs_, p99_ttft_ms_ / runs_, output_throughput_ / runs_);
-    return room.data();
+    return formatted("%-8s %10g %12.2f %14.1f %14.1f %12.1f\n", policy.c_str(), rate, normalized_ms(),
+                     ttft_ms_ / runs_, p99_ttft_ms_ / runs_, output_throughput_ / runs_);
   }
   std::string comparison(const std::string& policy, double rate) const {
-    std::array<char, 200> room{};
     const auto off = [](double measured, double simulated) { return 100 * difference(measured, simulated); };
-    std::snprintf(room.data(), room.size(),
-                  "%-8s %10.3g %9.2f %9.2f %+6.1f%% %9.2f %9.2f %+6.1f%% %9.2f %9.2f %+6.1f%%\n",
-                  policy.c_str(), rate, ttft_ms_ / runs_, simulated_ttft_ms_ / runs_,
-                  off(ttft_ms_, simulated_ttft_ms_), tpot_ms_ / runs_, simulated_tpot_ms_ / runs_,
-                  off(tpot_ms_, simulated_tpot_ms_), normalized_ms(), simulated_normalized_ms_ / runs_,
-                  off(normalized_ms_, simulated_normalized_ms_));
-    return room.data();
+    return formatted("%-8s %10g %9.2f %9.2f %+6.1f%% %9.2f %9.2f %+6.1f%% %9.2f %9.2f %+6.1f%%\n",
+                     policy.c_str(), rate, ttft_ms_ / runs_, simulated_ttft_ms_ / runs_,
+                     off(ttft_ms_, simulated_ttft_ms_), tpot_ms_ / runs_, simulated_tpot_ms_ / runs_,
+                     off(tpot_ms_, simulated_tpot_ms_), normalized_ms(), simulated_normalized_ms_ / runs_,
+                     off(normalized_ms_, simulated_normalized_ms_));
   }
 
  private:

@@ -13,6 +13,7 @@
 
 #include "launch/progress_bar.hpp"
 #include "launch/startup_table.hpp"
+#include "launch/status_line.hpp"
 #include "launch/survival.hpp"
 #include "launch/terminal.hpp"
 #include "launch/terminal_probe.hpp"
@@ -41,19 +42,15 @@ class loading {
     for (const auto& [rank, bytes] : done_) done += bytes;
     for (const auto& [rank, bytes] : total_) total += bytes;
     if (!bar_) bar_.emplace("loading weights", total, columns_, start_);
-    write(bar_->update(done, clock::now()));
+    status_line::draw(bar_->update(done, clock::now()));
   }
   void end() {
     const std::lock_guard lock{mutex_};
     over_ = true;
-    if (bar_) write(bar_->finish());
+    if (bar_) status_line::clear();
   }
 
  private:
-  static void write(const std::string& text) {
-    std::fwrite(text.data(), 1, text.size(), stderr);
-    std::fflush(stderr);
-  }
   std::mutex mutex_;
   bool shown_;
   bool over_ = false;

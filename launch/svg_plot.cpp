@@ -1,9 +1,10 @@
 #include "launch/svg_plot.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
+
+#include "launch/formatted.hpp"
+#include "launch/svg_text.hpp"
 
 namespace fastserve::launch {
 
@@ -11,31 +12,6 @@ namespace {
 
 constexpr double width = 760, height = 460;
 constexpr double left = 80, right = 170, top = 44, bottom = 56;
-// Okabe and Ito's colours: told apart by everyone.
-constexpr std::array<const char*, 6> colours{"#0072B2", "#D55E00", "#009E73",
-                                             "#CC79A7", "#E69F00", "#56B4E9"};
-
-std::string escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '&')
-      out += "&amp;";
-    else if (static_cast<unsigned char>(c) < 0x20)
-      out += ' ';
-    else
-      out += c;
-  }
-  return out;
-}
-
-template <typename... Args>
-std::string format(const char* how, Args... args) {
-  std::array<char, 256> room{};
-  std::snprintf(room.data(), room.size(), how, args...);
-  return room.data();
-}
 
 struct frame {
   double x_most = 1, y_least = 1, y_most = 10;
@@ -83,25 +59,26 @@ std::string axes(const frame& f, const plot_labels& labels) {
   std::string out;
   const char* grid = "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>\n";
   for (double v = f.y_least; v <= f.y_most * 1.001; v *= 10) {
-    out += format(grid, left, f.y(v), width - right, f.y(v));
-    out += format("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", left - 8, f.y(v) + 4, v);
+    out += formatted(grid, left, f.y(v), width - right, f.y(v));
+    out += formatted("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", left - 8, f.y(v) + 4, v);
   }
   const double step = tick_of(f.x_most);
   for (int i = 0; i * step <= f.x_most; ++i) {
-    out += format(grid, f.x(i * step), top, f.x(i * step), height - bottom);
-    out += format("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n", f.x(i * step),
-                  height - bottom + 18, i * step);
+    out += formatted(grid, f.x(i * step), top, f.x(i * step), height - bottom);
+    out += formatted("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n", f.x(i * step),
+                     height - bottom + 18, i * step);
   }
+  out += formatted(
+      "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"#333\"/>\n", left,
+      top, width - left - right, height - top - bottom);
+  out += formatted("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", (left + width - right) / 2,
+                   height - 14) +
+         svg_escape(labels.x) + "</text>\n";
+  out += formatted("<text transform=\"translate(20 %.1f) rotate(-90)\" text-anchor=\"middle\">",
+                   (top + height - bottom) / 2) +
+         svg_escape(labels.y) + "</text>\n";
   out +=
-      format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"#333\"/>\n",
-             left, top, width - left - right, height - top - bottom);
-  out +=
-      format("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", (left + width - right) / 2, height - 14) +
-      escape(labels.x) + "</text>\n";
-  out += format("<text transform=\"translate(20 %.1f) rotate(-90)\" text-anchor=\"middle\">",
-                (top + height - bottom) / 2) +
-         escape(labels.y) + "</text>\n";
-  out += format("<text x=\"%.1f\" y=\"26\" font-size=\"15\">", left) + escape(labels.title) + "</text>\n";
+      formatted("<text x=\"%.1f\" y=\"26\" font-size=\"15\">", left) + svg_escape(labels.title) + "</text>\n";
   return out;
 }
 
@@ -109,34 +86,34 @@ std::string axes(const frame& f, const plot_labels& labels) {
 
 std::string draw_plot(const plot_labels& labels, const std::vector<plot_series>& series) {
   const auto f = frame_of(series, labels.line);
-  std::string out = format(
+  std::string out = formatted(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" font-family=\"sans-serif\" "
       "font-size=\"13\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
       width, height);
   out += axes(f, labels);
   double legend = top + 12;
   if (labels.line && std::isfinite(*labels.line) && *labels.line > 0) {
-    out += format(
+    out += formatted(
         "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#333\" stroke-dasharray=\"6 4\"/>\n",
         left, f.y(*labels.line), width - right, f.y(*labels.line));
-    out += format("<text x=\"%.1f\" y=\"%.1f\">", width - right + 8, f.y(*labels.line) + 4) +
-           escape(labels.line_name) + "</text>\n";
+    out += formatted("<text x=\"%.1f\" y=\"%.1f\">", width - right + 8, f.y(*labels.line) + 4) +
+           svg_escape(labels.line_name) + "</text>\n";
   }
   for (std::size_t i = 0; i < series.size(); ++i) {
-    const char* colour = colours[i % colours.size()];
+    const char* colour = svg_colours[i % svg_colours.size()];
     std::string line, dots;
     for (const auto& p : series[i].points) {
       if (!drawable(p)) continue;
-      line += format("%.1f,%.1f ", f.x(p.first), f.y(p.second));
-      dots += format("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n", f.x(p.first), f.y(p.second),
-                     colour);
+      line += formatted("%.1f,%.1f ", f.x(p.first), f.y(p.second));
+      dots += formatted("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n", f.x(p.first),
+                        f.y(p.second), colour);
     }
     out += "<polyline points=\"" + line +
-           format("\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/>\n", colour) + dots;
-    out += format("<rect x=\"%.1f\" y=\"%.1f\" width=\"14\" height=\"4\" fill=\"%s\"/>\n", width - right + 10,
-                  legend - 6, colour);
-    out += format("<text x=\"%.1f\" y=\"%.1f\">", width - right + 30, legend) + escape(series[i].name) +
-           "</text>\n";
+           formatted("\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/>\n", colour) + dots;
+    out += formatted("<rect x=\"%.1f\" y=\"%.1f\" width=\"14\" height=\"4\" fill=\"%s\"/>\n",
+                     width - right + 10, legend - 6, colour);
+    out += formatted("<text x=\"%.1f\" y=\"%.1f\">", width - right + 30, legend) +
+           svg_escape(series[i].name) + "</text>\n";
     legend += 20;
   }
   return out + "</svg>\n";

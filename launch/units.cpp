@@ -37,6 +37,10 @@ std::string format_count(std::int64_t count) {
   return text;
 }
 
+std::string counted(std::int64_t count, std::string_view what) {
+  return format_count(count) + ' ' + std::string{what} + (count == 1 ? "" : "s");
+}
+
 std::string format_measure(double value) {
   if (!std::isfinite(value)) return "-";
   const double size = std::abs(value);

@@ -62,12 +62,14 @@ void cost_model::observe(const step_size& size, time spent) {
   if (steps_ <= first_steps || steps_ % solve_every == 0) costs_ = solve();
 }
 
-void cost_model::include(const cost_model& other) {
-  for (std::size_t i = 0; i < terms; ++i) {
-    for (std::size_t j = 0; j < terms; ++j) products_[i][j] += other.products_[i][j];
-    targets_[i] += other.targets_[i];
+void cost_model::include(std::span<const cost_model* const> others) {
+  for (const auto* other : others) {
+    for (std::size_t i = 0; i < terms; ++i) {
+      for (std::size_t j = 0; j < terms; ++j) products_[i][j] += other->products_[i][j];
+      targets_[i] += other->targets_[i];
+    }
+    steps_ += other->steps_;
   }
-  steps_ += other.steps_;
   costs_ = solve();
 }
 

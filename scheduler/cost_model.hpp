@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "scheduler/request.hpp"
 
@@ -43,8 +44,8 @@ class cost_model {
   /// The best costs of all steps seen; all zero before the first one.
   step_costs solve() const;
   std::uint64_t steps() const { return steps_; }
-  /// Learns what the other has seen.
-  void include(const cost_model& other);
+  /// Learns what the others have seen.
+  void include(std::span<const cost_model* const> others);
   /// How many times as long as `costs` say the steps seen took; 0 when that cannot be said.
   double times(const step_costs& costs) const;
 

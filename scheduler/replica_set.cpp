@@ -9,8 +9,9 @@ namespace fastserve::scheduler {
 
 namespace {
 
-// Completed steps between two looks at what steps cost.
+// Completed steps between two looks at what steps cost; and of each pipeline, where there are many.
 constexpr std::uint64_t steps_between_looks = 64;
+constexpr std::uint64_t steps_of_each = 8;
 
 std::int64_t kv_tokens_of(const scheduler& s) { return std::int64_t{s.bounds().kv_blocks} * block_tokens; }
 
@@ -19,7 +20,7 @@ std::int64_t kv_tokens_of(const scheduler& s) { return std::int64_t{s.bounds().k
 replica_set::replica_set(const std::vector<limits>& pipelines)
     : router_{pipelines.size(), pipelines.at(0).max_batch, pipelines.at(0).token_budget} {
   for (const auto& l : pipelines)
-    pipelines_.push_back({std::make_unique<scheduler>(l), l.kv_blocks > 0, false});
+    pipelines_.push_back({std::make_unique<scheduler>(l), l.kv_blocks > 0, false, std::nullopt});
 }
 
 std::string replica_set::add(request what, time now) {
@@ -50,7 +51,7 @@ std::vector<progress> replica_set::complete(std::size_t pipeline, step_id step,
                                             std::span<const drawn_token> drawn, time now) {
   auto out = own(pipeline).complete(step, drawn, now);
   forget(out);
-  if (size() > 1 && ++completed_ % steps_between_looks == 0) learn();
+  if (size() > 1 && ++completed_ % std::max(steps_between_looks, steps_of_each * size()) == 0) learn();
   return out;
 }
 
@@ -75,10 +76,15 @@ std::span<const std::int32_t> replica_set::tokens(request_id id) const {
   return it == places_.end() ? std::span<const std::int32_t>{} : of(it->second.pipeline).tokens(id);
 }
 
+std::optional<std::size_t> replica_set::pipeline_of(request_id id) const {
+  const auto it = places_.find(id);
+  return it == places_.end() ? std::nullopt : std::optional{it->second.pipeline};
+}
+
 std::vector<progress> replica_set::lose(std::size_t pipeline, time now) {
   auto& p = pipelines_[pipeline];
   if (!std::exchange(p.stands, false) || size() == 1) return {};
-  auto given = p.own->evacuate(now);
+  auto given = own(pipeline).evacuate(now);
   deal(std::move(given.open), given.ended, now, pipeline);
   forget(given.ended);
   return std::move(given.ended);
@@ -90,13 +96,13 @@ std::vector<progress> replica_set::restore(std::size_t pipeline, std::int32_t st
   std::vector<progress> out;
   if (size() == 1) {
     p.stands = true;
-    out = p.own->restart(stages, kv_blocks, now, swap);
+    out = own(pipeline).restart(stages, kv_blocks, now, swap);
     forget(out);
     return out;
   }
-  auto given = p.own->evacuate(now);
+  auto given = own(pipeline).evacuate(now);
   out = std::move(given.ended);
-  p.own->restart(stages, kv_blocks, now, swap);
+  own(pipeline).restart(stages, kv_blocks, now, swap);
   p.stands = true;
   p.gone = false;
   deal(std::move(given.open), out, now);
@@ -114,7 +120,7 @@ std::vector<progress> replica_set::give_up(std::size_t pipeline, time now) {
   auto& p = pipelines_[pipeline];
   p.stands = false;
   p.gone = true;
-  auto given = p.own->evacuate(now);
+  auto given = own(pipeline).evacuate(now);
   deal(std::move(given.open), given.ended, now);
   forget(given.ended);
   return std::move(given.ended);
@@ -165,8 +171,11 @@ std::vector<pipeline_offer> replica_set::offers_for(std::uint64_t salt,
                                                     std::span<const std::int32_t> text) const {
   const bool any = std::any_of(pipelines_.begin(), pipelines_.end(), [](const auto& p) { return p.stands; });
   std::vector<pipeline_offer> out;
-  for (const auto& p : pipelines_)
-    out.push_back({any ? p.stands : !p.gone, kv_tokens_of(*p.own), p.own->load(), p.own->cached(salt, text)});
+  out.reserve(size());
+  for (const auto& p : pipelines_) {
+    if (!p.load) p.load = p.own->load();
+    out.push_back({any ? p.stands : !p.gone, kv_tokens_of(*p.own), *p.load, p.own->cached(salt, text)});
+  }
   return out;
 }
 
@@ -225,6 +234,10 @@ void replica_set::check_integrity() const {
   std::size_t requests = 0;
   for (const auto& p : pipelines_) {
     p.own->check_integrity();
+    const auto now = p.own->load();
+    if (p.load &&
+        (p.load->prefill_tokens != now.prefill_tokens || p.load->answer_tokens != now.answer_tokens))
+      throw std::logic_error("the work of a pipeline has changed unseen");
     const auto c = p.own->count();
     requests += c.waiting + c.running;
   }

@@ -40,6 +40,8 @@ class replica_set {
   progress give(request_id id, std::int32_t token, time now);
   std::optional<progress> finish(request_id id, finish_reason as, time now);
   std::span<const std::int32_t> tokens(request_id id) const;
+  /// Where an unfinished request is.
+  std::optional<std::size_t> pipeline_of(request_id id) const;
 
   /// The pipeline stands still: steps in flight in it are lost. The result of this and the next two: requests
   /// that have ended by it, see scheduler::restart.
@@ -64,6 +66,7 @@ class replica_set {
     std::unique_ptr<scheduler> own;
     bool stands = false;
     bool gone = false;
+    mutable std::optional<work_load> load;  // unless something has been done with it since
   };
   struct place {
     std::size_t pipeline = 0;
@@ -71,7 +74,10 @@ class replica_set {
     std::int32_t asked = 0;
   };
 
-  scheduler& own(std::size_t pipeline) { return *pipelines_[pipeline].own; }
+  scheduler& own(std::size_t pipeline) {
+    pipelines_[pipeline].load.reset();
+    return *pipelines_[pipeline].own;
+  }
   request_size size_of(const request& what, std::size_t answered) const;
   std::vector<pipeline_offer> offers_for(std::uint64_t salt, std::span<const std::int32_t> text) const;
   void deal(std::vector<moved_request> open, std::vector<progress>& ended, time now,

@@ -20,10 +20,12 @@ router::router(std::size_t pipelines, std::int32_t max_batch, std::int32_t token
 // One set of costs for all: what the steps of one pipeline alone have in common can be taken for a cost of
 // the step or of its rows alike, and would make pipelines that do the same look unequal.
 void router::learn(std::span<const cost_model* const> pipelines) {
-  cost_model all;
+  std::vector<const cost_model*> known;
   for (const auto* p : pipelines)
-    if (p != nullptr && p->steps() >= least_steps) all.include(*p);
-  if (all.steps() == 0) return;
+    if (p != nullptr && p->steps() >= least_steps) known.push_back(p);
+  if (known.empty()) return;
+  cost_model all;
+  all.include(known);
   const auto& c = all.costs();
   prefill_cost_ = c.row_ns + c.fixed_ns / token_budget_;
   decode_cost_ = c.row_ns + c.draw_ns + c.fixed_ns / max_batch_;

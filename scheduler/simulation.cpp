@@ -13,31 +13,30 @@ namespace fastserve::scheduler {
 
 namespace {
 
-/// One replica of the model: a scheduler and stages that take their time.
+/// The stages of a pipeline, which take their time.
 class pipeline {
  public:
   pipeline(const limits& within, const simulated_cluster& cluster)
-      : scheduler_{within}, cluster_{cluster}, free_at_(static_cast<std::size_t>(within.stages), time{}) {}
+      : cluster_{cluster}, swap_{within.swap}, free_at_(static_cast<std::size_t>(within.stages), time{}) {}
 
-  std::string add(request what, time now) { return scheduler_.add(std::move(what), now); }
   /// When the oldest step in flight is back; nothing when there is none.
   std::optional<time> next() const {
     return flying_.empty() ? std::nullopt : std::optional{flying_.front().back_at};
   }
-  void start(time now) {
+  void start(replica_set& all, std::size_t own, time now) {
     while (true) {
-      const auto batch = scheduler_.schedule(now);
-      if (const auto moves = scheduler_.take_moves()) copy(*moves, now);
+      const auto batch = all.schedule(own, now);
+      if (const auto moves = all.take_moves(own)) copy(*moves, now);
       if (!batch) return;
       fly(*batch, now);
     }
   }
-  std::vector<progress> land(time now) {
+  std::vector<progress> land(replica_set& all, std::size_t own, time now) {
     const auto f = std::move(flying_.front());
     flying_.pop_front();
-    return scheduler_.complete(f.step, f.drawn, now);
+    return all.complete(own, f.step, f.drawn, now);
   }
-  const scheduler& of() const { return scheduler_; }
+  double stages() const { return static_cast<double>(free_at_.size()); }
   double busy_ns() const { return busy_ns_; }
   double copying_ns() const { return copying_ns_; }
 
@@ -50,11 +49,10 @@ class pipeline {
 
   // Every stage makes the same copies, one after the other, beside its steps.
   void copy(const move_order& order, time now) {
-    const auto& swap = scheduler_.bounds().swap;
     auto at = std::max(copies_done_, now);
     for (const auto& m : order.moves) {
-      const bool disk = m.kind != move_kind::copy && m.other >= swap.memory_slots;
-      const auto spent = disk ? swap.disk_block : swap.memory_block;
+      const bool disk = m.kind != move_kind::copy && m.other >= swap_.memory_slots;
+      const auto spent = disk ? swap_.disk_block : swap_.memory_block;
       at += spent;
       copying_ns_ += static_cast<double>(spent.count());
     }
@@ -100,8 +98,8 @@ class pipeline {
     flying_.push_back(std::move(f));
   }
 
-  scheduler scheduler_;
   const simulated_cluster& cluster_;
+  swap_limits swap_;
   std::deque<flight> flying_;
   std::vector<time> free_at_;  // [stages]
   time copies_done_{};
@@ -110,35 +108,14 @@ class pipeline {
   double copying_ns_ = 0;
 };
 
-void add(counters& sum, const counters& c) {
-  sum.waiting += c.waiting;
-  sum.running += c.running;
-  sum.in_flight_steps += c.in_flight_steps;
-  sum.kv_blocks += c.kv_blocks;
-  sum.kv_blocks_free += c.kv_blocks_free;
-  sum.steps += c.steps;
-  sum.prompt_tokens += c.prompt_tokens;
-  sum.completion_tokens += c.completion_tokens;
-  sum.finished += c.finished;
-  sum.preemptions += c.preemptions;
-  sum.prefix_hit_tokens += c.prefix_hit_tokens;
-  sum.blocks_out += c.blocks_out;
-  sum.blocks_in += c.blocks_in;
-  sum.blocks_copied += c.blocks_copied;
-}
-
 // The events of all replicas in order of time.
 class run {
  public:
   run(const limits& within, const simulated_cluster& cluster, simulation_sink& sink)
       : sink_{sink},
-        open_(static_cast<std::size_t>(cluster.replicas), 0),
-        expected_(static_cast<std::size_t>(cluster.replicas), false) {
-    for (std::size_t i = 0; i < open_.size(); ++i) {
-      replicas_.push_back(std::make_unique<pipeline>(within, cluster));
-      by_load_.emplace(0, i);
-    }
-  }
+        set_{std::vector<limits>(static_cast<std::size_t>(cluster.replicas), within)},
+        replicas_(set_.size(), pipeline{within, cluster}),
+        expected_(set_.size(), false) {}
 
   simulation_result operator()(const std::function<std::optional<arrival>()>& next) {
     auto coming = next();
@@ -158,14 +135,11 @@ class run {
       std::set<std::size_t> joined;
       // Those of the same moment are there before a step is formed.
       for (; coming && coming->at == now; coming = next()) {
-        const auto i = by_load_.begin()->second;
         const auto id = coming->what.id;
-        if (const auto why = replicas_[i]->add(std::move(coming->what), now); !why.empty()) {
+        if (const auto why = set_.add(std::move(coming->what), now); !why.empty())
           sink_.on_refused(id, why);
-          continue;
-        }
-        reload(i, 1);
-        joined.insert(i);
+        else
+          joined.insert(set_.pipeline_of(id).value());
       }
       for (const auto i : joined) start(i, now);
     }
@@ -176,8 +150,8 @@ class run {
   using event = std::pair<time, std::size_t>;
 
   void start(std::size_t i, time now) {
-    auto& replica = *replicas_[i];
-    replica.start(now);
+    auto& replica = replicas_[i];
+    replica.start(set_, i, now);
     const auto at = replica.next();
     if (!at || expected_[i]) return;
     events_.emplace(*at, i);
@@ -187,32 +161,24 @@ class run {
   void land(std::size_t i, time now) {
     last_ = now;
     expected_[i] = false;
-    for (const auto& p : replicas_[i]->land(now)) {
+    for (const auto& p : replicas_[i].land(set_, i, now)) {
       if (p.token >= 0) sink_.on_token(p.id, now);
-      if (!p.finished) continue;
-      reload(i, -1);
-      sink_.on_done(p);
+      if (p.finished) sink_.on_done(p);
     }
-  }
-
-  void reload(std::size_t i, std::int64_t by) {
-    by_load_.erase({open_[i], i});
-    open_[i] += by;
-    by_load_.emplace(open_[i], i);
   }
 
   simulation_result result() const {
     simulation_result out;
+    if (!set_.idle()) throw std::logic_error("a scheduler stands still with requests left");
     out.end = last_;
+    out.totals = set_.count();
     double busy_ns = 0;
     double copying_ns = 0;
     double stages = 0;
     for (const auto& r : replicas_) {
-      if (!r->of().idle()) throw std::logic_error("a scheduler stands still with requests left");
-      add(out.totals, r->of().count());
-      busy_ns += r->busy_ns();
-      copying_ns += r->copying_ns();
-      stages += r->of().bounds().stages;
+      busy_ns += r.busy_ns();
+      copying_ns += r.copying_ns();
+      stages += r.stages();
     }
     if (last_.count() == 0) return out;
     const auto end_ns = static_cast<double>(last_.count());
@@ -222,9 +188,8 @@ class run {
   }
 
   simulation_sink& sink_;
-  std::vector<std::unique_ptr<pipeline>> replicas_;
-  std::vector<std::int64_t> open_;                                         // [replicas], unfinished requests
-  std::set<std::pair<std::int64_t, std::size_t>> by_load_;                 // the same, least first
+  replica_set set_;
+  std::vector<pipeline> replicas_;
   std::priority_queue<event, std::vector<event>, std::greater<>> events_;  // a replica's oldest step is back
   std::vector<bool> expected_;                                             // [replicas], has its event
   time last_{};

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "scheduler/cost_model.hpp"
-#include "scheduler/scheduler.hpp"
+#include "scheduler/replica_set.hpp"
 
 namespace fastserve::scheduler {
 
@@ -14,7 +14,7 @@ namespace fastserve::scheduler {
 /// the scheduler say (swap_limits): copies follow one another beside the steps, and a step waits for those
 /// that its blocks need.
 struct simulated_cluster {
-  std::int32_t replicas = 1;  ///< pipelines; a request goes to the one with the fewest unfinished ones
+  std::int32_t replicas = 1;  ///< pipelines; the router says which of them a request goes to
   step_costs stage;           ///< of each stage; draw_ns on the last one alone
   time link{};  ///< of each hop: scheduler to first stage, stage to stage, last stage to scheduler
 };
@@ -41,7 +41,7 @@ struct simulation_result {
   double copying = 0;  ///< and in which it copied KV blocks, beside its steps
 };
 
-/// Runs the scheduler object, unchanged, one a replica, against the cluster: events alone, as fast as the
+/// Runs the engine's own replica_set, unchanged, against the cluster: events alone, as fast as the
 /// scheduler decides. `next` gives the requests in order of arrival, then nothing; one is asked for at a
 /// time, so a long trace needs no memory. Ids must differ. Answers go on to max_tokens. Deterministic. Throws
 /// std::logic_error if the scheduler loses a request or stands still.

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "kernels/cpu/integer_weight.hpp"
+#include "kernels/stacked.hpp"
 
 namespace fastserve::kernels::cpu {
 namespace {
@@ -166,18 +167,6 @@ std::pair<const Matrix*, std::int64_t> find_row(std::span<const Matrix> stacked,
   const Matrix* m = stacked.data();
   for (; row >= m->rows; ++m) row -= m->rows;
   return {m, row};
-}
-
-template <class Matrix>
-void check_stack(std::span<const Matrix> stacked) {
-  if (stacked.empty()) throw std::invalid_argument("pack: no matrix given");
-  for (const auto& m : stacked) {
-    if (m.cols != stacked[0].cols || m.rows <= 0 || m.cols <= 0) {
-      throw std::invalid_argument("pack: a matrix of " + std::to_string(m.rows) + " x " +
-                                  std::to_string(m.cols) + " does not stack on one with " +
-                                  std::to_string(stacked[0].cols) + " columns");
-    }
-  }
 }
 
 /// Rounds rows of float matrices, one at a time.

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "kernels/cuda/pack.hpp"
+#include "kernels/stacked.hpp"
 
 namespace fastserve::kernels::cuda {
 namespace {
@@ -14,18 +15,6 @@ constexpr std::size_t raw_bytes = std::size_t{64} << 20;  // of a source at a ti
 std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
 std::size_t count_of(std::int64_t a, std::int64_t b) {
   return static_cast<std::size_t>(a) * static_cast<std::size_t>(b);
-}
-
-template <class Matrix>
-void check_stack(std::span<const Matrix> stacked) {
-  if (stacked.empty()) throw std::invalid_argument("pack: no matrix given");
-  for (const auto& m : stacked) {
-    if (m.cols != stacked[0].cols || m.rows <= 0 || m.cols <= 0) {
-      throw std::invalid_argument("pack: a matrix of " + std::to_string(m.rows) + " x " +
-                                  std::to_string(m.cols) + " does not stack on one with " +
-                                  std::to_string(stacked[0].cols) + " columns");
-    }
-  }
 }
 
 bool is_w8a8(const quantized_format& f) { return f.bits == 8 && f.group == 0 && f.zero == zero_kind::none; }

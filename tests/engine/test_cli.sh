@@ -91,6 +91,12 @@ refuse 1 "model.safetensors" console --model "$work/broken" --prompt x
 printf 'sampling:\n  temprature: 1\n' >"$work/bad.yaml"
 refuse 2 "bad.yaml:2" console --model "$demo" --config "$work/bad.yaml" --prompt x
 
+# Whether or not the program was built with CUDA.
+case $("$program" version) in
+  *"devices: NVIDIA"*) echo "skipped: a refused --device gpu, for there is a GPU here" ;;
+  *) refuse 1 "--device gpu: " console --model "$demo" --device gpu --prompt x ;;
+esac
+
 # A prompt that cannot run is an error of its own; the others are answered.
 printf 'Once upon a time\n' >"$work/prompts"
 run 1 2 console "${greedy[@]}" --prompt-ids 99999 --prompt "Once upon a time" </dev/null
@@ -146,6 +152,17 @@ run 0 2 bench --model "$demo" --prompt-tokens 16 --decode-tokens 4 --repeat 1 --
 lines 1 out
 for key in model dtype ranks threads prompt_tokens batch prefill_tokens_per_s decode_tokens_per_s weight_bytes \
   read_bandwidth_bytes_per_s peak_ops_per_s prefix_hit_ttft_us prefix_hit_step_us; do says "\"$key\":" out; done
+
+# Several lengths: loaded once, a row for each; as JSON a line for each.
+run 0 2 bench --model "$demo" --prompt-tokens 16,32 --batch 1,2,4 --decode-tokens 4 --repeat 1 --threads 1 </dev/null
+[ "$(grep -cE '^ +(1|2|4) +(16|32) +[0-9.]+ +[0-9.]+% +[0-9.]+ +[0-9.]+%$' "$work/out")" -eq 6 ] || fail "not a row for each of six"
+[ "$(grep -c 'weights ready' "$work/err")" -eq 1 ] || fail "loaded more than once"
+run 0 0 bench --model "$demo" --prompt-tokens 16 --batch 1,3 --decode-tokens 4 --repeat 1 --threads 1 --json </dev/null
+lines 2 out
+says '"batch":3,' out
+run 1 2 bench --model "$demo" --prompt-tokens 16,1000000 --repeat 1 --threads 1 </dev/null
+says 'exceed the context of ' err
+lines 0 out
 
 # Load over two ranks, every policy in turn; what it saves makes a simulation of the same.
 run 0 2 bench serve --model "$demo" --threads 1 --requests 24 --rates 200 --prompt-tokens 32 --decode-tokens 8 \

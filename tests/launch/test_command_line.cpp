@@ -87,6 +87,16 @@ BOOST_AUTO_TEST_CASE(a_folder_may_stand_alone) {
                 "fastserve console --help");
 }
 
+BOOST_AUTO_TEST_CASE(bench_takes_several_lengths) {
+  const auto one = run({"bench", "--model", "m", "--batch", "8"}).settings.bench;
+  BOOST_TEST(one.batch == std::vector<std::int32_t>{8}, boost::test_tools::per_element());
+  BOOST_TEST(one.prompt_tokens == std::vector<std::int32_t>{512}, boost::test_tools::per_element());
+  const auto some =
+      run({"bench", "--model", "m", "--batch=1,8,32", "--prompt-tokens", "512,2048"}).settings.bench;
+  BOOST_TEST(some.batch == (std::vector<std::int32_t>{1, 8, 32}), boost::test_tools::per_element());
+  BOOST_TEST(some.prompt_tokens == (std::vector<std::int32_t>{512, 2048}), boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(a_batch_has_two_files) {
   const invocation got = run({"batch", "in", "--grace", "5", "out", "--model", "m", "--overwrite"});
   BOOST_REQUIRE((got.what == outcome::run));
@@ -115,11 +125,20 @@ BOOST_AUTO_TEST_CASE(version_and_help) {
     BOOST_TEST(got.exit_code == 0);
     BOOST_TEST(got.text.find(std::string{"fastserve "} + name) != std::string::npos);
     BOOST_TEST(run({name, "--nonsense", "-h"}).text == got.text);
+    BOOST_TEST(run({"help", name}).text == got.text);
   }
+  const auto list = run({"--help"}).text;
+  BOOST_TEST(run({"help"}).text == list);
+  BOOST_TEST(list.find("\n  bench serve  ") != std::string::npos);
+  BOOST_TEST(run({"help", "bench", "serve"}).text == run({"bench", "serve", "--help"}).text);
+  // Without a command: what there is, to stderr, and the code of a refusal.
+  const invocation nothing = run({});
+  BOOST_TEST((nothing.what == outcome::refuse));
+  BOOST_TEST(nothing.exit_code == 2);
+  BOOST_TEST(nothing.text == list);
 }
 
 BOOST_AUTO_TEST_CASE(refusals_are_one_line_and_a_hint) {
-  check_refused({}, "no command given\n", "fastserve --help");
   check_refused({"consle"}, "unknown command 'consle' (did you mean 'console'?)\n", "fastserve --help");
   check_refused({"--model", "x"}, "unknown option '--model'; options follow the command\n",
                 "fastserve --help");
@@ -129,6 +148,10 @@ BOOST_AUTO_TEST_CASE(refusals_are_one_line_and_a_hint) {
                 "fastserve console --help");
   check_refused({"bench", "--model", "m", "--prompt", "x"},
                 "--prompt is an option of console, not of bench\n", "fastserve bench --help");
+  check_refused({"bench", "serve", "--model", "m", "--grace", "3"},
+                "--grace is an option of batch, not of bench serve\n", "fastserve bench serve --help");
+  check_refused({"bench", "--model", "m", "--rates", "3"},
+                "--rates is an option of bench serve, not of bench\n", "fastserve bench --help");
   check_refused({"console", "a", "b"}, "unexpected argument 'b'\n", "fastserve console --help");
   check_refused({"console", "--model"}, "--model", "fastserve console --help");
   check_refused({"console", "--model", "m", "--temperature", "hot"},
@@ -139,6 +162,8 @@ BOOST_AUTO_TEST_CASE(refusals_are_one_line_and_a_hint) {
                 "--dtype: expected auto, f32, bf16 or f16, found 'f64'\n", "fastserve console --help");
   check_refused({"console", "--model", "m", "--json=perhaps"}, "", "fastserve console --help");
   check_refused({"bench"}, "nothing to measure", "fastserve bench --help");
+  check_refused({"bench", "--model", "m", "--batch", "1,,8"},
+                "--batch: expected an integer from 1 to 65536, found nothing", "fastserve bench --help");
   check_refused({"bench", "--model", "m", "--random-weights", "c"}, "--model and --random-weights exclude",
                 "fastserve bench --help");
   check_refused(
@@ -215,7 +240,7 @@ BOOST_AUTO_TEST_CASE(random_arguments_never_crash) {
     runs += got.what == outcome::run ? 1 : 0;
     if (got.what == outcome::refuse) {
       BOOST_REQUIRE(got.exit_code == 2);
-      BOOST_REQUIRE(std::count(got.text.begin(), got.text.end(), '\n') == 2);
+      BOOST_REQUIRE(arguments.empty() || std::count(got.text.begin(), got.text.end(), '\n') == 2);
     }
   }
   BOOST_TEST(runs > 0U);  // the words do make whole command lines now and then

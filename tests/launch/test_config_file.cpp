@@ -6,6 +6,8 @@
 
 #include "../support/temporary_folder.hpp"
 #include "launch/config_file.hpp"
+#include "launch/text_file.hpp"
+#include "refusal.hpp"
 
 using namespace fastserve::launch;
 
@@ -18,16 +20,7 @@ options read(std::string_view text) {
 }
 
 void check_refused(std::string_view text, const std::string& message) {
-  try {
-    read(text);
-    BOOST_ERROR("not refused: " << text);
-  } catch (const std::runtime_error& error) {
-    const std::string what = error.what();
-    BOOST_TEST_CONTEXT(what << "\n" << text) {
-      BOOST_TEST(what.starts_with(message));
-      BOOST_TEST(what.find('\n') == std::string::npos);
-    }
-  }
+  check_refused_by(read, text, message);
 }
 
 }  // namespace
@@ -123,6 +116,38 @@ BOOST_AUTO_TEST_CASE(files_are_bounded) {
   BOOST_CHECK_THROW(read_config_file("/dev/zero", settings), std::runtime_error);
   BOOST_CHECK_THROW(read_config_file("", settings), std::runtime_error);
   BOOST_CHECK_NO_THROW(read_config_file("/dev/null", settings));
+}
+
+BOOST_AUTO_TEST_CASE(a_text_file_or_one_line_why_not) {
+  const temporary_folder folder;
+  const auto why_not = [](const std::string& path, std::size_t most) -> std::string {
+    try {
+      return "read: " + read_text_file(path, "recipe", most);
+    } catch (const std::runtime_error& error) {
+      return error.what();
+    }
+  };
+  const std::string file = folder.write("file", "abc");
+  BOOST_TEST(why_not(file, 3) == "read: abc");
+  BOOST_TEST(why_not(file, 2) == file + ": larger than 2 bytes");
+  BOOST_TEST(why_not("", 3) == "recipe '' does not exist or cannot be read");
+  BOOST_TEST(why_not(file + "s", 3) == "recipe '" + file + "s' does not exist or cannot be read");
+  BOOST_TEST(why_not(folder.path(), 3) == folder.path().string() + ": is a folder, not a recipe");
+}
+
+BOOST_AUTO_TEST_CASE(several_values_are_a_sequence_or_one_text) {
+  for (const char* text : {"load:\n  rates: [1, 2.5, 8]\n", "load:\n  rates: 1,2.5,8\n"})
+    BOOST_TEST(read(text).load.rates == (std::vector<float>{1.0F, 2.5F, 8.0F}),
+               boost::test_tools::per_element());
+  BOOST_TEST(read("load:\n  rates: 4\n").load.rates == std::vector<float>{4.0F},
+             boost::test_tools::per_element());
+  BOOST_TEST(
+      read("load: {compare: [fcfs, srpt]}\n").load.compare == (std::vector<std::string>{"fcfs", "srpt"}),
+      boost::test_tools::per_element());
+  check_refused("load:\n  rates: [1, x]\n", "x.yaml:2: rates: expected a number above 0");
+  check_refused("load:\n  rates: []\n", "x.yaml:2: rates: expected a list such as [1, 2, 3]");
+  check_refused("load:\n  rates: 1,\n", "x.yaml:2: rates: expected a number above 0");
+  check_refused("load:\n  rates: ''\n", "x.yaml:2: rates: expected a number above 0");
 }
 
 BOOST_AUTO_TEST_CASE(committed_examples_are_read) {

@@ -44,6 +44,23 @@ BOOST_AUTO_TEST_CASE(a_wish_that_cannot_be_met_is_one_line) {
   BOOST_TEST(device_objection("gpu", ranks, 0, false).find("without CUDA") != std::string::npos);
 }
 
+// Both kinds of build must link and answer; this one is one of them.
+BOOST_AUTO_TEST_CASE(a_build_knows_whether_it_is_for_gpus) {
+  const auto found = find_gpus();
+  BOOST_TEST(gpu_names().size() == found.size());
+  const auto objection = device_objection("gpu", {{"a", found}}, 0, built_for_gpus());
+  if (built_for_gpus()) {
+    BOOST_TEST(objection.empty() == !found.empty());
+    return;
+  }
+  BOOST_TEST(objection.find("built without CUDA and NCCL; build it with -DFASTSERVE_CUDA=ON") !=
+             std::string::npos);
+  BOOST_TEST(objection.find('\n') == std::string::npos);
+  BOOST_TEST(found.empty());
+  BOOST_CHECK_THROW(open_gpu(0), std::logic_error);
+  BOOST_CHECK_THROW(open_gpu_link(0), std::logic_error);
+}
+
 BOOST_AUTO_TEST_CASE(what_a_rank_sees_travels_as_text) {
   for (const auto& sees : gpus{{"a", {}}, {"a", {"x"}}, {"node 7", {"x", "y", "z"}}}) {
     const auto back = gpus_of(to_text(sees));

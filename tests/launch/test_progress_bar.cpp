@@ -1,11 +1,36 @@
-#include <boost/test/unit_test.hpp>
+#include <unistd.h>
 
+#include <boost/test/unit_test.hpp>
+#include <cstdio>
+#include <functional>
+
+#include "../support/temporary_folder.hpp"
 #include "launch/progress_bar.hpp"
+#include "launch/status_line.hpp"
 #include "launch/units.hpp"
 #include "screen.hpp"
 
 using namespace fastserve::launch;
 using namespace std::chrono_literals;
+
+namespace {
+
+/// What goes to stderr meanwhile.
+std::string stderr_of(const std::function<void()>& what) {
+  const temporary_folder folder;
+  std::fflush(stderr);
+  const int kept = ::dup(STDERR_FILENO);
+  std::FILE* file = std::fopen((folder / "err").c_str(), "w");
+  ::dup2(::fileno(file), STDERR_FILENO);
+  what();
+  std::fflush(stderr);
+  ::dup2(kept, STDERR_FILENO);
+  ::close(kept);
+  std::fclose(file);
+  return folder.read("err");
+}
+
+}  // namespace
 
 BOOST_AUTO_TEST_SUITE(progress_bar_suite)
 
@@ -23,6 +48,9 @@ BOOST_AUTO_TEST_CASE(numbers_for_people) {
   BOOST_TEST(format_measure(12.345) == "12.3");
   BOOST_TEST(format_measure(12345.6) == "12,346");
   BOOST_TEST(format_measure(1.0 / 0.0) == "-");
+  BOOST_TEST(counted(0, "rank") == "0 ranks");
+  BOOST_TEST(counted(1, "rank") == "1 rank");
+  BOOST_TEST(counted(1234, "rank") == "1,234 ranks");
 }
 
 BOOST_AUTO_TEST_CASE(it_fills_and_goes) {
@@ -62,6 +90,25 @@ BOOST_AUTO_TEST_CASE(odd_totals) {
   BOOST_TEST(nothing.update(0, start).find("100%") != std::string::npos);
   progress_bar more{"x", 10, 80, start};
   BOOST_TEST(more.update(1000, start).find("100%") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(a_line_makes_room_for_what_is_said) {
+  namespace line = status_line;
+  BOOST_TEST(stderr_of([] { line::say("a\n"); }) == "a\n");
+  BOOST_TEST(stderr_of([] {
+               line::draw("\r50%\x1b[K");
+               line::draw("");
+               line::say("a\n");
+               line::say("b\n");
+               line::draw("\r60%\x1b[K");
+               line::clear();
+               line::clear();
+             }) == "\r50%\x1b[K\r\x1b[Ka\nb\n\r60%\x1b[K\r\x1b[K");
+  // Another process drew, and died.
+  BOOST_TEST(stderr_of([] {
+               line::inherit();
+               line::say("a\n");
+             }) == "\r\x1b[Ka\n");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

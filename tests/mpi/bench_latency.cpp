@@ -1,6 +1,5 @@
 /// Prints what the transport costs: mpirun -n 2 bench_latency (any number of ranks; the first two play).
 /// Latencies are round trips; idle cost is the processor time of a rank that only waits.
-#include <sys/resource.h>
 #include <time.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu_seconds.hpp"
 #include "mpi/actor_transport.hpp"
 #include "mpi/mpi_tensor_channel.hpp"
 #include "tensor_cases.hpp"
@@ -34,15 +34,6 @@ struct summary {
     std::fflush(stdout);
   }
 };
-
-double cpu_seconds() {
-  rusage use{};
-  getrusage(RUSAGE_SELF, &use);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(use.ru_utime) + seconds(use.ru_stime);
-}
 
 void actor_round_trips(caf::actor_system& system, const tests::echo_actor& to, int n,
                        std::chrono::microseconds pause, const char* what) {
@@ -153,9 +144,9 @@ int main(int argc, char** argv) {
   }
   // Everybody idle.
   std::this_thread::sleep_for(2s);
-  const double before = cpu_seconds();
+  const double before = tests::cpu_seconds();
   std::this_thread::sleep_for(3s);
-  const double share = (cpu_seconds() - before) / 3;
+  const double share = (tests::cpu_seconds() - before) / 3;
   const auto text = std::to_string(share * 100);
   std::vector<std::string> all;
   pump.run([&] { all = env.allgather(text); });

@@ -1,25 +1,15 @@
 #define BOOST_TEST_NO_MAIN
 #include "mpi_test.hpp"
 
-#include <sys/resource.h>
-
 #include <thread>
 
+#include "cpu_seconds.hpp"
 #include "mpi/message_pump.hpp"
 
 namespace fastserve::tests {
 namespace {
 
 using namespace std::chrono_literals;
-
-double cpu_seconds() {
-  rusage use{};
-  getrusage(RUSAGE_SELF, &use);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(use.ru_utime) + seconds(use.ru_stime);
-}
 
 // The goal is 2% of a core (bench_latency prints the figure); twice that is allowed here, for slow virtual
 // machines and sanitizers. Polling without back-off would take 100%.

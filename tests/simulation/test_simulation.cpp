@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <map>
 #include <random>
@@ -331,6 +332,69 @@ BOOST_AUTO_TEST_CASE(many_replicas_carry_as_many_times_the_load) {
   BOOST_TEST(result.totals.finished == jobs.size());
   BOOST_TEST(result.busy <= 1.0);
   BOOST_TEST(result.busy > 0.2);
+}
+
+// Two streams of requests, each through a pipeline of its own, and both together through two: as much is
+// served, and no later, for the router sends a request to the pipeline that is sooner done.
+BOOST_AUTO_TEST_CASE(two_replicas_at_twice_the_rate_are_as_quick_as_one) {
+  const auto serve = [](const std::string& policy, std::int32_t replicas, const std::vector<job>& jobs) {
+    auto c = plain_cluster();
+    c.replicas = replicas;
+    recorder r;
+    const auto result = run(limits_of(policy), c, jobs, r);
+    BOOST_REQUIRE(r.order.size() == jobs.size());
+    double latency_ms = 0;
+    for (std::size_t i = 0; i < jobs.size(); ++i)
+      latency_ms += static_cast<double>(r.ends[i + 1].last.count()) / 1e6 - jobs[i].at_ms;
+    return std::pair{latency_ms / static_cast<double>(jobs.size()),
+                     static_cast<double>(result.end.count()) / 1e9};
+  };
+  for (const auto& policy : {"fcfs", "sj-mlfq"})
+    for (const double gap_ms : {40.0, 24.0, 14.0}) {  // a little over half, most, and more than can be served
+      const auto a = random_jobs(2000, gap_ms, 11);
+      const auto b = random_jobs(2000, gap_ms, 12);
+      auto both = a;
+      both.insert(both.end(), b.begin(), b.end());
+      std::stable_sort(both.begin(), both.end(),
+                       [](const job& x, const job& y) { return x.at_ms < y.at_ms; });
+      const auto [a_ms, a_s] = serve(policy, 1, a);
+      const auto [b_ms, b_s] = serve(policy, 1, b);
+      const auto [both_ms, both_s] = serve(policy, 2, both);
+      BOOST_TEST_MESSAGE(policy << ", one each " << gap_ms << " ms: " << a_ms << " and " << b_ms
+                                << " ms alone in " << a_s << " and " << b_s << " s; together " << both_ms
+                                << " ms in " << both_s << " s");
+      const auto alone_ms = (a_ms + b_ms) / 2;
+      BOOST_TEST(both_ms < 1.01 * alone_ms);
+      BOOST_TEST(both_ms > 0.6 * alone_ms);
+      BOOST_TEST(both_s < 1.005 * std::max(a_s, b_s));
+    }
+}
+
+// Conversations, each with a long beginning of its own: the engine's router sends each back to where that is.
+BOOST_AUTO_TEST_CASE(replicas_are_routed_to_as_in_the_engine) {
+  const auto hits = [](std::int32_t replicas) {
+    auto c = plain_cluster();
+    c.replicas = replicas;
+    recorder r;
+    std::uint64_t i = 0;
+    const auto result = sched::simulate(
+        limits_of("fcfs"), c,
+        [&]() -> std::optional<sched::arrival> {
+          if (i == 300) return std::nullopt;
+          sched::arrival a{milliseconds{i * 20}, {}};
+          a.what.id = request_id{++i};
+          const auto talk = static_cast<std::int32_t>(i % 7);
+          for (std::int32_t t = 0; t < 160; ++t) a.what.prompt.push_back(1000 * talk + t);
+          for (std::int32_t t = 0; t < 16; ++t) a.what.prompt.push_back(static_cast<std::int32_t>(i) + 10000);
+          a.what.max_tokens = 10;
+          return a;
+        },
+        r);
+    BOOST_TEST(r.order.size() == 300U);
+    return result.totals.prefix_hit_tokens;
+  };
+  BOOST_TEST(hits(1) == 293U * 160);
+  BOOST_TEST(hits(3) > 270U * 160);
 }
 
 BOOST_AUTO_TEST_CASE(the_fit_finds_the_costs_again) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../support/temporary_folder.hpp"
 #include "model/tokenizer/tokenizer.hpp"
 
 namespace fastserve::model::test {
@@ -36,29 +37,6 @@ inline std::string read_text(const std::filesystem::path& file) {
   BOOST_REQUIRE_MESSAGE(in, file.string());
   return {std::istreambuf_iterator<char>(in), {}};
 }
-
-/// A folder that goes away with the test.
-class temporary_folder {
- public:
-  temporary_folder() {
-    std::random_device seed;
-    path_ = std::filesystem::temp_directory_path() / ("fastserve_tokenizer_" + std::to_string(seed()));
-    std::filesystem::create_directories(path_);
-  }
-  temporary_folder(const temporary_folder&) = delete;
-  temporary_folder& operator=(const temporary_folder&) = delete;
-  ~temporary_folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-  void write(const std::string& name, const std::string& content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Random numbers that are the same everywhere.
 class dice {
