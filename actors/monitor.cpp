@@ -49,8 +49,8 @@ void monitor_state::on_tick() {
   const auto* aside = setup_.datagrams;
   for (std::size_t r = 0; aside != nullptr && r < dead_.size(); ++r)
     if (!dead_[r]) ranks_.heard_aside(r, aside->last(static_cast<int>(r)).time_since_epoch());
-  const bool stalled = setup_.stalled_for() >= setup_.options.deadline / 2;
-  for (const auto rank : ranks_.look(time, setup_.stalled_for())) {
+  const auto stalled_for = setup_.stalled_for();
+  for (const auto rank : ranks_.look(time, stalled_for)) {
     dead_[rank] = true;
     setup_.lost(static_cast<int>(rank), ranks_.silence(rank, time));
   }
@@ -72,7 +72,7 @@ void monitor_state::on_tick() {
   for (std::size_t r = 0; r < dead_.size(); ++r)
     if (!dead_[r] && static_cast<int>(r) != setup_.rank) {
       mpi::send(self_, setup_.nodes[r], beat);
-      if (aside != nullptr && !stalled) aside->send(static_cast<int>(r));
+      if (aside != nullptr && stalled_for < setup_.options.deadline / 2) aside->send(static_cast<int>(r));
     }
 }
 

@@ -58,8 +58,8 @@ function(fastserve_test_options target)
 endfunction()
 
 # fastserve_test(<name> SOURCES ... LINK ... [RANKS 1 2 3 4] [LABELS ...] [TIMEOUT seconds] [OWN_MAIN])
-# A Boost.Test program in tests/, with Boost's main() unless it brings one. With RANKS it runs once under mpirun for each count. Tests run in the source folder and
-# name their data from there, so that a compiler cache serves every checkout.
+# A Boost.Test program in tests/, with Boost's main() unless it brings one. With RANKS it runs once under mpirun for each
+# count. Tests run in the source folder and name their data from there, so that a compiler cache serves every checkout.
 function(fastserve_test name)
   cmake_parse_arguments(ARG "OWN_MAIN" "TIMEOUT" "SOURCES;LINK;RANKS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
