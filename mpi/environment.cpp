@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -70,6 +71,14 @@ void refuse_strangers() {
       "this cluster has) or mpirun");
 }
 
+/// Open MPI writes to the sockets of its peers without MSG_NOSIGNAL: who has something for a rank that just died gets
+/// SIGPIPE, and would die of the death of another. A handler that somebody has set stays.
+void outlive_broken_pipes() {
+  struct sigaction now {};
+  ::sigaction(SIGPIPE, nullptr, &now);
+  if ((now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
+}
+
 }  // namespace
 
 bool environment::launched() {
@@ -79,6 +88,7 @@ bool environment::launched() {
 
 environment::environment(int* argc, char*** argv, std::chrono::seconds start) {
   const bool alone = !launched();
+  if (!alone) outlive_broken_pipes();
   if (!alone && start.count() > 0)
     limit_ = std::make_unique<start_limit>(start, [start] {
       std::fprintf(

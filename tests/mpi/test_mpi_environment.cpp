@@ -1,6 +1,10 @@
 #define BOOST_TEST_NO_MAIN
 #include "mpi_test.hpp"
 
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
 #include <stdexcept>
 #include <string>
 
@@ -20,6 +24,17 @@ BOOST_AUTO_TEST_CASE(knows_its_place) {
   BOOST_CHECK_EQUAL(env.local_size(), env.size());
   BOOST_CHECK_EQUAL(env.local_rank(), env.rank());
   BOOST_CHECK(!mpi::environment::library_version().empty());
+}
+
+// MPI may write to the socket of a rank that has just died.
+BOOST_AUTO_TEST_CASE(outlives_a_broken_pipe) {
+  if (!mpi::environment::launched()) return;
+  std::array<int, 2> ends{};
+  BOOST_REQUIRE_EQUAL(::pipe(ends.data()), 0);
+  ::close(ends[0]);
+  BOOST_CHECK_EQUAL(::write(ends[1], "x", 1), -1);
+  BOOST_CHECK_EQUAL(errno, EPIPE);
+  ::close(ends[1]);
 }
 
 BOOST_AUTO_TEST_CASE(gathers_texts_of_different_lengths) {
