@@ -131,7 +131,7 @@ void scheduler::settle(sequence& s) {
 }
 
 void scheduler::count_decoding(sequence& s) {
-  const bool decoding = !s.blocks.empty() && !s.ending && s.dispatched >= s.prompt_tokens;
+  const bool decoding = s.decoding();
   if (decoding == s.counted) return;
   s.counted = decoding;
   decoding_ += decoding ? 1 : -1;
@@ -188,6 +188,7 @@ void scheduler::recall(sequence& s) {
   s.told = s.blocks.size();
   for (const auto b : s.blocks) s.ticket = std::max(s.ticket, ticket_of(b));
   if (!s.blocks.empty()) settle(s);
+  count_decoding(s);
 }
 
 // Blocks for the first `tokens` rows, from what is free; and in them what was saved.

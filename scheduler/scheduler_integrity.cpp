@@ -16,12 +16,15 @@ void scheduler::check_integrity() const {
   std::size_t resident = 0;
   std::int64_t text = 0;
   std::int64_t due = 0;
+  std::int32_t decoding = 0;
   for (const auto& [id, s] : sequences_) {
     for (const auto b : s->blocks) ++holders.at(static_cast<std::size_t>(b));
     queued += s->queued ? 1 : 0;
     resident += s->blocks.empty() ? 0 : 1;
     text += static_cast<std::int64_t>(s->tokens.size());
     due += s->due();
+    decoding += s->decoding() ? 1 : 0;
+    if (s->counted != s->decoding()) throw std::logic_error("a sequence that decodes is not counted as one");
     const bool runnable = s->ready();
     if (runnable != s->queued)
       throw std::logic_error("a sequence that could run is not queued, or one that cannot is");
@@ -32,6 +35,7 @@ void scheduler::check_integrity() const {
       throw std::logic_error("a sequence outgrew its blocks");
   }
   if (text != text_tokens_ || due != due_tokens_) throw std::logic_error("the work to be done is miscounted");
+  if (decoding != decoding_) throw std::logic_error("the sequences that decode are miscounted");
   if (queued != policy_->size()) throw std::logic_error("the policy holds sequences that are gone");
   if (resident != resident_.size()) throw std::logic_error("the list of resident sequences is wrong");
   for (std::int32_t b = 0; b < pool_.capacity(); ++b) {

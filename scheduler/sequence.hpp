@@ -39,6 +39,8 @@ struct scheduler::sequence {
   std::int32_t backlog() const { return static_cast<std::int32_t>(tokens.size()) - there(); }
   bool ready() const { return !drawing && !ending && backlog() > 0; }
   bool decodes() const { return backlog() == 1 && dispatched > 0 && dispatched >= prompt_tokens; }
+  // In decoding_, which the even share of a micro-batch is taken from: also while its row is in flight.
+  bool decoding() const { return !blocks.empty() && !ending && dispatched >= prompt_tokens; }
   std::int32_t answered() const {
     return std::max(static_cast<std::int32_t>(tokens.size()) - prompt_tokens, 0);
   }

@@ -139,6 +139,44 @@ BOOST_AUTO_TEST_CASE(random_operations_with_swapping) {
   BOOST_TEST(blocks_in > 1000U);
 }
 
+// Bursts of requests on a small pool, with steps, copies and starvation of any length: whoever is swapped out comes
+// back, also when all of it is still cached, and while requests wait something is in flight.
+BOOST_AUTO_TEST_CASE(bursts_are_served_to_the_end) {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    std::mt19937 random{seed};
+    const auto up_to = [&](auto most) { return static_cast<std::int32_t>(random() % most); };
+    sched::limits l = small(seed % 4 == 0 ? 1 + up_to(3U) : 1);
+    l.max_batch = 4;
+    l.token_budget = 32;
+    l.kv_blocks = 37;
+    l.policy.name = "sj-mlfq";
+    l.policy.starvation = milliseconds{5};
+    l.swap = {up_to(30U), up_to(30U), std::chrono::nanoseconds{1 + up_to(100'000U)},
+              std::chrono::nanoseconds{1 + up_to(100'000U)}};
+    sched::scheduler s{l};
+    sched::time now = milliseconds{1};
+    for (std::uint64_t id = 1; id <= 120; ++id) {
+      BOOST_REQUIRE(s.add(ask(id, 1 + random() % 120, 1 + up_to(60U)), now).empty());
+      now += microseconds{up_to(20U)};
+    }
+    std::deque<std::pair<sched::step_id, std::vector<sched::drawn_token>>> in_flight;
+    while (!s.idle()) {
+      while (const auto b = s.schedule(now)) {
+        s.take_moves();
+        in_flight.emplace_back(b->step, draw(*b, up_to(50U)));
+      }
+      s.take_moves();
+      s.check_integrity();
+      BOOST_REQUIRE_MESSAGE(!in_flight.empty(), "seed " << seed << ": requests wait and nothing is in flight");
+      now += microseconds{1 + up_to(std::array{20U, 200U, 2'000U, 30'000U}[random() % 4])};
+      s.complete(in_flight.front().first, in_flight.front().second, now);
+      in_flight.pop_front();
+    }
+    s.check_integrity();
+    BOOST_TEST(s.count().swap_slots_free == s.count().swap_slots);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(swapping_survives_another_pipeline) {
   auto l = small(2);
   l.policy.name = "sj-mlfq";
