@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "actors/clock.hpp"
+
 namespace fastserve::actors {
 
 namespace {
@@ -12,8 +14,6 @@ constexpr std::size_t much_tokens = 8192;
 
 // After a standby that did not answer.
 constexpr std::chrono::milliseconds rest{100};
-
-write_lease::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
 }  // namespace
 

@@ -2,14 +2,14 @@
 
 #include <utility>
 
+#include "actors/clock.hpp"
+
 namespace fastserve::actors {
 
 namespace {
 
 // Over which the ranks' steps are compared.
 constexpr std::chrono::seconds interval{2};
-
-liveness::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
 }  // namespace
 

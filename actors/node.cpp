@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "actors/clock.hpp"
 #include "mpi/process_mark.hpp"
 
 namespace fastserve::actors {
@@ -13,8 +14,6 @@ namespace {
 
 // For the leader's first word.
 constexpr std::chrono::seconds grace{60};
-
-liveness::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
 succession::setup setup_of(const rank_context& context) {
   succession::setup out;

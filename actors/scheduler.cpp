@@ -4,14 +4,14 @@
 #include <chrono>
 #include <utility>
 
+#include "actors/clock.hpp"
+
 namespace fastserve::actors {
 
 namespace {
 
 // Names of tenants that are told apart at once. Those forgotten only lose their cached prefixes.
 constexpr std::size_t most_salts = 100'000;
-
-scheduler::time now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
 std::int64_t since(scheduler::time from, scheduler::time to) {
   return from.count() == 0 ? 0 : (to - from).count();

@@ -65,7 +65,7 @@ class row_refiner {
                    g_[index(begin + i, begin + j)];
       if (!(curve > 0)) continue;
       const float before = q_.scales[at];
-      const float after = kept(static_cast<float>(before + along / curve), q_.format.scale);
+      const float after = kernels::rounded_to(q_.format.scale, static_cast<float>(before + along / curve));
       // rounding the scale may overshoot: the gain is 2 a d - c d^2
       const double d = double{after} - before;
       if (!std::isfinite(after) || !(2 * along * d - curve * d * d > 0)) continue;

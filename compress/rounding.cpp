@@ -11,7 +11,7 @@ using kernels::quantized_format;
 using kernels::quantized_tensor;
 using kernels::zero_kind;
 
-constexpr std::int64_t rows_together = 8;  // share a row of the factor while it is in cache
+constexpr std::int64_t factor_rows = 8;  // share a row of the factor while it is in cache
 
 /// What turns the numbers of a group into codes.
 struct code_range {
@@ -35,10 +35,10 @@ code_range range_between(float low, float high, const quantized_format& format) 
   if (format.zero == zero_kind::none) {
     // eight bits lose nothing by leaving -128 out; of four each code counts: the larger side gets the -8
     out.scale = format.bits == 8 ? std::max(high, -low) / 127.0F : (high > -low ? high : low) / -8.0F;
-    out.scale = kept(out.scale, format.scale);
+    out.scale = kernels::rounded_to(format.scale, out.scale);
     return out;
   }
-  out.scale = kept((high - low) / static_cast<float>(format.highest()), format.scale);
+  out.scale = kernels::rounded_to(format.scale, (high - low) / static_cast<float>(format.highest()));
   if (out.scale != 0)
     out.zero = static_cast<int>(
         std::clamp(std::nearbyint(-low / out.scale), 0.0F, static_cast<float>(format.highest())));
@@ -99,8 +99,8 @@ class matrix_rounder {
   /// `factor` and `weights` (one a column) may be null: then nothing is fed back.
   compressed_matrix run(const float* factor, const float* weights) {
 #pragma omp parallel for schedule(dynamic)
-    for (std::int64_t first = 0; first < rows_; first += rows_together)
-      run_rows(first, std::min(rows_, first + rows_together), factor, weights);
+    for (std::int64_t first = 0; first < rows_; first += factor_rows)
+      run_rows(first, std::min(rows_, first + factor_rows), factor, weights);
     return std::move(out_);
   }
 
@@ -166,13 +166,6 @@ class matrix_rounder {
 };
 
 }  // namespace
-
-float kept(float scale, kernels::dtype type) {
-  std::uint32_t bytes = 0;
-  kernels::from_f32(&bytes, type, &scale, 1);
-  kernels::to_f32(&scale, &bytes, type, 1);
-  return scale;
-}
 
 compressed_matrix round_nearest(const float* w, std::int64_t rows, std::int64_t cols,
                                 const rounding_options& options) {

@@ -23,9 +23,6 @@ struct rounding_options {
   const std::vector<std::uint8_t>* keep = nullptr;  ///< keep_mask(); weights without it become 0
 };
 
-/// A scale as it will be kept, in this type.
-float kept(float scale, kernels::dtype type);
-
 /// Every weight to its nearest value.
 compressed_matrix round_nearest(const float* w, std::int64_t rows, std::int64_t cols,
                                 const rounding_options& options);

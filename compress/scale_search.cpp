@@ -9,13 +9,13 @@
 namespace fastserve::compress {
 namespace {
 
-constexpr std::int64_t judged_rows = 256;
+constexpr std::int64_t searched_rows = 256;
 
 /// Rows of all matrices, evenly chosen.
 std::vector<float> sample(const std::vector<scaled_matrix>& matrices, std::int64_t cols) {
   std::vector<float> out;
   for (const auto& m : matrices) {
-    const auto stride = std::max<std::int64_t>(1, m.rows / judged_rows);
+    const auto stride = std::max<std::int64_t>(1, m.rows / searched_rows);
     for (std::int64_t r = 0; r < m.rows; r += stride)
       out.insert(out.end(), m.values + r * cols, m.values + (r + 1) * cols);
   }

@@ -36,4 +36,11 @@ void from_f32(void* out, dtype type, const float* from, std::size_t count) {
   }
 }
 
+float rounded_to(dtype type, float x) {
+  std::uint32_t bytes = 0;
+  from_f32(&bytes, type, &x, 1);
+  to_f32(&x, &bytes, type, 1);
+  return x;
+}
+
 }  // namespace fastserve::kernels

@@ -50,5 +50,7 @@ void to_f32(float* out, const void* from, dtype type, std::size_t count);
 
 /// Rounds `count` f32 values to nearest even into `out` (host memory) as `type`.
 void from_f32(void* out, dtype type, const float* from, std::size_t count);
+/// The nearest that this type of at most 32 bits can hold.
+float rounded_to(dtype type, float x);
 
 }  // namespace fastserve::kernels

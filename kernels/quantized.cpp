@@ -12,14 +12,6 @@ std::size_t count_of(std::int64_t a, std::int64_t b) {
   return static_cast<std::size_t>(a) * static_cast<std::size_t>(b);
 }
 
-/// A number as the packed form keeps it.
-float kept(float x, dtype type) {
-  std::uint32_t bytes = 0;
-  from_f32(&bytes, type, &x, 1);
-  to_f32(&x, &bytes, type, 1);
-  return x;
-}
-
 std::uint8_t code_of(double x, const quantized_format& format) {
   if (!(x == x)) x = 0;  // the scale tells that the group is not a number
   const double nearest = std::nearbyint(x);
@@ -51,10 +43,10 @@ void quantize_group(const quantized_format& format, const float* x, std::int64_t
       break;
     case zero_kind::offset:
       *scale = (high - low) / steps;
-      base = *offset = kept(low, format.scale);
+      base = *offset = rounded_to(format.scale, low);
       break;
   }
-  *scale = number ? kept(*scale, format.scale) : std::nanf("");
+  *scale = number ? rounded_to(format.scale, *scale) : std::nanf("");
   const double inverse = *scale == 0 || !number ? 0 : 1.0 / *scale;
   double shift = 0;
   if (format.zero == zero_kind::integer) {
@@ -142,9 +134,9 @@ void dequantize_row(float* out, const quantized_matrix& m, std::int64_t row) {
   const std::int64_t group = m.format.group_columns(m.cols);
   for (std::int64_t k = 0; k < m.cols; ++k) {
     const auto g = static_cast<std::size_t>(row * m.groups() + k / group);
-    const float scale = kept(m.scales[g], m.format.scale);
+    const float scale = rounded_to(m.format.scale, m.scales[g]);
     const int zero = m.format.zero == zero_kind::integer ? m.zeros[g] : 0;
-    const float offset = m.format.zero == zero_kind::offset ? kept(m.offsets[g], m.format.scale) : 0.0F;
+    const float offset = m.format.zero == zero_kind::offset ? rounded_to(m.format.scale, m.offsets[g]) : 0.0F;
     out[k] = scale * static_cast<float>(m.code(row, k) - zero) + offset;
   }
 }

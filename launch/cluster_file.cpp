@@ -17,7 +17,7 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::size_t max_file_bytes = 1U << 20U;
+constexpr std::size_t max_cluster_bytes = 1U << 20U;
 constexpr std::size_t max_ranks = 100000;
 constexpr std::size_t max_groups = 256;
 constexpr float most_gops = 1e9F;
@@ -245,7 +245,7 @@ planner::cluster read_cluster_text(std::string_view text, const std::string& nam
 }
 
 planner::cluster read_cluster_file(const std::string& path) {
-  return read_cluster_text(read_text_file(path, "cluster file", max_file_bytes), path);
+  return read_cluster_text(read_text_file(path, "cluster file", max_cluster_bytes), path);
 }
 
 std::string format_cluster(const planner::cluster& of) {

@@ -15,7 +15,7 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::size_t max_file_bytes = 1U << 20U;
+constexpr std::size_t max_config_bytes = 1U << 20U;
 
 using type = yaml_node::type;
 
@@ -198,7 +198,7 @@ void read_config_text(std::string_view text, const std::string& name, options& s
 }
 
 void read_config_file(const std::string& path, options& settings) {
-  read_config_text(read_text_file(path, "configuration file", max_file_bytes), path, settings);
+  read_config_text(read_text_file(path, "configuration file", max_config_bytes), path, settings);
   settings.config = path;
 }
 

@@ -24,10 +24,6 @@ std::string short_name(const std::string& name) {
   return name.substr(0, end) + "\u2026";
 }
 
-const planner::rank_profile& profile_of(const planner::cluster& on, int rank) {
-  return on.ranks[static_cast<std::size_t>(rank)];
-}
-
 const char* colour_of(const planner::rank_profile& r) {
   return svg_colours[static_cast<std::size_t>(r.group) % svg_colours.size()];
 }
@@ -107,11 +103,11 @@ std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster&
         body += text(x, y + box_height / 2, "+ " + std::to_string(of.stages.size() - i));
         break;
       }
-      const auto& r = profile_of(on, of.stages[i].rank);
+      const auto& r = on.profile(of.stages[i].rank);
       body += box(x, y, of.stages[i], of, r, slowest);
       x += box_width;
       if (i + 1 < of.stages.size())
-        body += arrow(x, y + box_height / 2, on.between(r, profile_of(on, of.stages[i + 1].rank)));
+        body += arrow(x, y + box_height / 2, on.between(r, on.profile(of.stages[i + 1].rank)));
       x += gap;
     }
     y += box_height + row_gap;
@@ -130,7 +126,7 @@ std::string draw_plan(const planner::cluster_plan& plan, const planner::cluster&
         x = margin + 70;
         y += 32;
       }
-      const auto& r = profile_of(on, ranks[i]);
+      const auto& r = on.profile(ranks[i]);
       body += formatted(
           "<rect x=\"%.1f\" y=\"%.1f\" width=\"112\" height=\"24\" rx=\"5\" fill=\"white\" stroke=\"%s\" "
           "stroke-dasharray=\"4 3\"/>\n",

@@ -26,10 +26,6 @@ std::string layers_text(const planner::planned_stage& s, bool first, bool last) 
 
 std::string ms(double seconds) { return format_measure(1e3 * seconds) + " ms"; }
 
-const planner::rank_profile& profile_of(const planner::cluster& on, int rank) {
-  return on.ranks[static_cast<std::size_t>(rank)];
-}
-
 std::string aligned(const std::vector<cells>& table) {
   std::array<std::size_t, columns> widths{};
   for (const auto& line : table)
@@ -65,7 +61,7 @@ std::string format_plan(const planner::cluster_plan& plan, const planner::cluste
       }
       const auto& s = line.stages[i];
       const bool last = i + 1 == line.stages.size();
-      table.push_back({i == 0 ? std::to_string(p) : "", std::to_string(s.rank), profile_of(on, s.rank).name,
+      table.push_back({i == 0 ? std::to_string(p) : "", std::to_string(s.rank), on.profile(s.rank).name,
                        layers_text(s, i == 0, last), format_bytes(static_cast<std::uint64_t>(s.weight_bytes)),
                        format_bytes(static_cast<std::uint64_t>(s.kv_bytes)),
                        i == 0 ? format_count(static_cast<std::int64_t>(std::min(line.kv_tokens, 1e15))) : "",
@@ -78,7 +74,7 @@ std::string format_plan(const planner::cluster_plan& plan, const planner::cluste
         ++hidden;
         continue;
       }
-      table.push_back({"-", std::to_string(r), profile_of(on, r).name, what, "-", "-", "", "-", "-", "-"});
+      table.push_back({"-", std::to_string(r), on.profile(r).name, what, "-", "-", "", "-", "-", "-"});
     }
   };
   idle(plan.spares, "spare");
@@ -115,7 +111,7 @@ nlohmann::ordered_json plan_json(const planner::cluster_plan& plan, const planne
     nlohmann::ordered_json stages = nlohmann::ordered_json::array();
     for (const auto& s : p.stages)
       stages.push_back({{"rank", s.rank},
-                        {"group", profile_of(on, s.rank).name},
+                        {"group", on.profile(s.rank).name},
                         {"first_layer", s.first_layer},
                         {"last_layer", s.last_layer},
                         {"weight_bytes", s.weight_bytes},

@@ -14,7 +14,7 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::size_t max_file_bytes = std::size_t{4} << 20;
+constexpr std::size_t max_history_bytes = std::size_t{4} << 20;
 
 std::string escaped(std::string_view entry) {
   std::string out;
@@ -100,7 +100,7 @@ bool prompt_history::open(const std::filesystem::path& path) {
   {
     const open_file file{path, O_RDWR | O_CREAT};
     if (!file.regular()) return false;
-    text = file.read_tail(max_file_bytes);
+    text = file.read_tail(max_history_bytes);
   }
   path_ = path;
   std::vector<std::string> read;
@@ -113,7 +113,7 @@ bool prompt_history::open(const std::filesystem::path& path) {
   const std::size_t extra = read.size() > max_entries ? read.size() - max_entries : 0;
   entries_.assign(std::make_move_iterator(read.begin() + static_cast<std::ptrdiff_t>(extra)),
                   std::make_move_iterator(read.end()));
-  if (extra > 0 || text.size() >= max_file_bytes) rewrite_file();
+  if (extra > 0 || text.size() >= max_history_bytes) rewrite_file();
   return true;
 }
 

@@ -166,7 +166,7 @@ serve_report serve_once_with(engine& e, const options& settings, const std::stri
   return report;
 }
 
-void serve(const mpi::environment& env, engine& e, const options& settings) {
+void serve_load(const mpi::environment& env, engine& e, const options& settings) {
   const auto layout = e.layout();
   const auto& limits = layout.limits;
   const auto name = settings.bench.random_weights.empty() ? settings.model : settings.bench.random_weights;
@@ -211,7 +211,7 @@ int run_bench_serve(mpi::environment& env, const options& settings) {
   int code = 1;
   try {
     if (start_engine(e)) {
-      serve(env, e, settings);
+      serve_load(env, e, settings);
       code = 0;
     }
   } catch (const std::exception& error) {

@@ -14,7 +14,7 @@ constexpr std::uint64_t prime4 = 0x85EBCA77C2B2AE63U;
 constexpr std::uint64_t prime5 = 0x27D4EB2F165667C5U;
 
 template <class T>
-std::uint64_t read(const std::byte* from) {
+std::uint64_t number_at(const std::byte* from) {
   T out;
   std::memcpy(&out, from, sizeof out);
   return out;
@@ -40,23 +40,23 @@ std::uint64_t content_hash(std::span<const std::byte> bytes) noexcept {
     std::uint64_t c = 0;
     std::uint64_t d = 0 - prime1;
     for (; left >= 32; at += 32, left -= 32) {
-      a = stirred(a, read<std::uint64_t>(at));
-      b = stirred(b, read<std::uint64_t>(at + 8));
-      c = stirred(c, read<std::uint64_t>(at + 16));
-      d = stirred(d, read<std::uint64_t>(at + 24));
+      a = stirred(a, number_at<std::uint64_t>(at));
+      b = stirred(b, number_at<std::uint64_t>(at + 8));
+      c = stirred(c, number_at<std::uint64_t>(at + 16));
+      d = stirred(d, number_at<std::uint64_t>(at + 24));
     }
     hash = std::rotl(a, 1) + std::rotl(b, 7) + std::rotl(c, 12) + std::rotl(d, 18);
     for (const auto sum : {a, b, c, d}) hash = merged(hash, sum);
   }
   hash += bytes.size();
   for (; left >= 8; at += 8, left -= 8)
-    hash = std::rotl(hash ^ stirred(0, read<std::uint64_t>(at)), 27) * prime1 + prime4;
+    hash = std::rotl(hash ^ stirred(0, number_at<std::uint64_t>(at)), 27) * prime1 + prime4;
   if (left >= 4) {
-    hash = std::rotl(hash ^ (read<std::uint32_t>(at) * prime1), 23) * prime2 + prime3;
+    hash = std::rotl(hash ^ (number_at<std::uint32_t>(at) * prime1), 23) * prime2 + prime3;
     at += 4;
     left -= 4;
   }
-  for (; left > 0; ++at, --left) hash = std::rotl(hash ^ (read<std::uint8_t>(at) * prime5), 11) * prime1;
+  for (; left > 0; ++at, --left) hash = std::rotl(hash ^ (number_at<std::uint8_t>(at) * prime5), 11) * prime1;
   hash = (hash ^ (hash >> 33U)) * prime2;
   hash = (hash ^ (hash >> 29U)) * prime3;
   return hash ^ (hash >> 32U);

@@ -71,8 +71,8 @@ void refuse_strangers() {
       "this cluster has) or mpirun");
 }
 
-/// Open MPI writes to the sockets of its peers without MSG_NOSIGNAL: who has something for a rank that just died gets
-/// SIGPIPE, and would die of the death of another. A handler that somebody has set stays.
+/// Open MPI writes to the sockets of its peers without MSG_NOSIGNAL: who has something for a rank that just
+/// died gets SIGPIPE, and would die of the death of another. A handler that somebody has set stays.
 void outlive_broken_pipes() {
   struct sigaction now {};
   ::sigaction(SIGPIPE, nullptr, &now);

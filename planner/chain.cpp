@@ -13,9 +13,6 @@ namespace fastserve::planner {
 
 namespace {
 
-constexpr double infinite = std::numeric_limits<double>::infinity();
-constexpr auto nobody = static_cast<std::size_t>(-1);
-
 struct reached {
   std::vector<std::int32_t> layers;  // that end with this rank of the order, as neither first nor last
   std::vector<std::size_t> before;   // the rank of the order in front of it

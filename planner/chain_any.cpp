@@ -9,8 +9,6 @@ namespace fastserve::planner {
 
 namespace {
 
-constexpr double infinite = std::numeric_limits<double>::infinity();
-constexpr auto nobody = static_cast<std::size_t>(-1);
 constexpr std::size_t tried_in_all_orders = 6;
 constexpr std::size_t tried_starts = 16;  // groups that a tour begins at
 

@@ -1,12 +1,16 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 
 #include "planner/chain.hpp"
 
 // What cut_in_order and cut_any_order share. Internal to planner/.
 
 namespace fastserve::planner {
+
+constexpr double infinite = std::numeric_limits<double>::infinity();
+constexpr auto nobody = static_cast<std::size_t>(-1);  ///< no rank
 
 /// Layers, at least 1, that a rank can take: within its memory and, as a stage, within `bound`. 0 = none.
 std::int32_t room(const chain_problem& problem, std::size_t rank, double bound, bool embeds, bool heads);

@@ -49,6 +49,7 @@ struct cluster {
   std::size_t groups = 1;
   std::vector<link> links{link{}};  ///< [groups, groups]; the diagonal is within a group
 
+  const rank_profile& profile(int rank) const { return ranks[static_cast<std::size_t>(rank)]; }
   const link& between(const rank_profile& a, const rank_profile& b) const {
     return links[static_cast<std::size_t>(a.group) * groups + static_cast<std::size_t>(b.group)];
   }

@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cassert>
-#include <limits>
+
+#include "planner/chain_parts.hpp"
 
 namespace fastserve::planner {
 
 namespace {
-
-constexpr double infinite = std::numeric_limits<double>::infinity();
 
 std::string mebibytes(double bytes) {
   return std::to_string(static_cast<long long>(bytes / (1024.0 * 1024.0) + 0.5)) + " MiB";

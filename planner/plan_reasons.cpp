@@ -29,9 +29,13 @@ std::string pipelines(std::size_t n) { return std::to_string(n) + (n == 1 ? " pi
 
 void explain_shape(const plan_wishes& w, const plan_alternatives& other, cluster_plan& plan) {
   std::size_t most = 0;
-  for (const auto& p : plan.pipelines) most = std::max(most, p.stages.size());
-  auto line = pipelines(plan.pipelines.size()) + " of " + (plan.pipelines.size() > 1 ? "up to " : "") +
-              std::to_string(most) + (most == 1 ? " stage" : " stages");
+  bool alike = true;
+  for (const auto& p : plan.pipelines) {
+    most = std::max(most, p.stages.size());
+    alike = alike && p.stages.size() == plan.pipelines.front().stages.size();
+  }
+  auto line = pipelines(plan.pipelines.size()) + " of " + (alike ? "" : "up to ") + std::to_string(most) +
+              (most == 1 ? " stage" : " stages");
   if (w.replicas > 0) {
     plan.reasons.push_back(line + ": so many were asked for");
     return;

@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint64_t least_steps = 16;
 
 // An answer's weight in the mean halves every 700 answers.
-constexpr double keep = 0.999;
+constexpr double decay = 0.999;
 
 }  // namespace
 
@@ -37,8 +37,8 @@ void router::learn(std::span<const cost_model* const> pipelines) {
 }
 
 void router::answered(std::int64_t asked, std::int64_t got) {
-  asked_ = keep * asked_ + static_cast<double>(asked);
-  got_ = keep * got_ + static_cast<double>(got);
+  asked_ = decay * asked_ + static_cast<double>(asked);
+  got_ = decay * got_ + static_cast<double>(got);
 }
 
 std::ptrdiff_t router::choose(const request_size& what, std::span<const pipeline_offer> offers) const {

@@ -35,7 +35,7 @@ struct choice {
 bool always() { return true; }
 
 #if defined(__x86_64__)
-bool has_avx2() {
+[[maybe_unused]] bool has_avx2() {
   unsigned a = 0;
   unsigned b = 0;
   unsigned c = 0;
@@ -45,7 +45,7 @@ bool has_avx2() {
   return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-bool has_avxvnni() {
+[[maybe_unused]] bool has_avxvnni() {
   unsigned a = 0;
   unsigned b = 0;
   unsigned c = 0;
@@ -53,24 +53,32 @@ bool has_avxvnni() {
   return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1U << 4)) != 0;
 }
 
-bool has_avx512() {
+[[maybe_unused]] bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+[[maybe_unused]] bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 
-bool has_avx512bf16() { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
+[[maybe_unused]] bool has_avx512bf16() { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
-/// Best last.
+/// Those that were built (FASTSERVE_ISAS), best last.
 constexpr choice choices[] = {
     {"portable", portable_table, always},
-#if defined(__x86_64__)
+#if defined(FASTSERVE_ISA_AVX2)
     {"avx2", avx2_table, has_avx2},
+#endif
+#if defined(FASTSERVE_ISA_AVXVNNI)
     {"avxvnni", avxvnni_table, has_avxvnni},
+#endif
+#if defined(FASTSERVE_ISA_AVX512)
     {"avx512", avx512_table, has_avx512},
+#endif
+#if defined(FASTSERVE_ISA_AVX512VNNI)
     {"avx512vnni", avx512vnni_table, has_avx512vnni},
+#endif
+#if defined(FASTSERVE_ISA_AVX512BF16)
     {"avx512bf16", avx512bf16_table, has_avx512bf16},
 #endif
 };

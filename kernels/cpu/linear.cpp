@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "kernels/cpu/backend.hpp"
+#include "kernels/parts.hpp"
 
 namespace fastserve::kernels::cpu {
 namespace {
@@ -10,8 +11,6 @@ constexpr std::int64_t parallel_bytes = std::int64_t{128}
                                         << 10;  // of weights: about the cost of waking a team
 constexpr std::int64_t parallel_products = std::int64_t{1} << 20;
 constexpr std::int64_t stream_bytes = std::int64_t{256} << 10;  // weights of one job of a single tile
-
-std::int64_t parts(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
 
 /// A product cut into jobs: a few panels by a block of tiles each. Threads take jobs as they come, so that a
 /// core which something else needs too delays nobody; results do not depend on who computes what.

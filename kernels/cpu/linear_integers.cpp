@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/backend.hpp"
 #include "kernels/cpu/integer_weight.hpp"
+#include "kernels/parts.hpp"
 
 namespace fastserve::kernels::cpu {
 namespace {
@@ -9,8 +10,6 @@ namespace {
 constexpr std::int64_t parallel_bytes = std::int64_t{128} << 10;  // as in linear.cpp
 constexpr std::int64_t parallel_products = std::int64_t{2} << 20;
 constexpr std::int64_t stream_bytes = std::int64_t{64} << 10;  // of one job of few rows
-
-std::int64_t parts(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "kernels/cpu/integer_weight.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/stacked.hpp"
 
 namespace fastserve::kernels::cpu {
@@ -11,7 +12,7 @@ namespace {
 
 constexpr std::int64_t parallel_codes = 1 << 16;
 
-std::int64_t padded(std::int64_t count, std::int64_t size) { return (count + size - 1) / size * size; }
+std::int64_t padded(std::int64_t count, std::int64_t size) { return parts(count, size) * size; }
 
 integer_panels panels_of(const quantized_format& format, std::int64_t cols, const kernel_table& table) {
   const std::int64_t columns = table.integer_tiles.panel_columns;

@@ -2,13 +2,12 @@
 
 #include "kernels/cuda/backend.hpp"
 #include "kernels/cuda/rows.hpp"
+#include "kernels/parts.hpp"
 
 namespace fastserve::kernels::cuda {
 namespace {
 
 constexpr std::int64_t few_rows = 64;
-
-std::int64_t parts(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
 
 }  // namespace
 

@@ -12,8 +12,6 @@ namespace fastserve::model {
 
 namespace {
 
-constexpr symbol_id no_symbol = -1;
-
 std::string byte_token(int byte) {
   char text[8];
   std::snprintf(text, sizeof text, "<0x%02X>", static_cast<unsigned>(byte));

@@ -10,6 +10,7 @@ namespace fastserve::model {
 
 /// A token id, or a number past the vocabulary for a character that is no token itself.
 using symbol_id = std::int32_t;
+constexpr symbol_id no_symbol = -1;
 
 /// What an adjacent pair becomes, and how early.
 struct merge_rule {

@@ -6,11 +6,7 @@
 
 namespace fastserve::model {
 
-namespace {
-
-constexpr symbol_id no_symbol = -1;
-
-}  // namespace
+namespace {}  // namespace
 
 void bpe_model::index_bytes() {
   for (int byte = 0; byte < 256; ++byte) {

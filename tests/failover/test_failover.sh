@@ -21,7 +21,7 @@ finish() {
 # -- cases --------------------------------------------------------------------
 
 case_decode() {
-  long_answers
+  some_answers
   undisturbed
   local rank
   for rank in 1 2 3; do
@@ -98,7 +98,7 @@ case_measure() {
 
 # One after the other, and the second while the job is getting over the first.
 case_twice() {
-  long_answers
+  some_answers
   undisturbed
   begin twice.jsonl
   wait_for_answers

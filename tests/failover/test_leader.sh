@@ -20,7 +20,7 @@ finish() {
 # -- cases --------------------------------------------------------------------
 
 case_decode() {
-  long_answers
+  some_answers
   undisturbed
   begin decode.jsonl
   wait_for_answers
@@ -44,13 +44,13 @@ case_prefill() {
 
 # The new leader, too, in peace and while it takes over.
 case_twice() {
-  long_answers
+  some_answers
   undisturbed
   begin twice.jsonl
   wait_for_answers
   strike KILL 0
   wait_for_line 'answers go on'
-  sleep 0.5
+  sleep 0.3
   strike KILL 1
   finish "one leader after the other" 0 1 2
   same "one leader after the other"
@@ -65,7 +65,7 @@ case_twice() {
 
 # With another stage, with the standby, and with all but the last rank.
 case_stage() {
-  long_answers
+  some_answers
   undisturbed
   begin stage.jsonl
   wait_for_answers
@@ -80,7 +80,7 @@ case_stage() {
 }
 
 case_most() {
-  long_answers
+  some_answers
   undisturbed
   begin most.jsonl
   wait_for_answers

@@ -29,9 +29,13 @@ state_of() { "$cluster" scontrol show job "$1" | sed -n 's/.*JobState=\([^ ]*\).
 is_over() { case "$(state_of "$1")" in COMPLETED | CANCELLED | FAILED | TIMEOUT | NODE_FAIL | PREEMPTED) ;; *) false ;; esac; }
 restarts_of() { "$cluster" scontrol show job "$1" | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p'; }
 
-# A job that went back into the queue rests there for two minutes; not in a test.
+# A job that went back into the queue rests there for two minutes; not so long in a test, but slurmd refuses a credential
+# of the second in which it revoked that of the run before, and the job would be FAILED.
 hasten() {
-  if "$cluster" scontrol show job "$1" | grep -q Reason=BeginTime; then "$cluster" scontrol update JobId="$1" StartTime=now; fi
+  local start
+  start=$("$cluster" scontrol show job "$1" | sed -n '/Reason=BeginTime/,$s/.*StartTime=\([^ ]*\).*/\1/p')
+  [ -n "$start" ] || return 0
+  [ "$(($(date -d "$start" +%s) - $(date +%s)))" -le 3 ] || "$cluster" scontrol update JobId="$1" StartTime=now+2
 }
 
 # until_requeued JOB TIMES
@@ -66,7 +70,11 @@ until_gone() {
 # finish WHAT JOB: the end of a job that is to end with everything answered.
 finish() {
   until_gone "$2"
-  [ "$(state_of "$2")" = COMPLETED ] || fail "$1: the job ended as $(state_of "$2")"
+  if [ "$(state_of "$2")" != COMPLETED ]; then
+    fail "$1: the job ended as $(state_of "$2")"
+    "$cluster" scontrol -o show job "$2"
+    tail -n 20 "$VIRTUAL_CLUSTER_STATE"/slurmctld.log "$VIRTUAL_CLUSTER_STATE"/slurmd.vn1.log
+  fi
   check_answers "$1" "$out"
   nothing_left "$1"
   echo "  $1: $(wc -l <"$out") answers, $(restarts_of "$2") restarts"

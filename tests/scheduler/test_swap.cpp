@@ -139,8 +139,8 @@ BOOST_AUTO_TEST_CASE(random_operations_with_swapping) {
   BOOST_TEST(blocks_in > 1000U);
 }
 
-// Bursts of requests on a small pool, with steps, copies and starvation of any length: whoever is swapped out comes
-// back, also when all of it is still cached, and while requests wait something is in flight.
+// Bursts of requests on a small pool, with steps, copies and starvation of any length: whoever is swapped out
+// comes back, also when all of it is still cached, and while requests wait something is in flight.
 BOOST_AUTO_TEST_CASE(bursts_are_served_to_the_end) {
   for (unsigned seed = 0; seed < 100; ++seed) {
     std::mt19937 random{seed};
@@ -167,7 +167,8 @@ BOOST_AUTO_TEST_CASE(bursts_are_served_to_the_end) {
       }
       s.take_moves();
       s.check_integrity();
-      BOOST_REQUIRE_MESSAGE(!in_flight.empty(), "seed " << seed << ": requests wait and nothing is in flight");
+      BOOST_REQUIRE_MESSAGE(!in_flight.empty(),
+                            "seed " << seed << ": requests wait and nothing is in flight");
       now += microseconds{1 + up_to(std::array{20U, 200U, 2'000U, 30'000U}[random() % 4])};
       s.complete(in_flight.front().first, in_flight.front().second, now);
       in_flight.pop_front();
