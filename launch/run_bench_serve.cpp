@@ -206,19 +206,10 @@ void serve_load(const mpi::environment& env, engine& e, const options& settings)
 }  // namespace
 
 int run_bench_serve(mpi::environment& env, const options& settings) {
-  engine e{env, settings};
-  if (!env.leader()) return e.follow();
-  int code = 1;
-  try {
-    if (start_engine(e)) {
-      serve_load(env, e, settings);
-      code = 0;
-    }
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "fastserve: %s\n", error.what());
-  }
-  std::fflush(stdout);
-  return e.finish(code);
+  return run_with_engine(env, settings, [&](engine& e) {
+    serve_load(env, e, settings);
+    return 0;
+  });
 }
 
 }  // namespace fastserve::launch

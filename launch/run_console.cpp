@@ -151,20 +151,12 @@ bool run_script(engine& e, const options& settings) {
 }  // namespace
 
 int run_console(mpi::environment& env, const options& settings) {
-  engine e{env, settings};
-  if (!env.leader()) return e.follow();
-  int code = 1;
-  try {
-    if (start_engine(e)) {
-      const auto facts = find_terminal();
-      const bool talk = settings.console.prompts.empty() && !settings.console.json &&
-                        facts.mode != terminal_facts::style::script;
-      code = (talk ? run_session(e, settings, facts) : run_script(e, settings)) ? 0 : 1;
-    }
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "fastserve: %s\n", error.what());
-  }
-  return e.finish(code);
+  return run_with_engine(env, settings, [&](engine& e) {
+    const auto facts = find_terminal();
+    const bool talk = settings.console.prompts.empty() && !settings.console.json &&
+                      facts.mode != terminal_facts::style::script;
+    return (talk ? run_session(e, settings, facts) : run_script(e, settings)) ? 0 : 1;
+  });
 }
 
 }  // namespace fastserve::launch

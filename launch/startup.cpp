@@ -133,4 +133,17 @@ bool start_engine(engine& e) {
   return true;
 }
 
+int run_with_engine(mpi::environment& env, const options& settings, const std::function<int(engine&)>& work) {
+  engine e{env, settings};
+  if (!env.leader()) return e.follow();
+  int code = 1;
+  try {
+    if (start_engine(e)) code = work(e);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "fastserve: %s\n", error.what());
+  }
+  std::fflush(stdout);
+  return e.finish(code);
+}
+
 }  // namespace fastserve::launch

@@ -37,8 +37,8 @@ make_input() {
 }
 # What most cases are about: five seconds of work, of which the first answers take one.
 long_answers() { make_input 220 0 120; }
-# Half of it, where all work stands still until a death is seen.
-some_answers() { make_input 120 0 120; }
+# Half of that work, where all of it stands still until a death is seen.
+some_answers() { make_input 200 0 50; }
 long_prompts() { make_input 220 60 1; }
 
 normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
