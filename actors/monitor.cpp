@@ -9,7 +9,7 @@ namespace fastserve::actors {
 namespace {
 
 // Over which the ranks' steps are compared.
-constexpr std::chrono::seconds interval{2};
+constexpr std::chrono::seconds pace_interval{2};
 
 }  // namespace
 
@@ -19,7 +19,7 @@ monitor_state::monitor_state(mpi::base_of<monitor_actor>* self, monitor_setup se
       ranks_{setup_.nodes.size(), setup_.options.deadline, setup_.grace, now(), setup_.options.stall},
       dead_(setup_.nodes.size()),
       steps_{setup_.nodes.size(), setup_.options.slow_factor},
-      interval_end_{now() + interval} {
+      interval_end_{now() + pace_interval} {
   ranks_.forget(static_cast<std::size_t>(setup_.rank));
   for (const auto rank : setup_.dead) {
     ranks_.forget(static_cast<std::size_t>(rank));
@@ -56,7 +56,7 @@ void monitor_state::on_tick() {
   }
   const leader_beat beat{setup_.epoch(), setup_.rank};
   if (time > interval_end_) {
-    interval_end_ = time + interval;
+    interval_end_ = time + pace_interval;
     for (const auto& [rank, times] : steps_.look()) setup_.slow(static_cast<int>(rank), times);
     if (auto shares = setup_.shares(); shares != shares_) {
       shares_ = std::move(shares);

@@ -229,7 +229,7 @@ class cluster_reader {
   std::vector<bool> told_;
 };
 
-std::string quoted(const std::string& text) {
+std::string yaml_text(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
@@ -256,7 +256,7 @@ std::string format_cluster(const planner::cluster& of) {
     std::size_t count = 1;
     while (i + count < of.ranks.size() && of.ranks[i + count].group == r.group) ++count;
     names[static_cast<std::size_t>(r.group)] = r.name;
-    out += "  - group: " + quoted(r.name) +
+    out += "  - group: " + yaml_text(r.name) +
            formatted("\n    count: %zu\n    memory: %.0f\n    bandwidth: %.0f\n", count, r.memory_bytes,
                      r.bytes_per_s);
     out += "    gops: {";
@@ -278,7 +278,7 @@ std::string format_cluster(const planner::cluster& of) {
     for (std::size_t b = a; b < of.groups; ++b) {
       const auto& l = of.links[a * of.groups + b];
       if (l.bytes_per_s <= 0) continue;
-      out += "  - {between: [" + quoted(names[a]) + ", " + quoted(names[b]) +
+      out += "  - {between: [" + yaml_text(names[a]) + ", " + yaml_text(names[b]) +
              formatted("], latency_us: %.4g, bandwidth: %.0f}\n", 1e6 * l.latency_s, l.bytes_per_s);
     }
   return out;

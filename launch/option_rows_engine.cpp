@@ -7,7 +7,6 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::int64_t max_int32 = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t max_tokens_anywhere = std::int64_t{1} << 40;
 
 template <typename Field>

@@ -7,8 +7,6 @@ namespace fastserve::launch {
 
 namespace {
 
-constexpr std::int64_t max_int32 = std::numeric_limits<std::int32_t>::max();
-
 option_spec stop_strings(commands who) {
   option_spec spec =
       begin({"stopping", "stop", "TEXT", "end the answer before this text; may be given again", "none"},
