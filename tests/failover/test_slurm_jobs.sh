@@ -34,7 +34,7 @@ restarts_of() { "$cluster" scontrol show job "$1" | sed -n 's/.*Restarts=\([0-9]
 hasten() {
   local start
   start=$("$cluster" scontrol show job "$1" | sed -n '/Reason=BeginTime/,$s/.*StartTime=\([^ ]*\).*/\1/p')
-  [ -n "$start" ] || return 0
+  case "$start" in '' | Unknown) return 0 ;; esac
   [ "$(($(date -d "$start" +%s) - $(date +%s)))" -le 3 ] || "$cluster" scontrol update JobId="$1" StartTime=now+2
 }
 
