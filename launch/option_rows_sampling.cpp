@@ -1,6 +1,5 @@
 #include "launch/option_rows.hpp"
 
-#include <limits>
 #include <stdexcept>
 
 namespace fastserve::launch {

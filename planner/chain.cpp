@@ -4,7 +4,6 @@
 #include <cassert>
 #include <cmath>
 #include <deque>
-#include <limits>
 #include <queue>
 
 #include "planner/chain_parts.hpp"

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <deque>
-#include <limits>
 #include <numeric>
 
 #include "planner/chain_parts.hpp"

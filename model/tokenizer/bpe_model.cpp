@@ -6,8 +6,6 @@
 
 namespace fastserve::model {
 
-namespace {}  // namespace
-
 void bpe_model::index_bytes() {
   for (int byte = 0; byte < 256; ++byte) {
     const bool usable = options_.byte_level || byte < 0x80;
