@@ -19,27 +19,26 @@ struct reached {
   std::size_t before_last = nobody;
 };
 
-// How far one gets under `bound`. More is always better: surplus layers are given back at the end.
-reached reach(const chain_problem& p, const std::vector<std::size_t>& order, double bound) {
+// How far one gets under a bound. More is always better: surplus layers are given back at the end.
+reached reach(const chain_problem& p, const std::vector<std::size_t>& order, const rooms& under) {
   const auto n = order.size();
   reached out{std::vector<std::int32_t>(n, 0), std::vector<std::size_t>(n, nobody), nobody, nobody};
   for (std::size_t i = 0; i < n; ++i) {
-    if (room(p, order[i], bound, true, true) >= p.layers) {
+    const auto& own = under.of[order[i]];
+    if (own.alone >= p.layers) {
       out.last = i;
       return out;
     }
-    out.layers[i] = std::min(room(p, order[i], bound, true, false), p.layers - 1);
-    const auto more = room(p, order[i], bound, false, false);
-    const auto rest = room(p, order[i], bound, false, true);
+    out.layers[i] = std::min(own.first, p.layers - 1);
     for (std::size_t j = 0; j < i; ++j) {
-      if (out.layers[j] == 0 || p.hop(order[j], order[i]) > bound) continue;
-      if (rest > 0 && out.layers[j] + rest >= p.layers) {
+      if (out.layers[j] == 0 || p.hop(order[j], order[i]) > under.bound) continue;
+      if (own.last > 0 && out.layers[j] + own.last >= p.layers) {
         out.last = i;
         out.before_last = j;
         return out;
       }
-      const auto together = std::min(out.layers[j] + more, p.layers - 1);
-      if (more > 0 && together > out.layers[i]) {
+      const auto together = std::min(out.layers[j] + own.between, p.layers - 1);
+      if (own.between > 0 && together > out.layers[i]) {
         out.layers[i] = together;
         out.before[i] = j;
       }
@@ -48,14 +47,23 @@ reached reach(const chain_problem& p, const std::vector<std::size_t>& order, dou
   return out;
 }
 
-chain_cut cut_slowest(const chain_problem& p, const std::vector<std::size_t>& order) {
-  const auto bound = least_bound(p, [&](double b) { return reach(p, order, b).last != nobody; });
-  if (bound == infinite) return {};
-  const auto r = reach(p, order, bound);
+chain_cut along(const chain_problem& p, const std::vector<std::size_t>& order, const reached& r,
+                double bound) {
   std::vector<std::size_t> path{order[r.last]};
   for (auto i = r.before_last; i != nobody; i = r.before[i]) path.push_back(order[i]);
   std::reverse(path.begin(), path.end());
   return fill(p, path, bound);
+}
+
+chain_cut cut_slowest(const chain_problem& p, const std::vector<std::size_t>& order, double known) {
+  const auto bound = least_bound(
+      p,
+      [&](double b) {
+        return reach(p, order, rooms{p, order, b}).last != nobody;
+      },
+      known);
+  if (bound == infinite) return {};
+  return along(p, order, reach(p, order, rooms{p, order, bound}), bound);
 }
 
 // Dynamic programming: best[i][l] when the first l layers end with rank i of the order.
@@ -157,14 +165,32 @@ std::int32_t room(const chain_problem& p, std::size_t rank, double bound, bool e
   return static_cast<std::int32_t>(most);
 }
 
-double least_bound(const chain_problem& p, const std::function<bool(double)>& feasible) {
-  if (!feasible(infinite)) return infinite;
-  double high = 0;
-  for (const auto& r : p.ranks) high = std::max(high, r.time.seconds(p.layers, true, true));
-  for (const auto h : p.hops) high = std::max(high, h);
-  if (high == 0 || !feasible(high)) return high == 0 ? 0 : infinite;
+rooms::rooms(const chain_problem& p, const std::vector<std::size_t>& ranks, double b)
+    : bound{b}, of(p.ranks.size()) {
+  for (const auto r : ranks)
+    of[r] = {room(p, r, b, false, false), room(p, r, b, true, false), room(p, r, b, false, true),
+             room(p, r, b, true, true)};
+}
+
+chain_cut cut_within(const chain_problem& p, const std::vector<std::size_t>& order, const rooms& at,
+                     const rooms& below) {
+  const auto r = reach(p, order, at);
+  if (r.last == nobody) return {};
+  if (reach(p, order, below).last != nobody) return cut_slowest(p, order, below.bound);
+  return along(p, order, r, at.bound);
+}
+
+double least_bound(const chain_problem& p, const std::function<bool(double)>& feasible, double known) {
+  auto high = known;
+  if (known == infinite) {
+    if (!feasible(infinite)) return infinite;
+    high = 0;
+    for (const auto& r : p.ranks) high = std::max(high, r.time.seconds(p.layers, true, true));
+    for (const auto h : p.hops) high = std::max(high, h);
+    if (high == 0 || !feasible(high)) return high == 0 ? 0 : infinite;
+  }
   double low = 0;
-  for (int i = 0; i < 100 && high - low > 1e-13 * high; ++i) {
+  for (int i = 0; i < 100 && high - low > same_bound * high; ++i) {
     const auto middle = low + (high - low) / 2;
     (feasible(middle) ? high : low) = middle;
   }
@@ -226,7 +252,7 @@ bool chain_problem::equal_hops() const {
 chain_cut cut_in_order(const chain_problem& p, const std::vector<std::size_t>& order, chain_goal goal) {
   assert(order.size() <= static_cast<std::size_t>(p.layers));
   if (order.empty() || p.layers < 1) return {};
-  return goal == chain_goal::slowest ? cut_slowest(p, order) : cut_sum(p, order);
+  return goal == chain_goal::slowest ? cut_slowest(p, order, infinite) : cut_sum(p, order);
 }
 
 }  // namespace fastserve::planner

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <deque>
 #include <numeric>
+#include <optional>
 
 #include "planner/chain_parts.hpp"
 
@@ -9,6 +10,7 @@ namespace fastserve::planner {
 namespace {
 
 constexpr std::size_t tried_in_all_orders = 6;
+constexpr double clearly_less = 1e-11;    // more than the hair that room() gives
 constexpr std::size_t tried_starts = 16;  // groups that a tour begins at
 
 double least_hop(const chain_problem& p) {
@@ -48,11 +50,15 @@ class line_up {
     const auto kept = std::min(most_, n);  // between first and last are most - 2, so these do
     std::partial_sort(sorted_.begin(), sorted_.begin() + static_cast<std::ptrdiff_t>(kept), sorted_.end(),
                       better);
+    best_sum_.assign(1, 0);
+    for (std::size_t i = 0; i < kept; ++i) best_sum_.push_back(best_sum_.back() + middle_[sorted_[i]]);
     const auto first = candidates(bound, kept, true);
     const auto last = candidates(bound, kept, false);
     for (const auto& f : first)
       for (const auto& h : last)
-        if (f.rank != h.rank && try_pair(f, h, kept)) return true;
+        if (f.rank != h.rank && f.room + h.room + most_between(f.place, h.place) >= p_.layers &&
+            try_pair(f, h, kept))
+          return true;
     return false;
   }
   const std::vector<std::size_t>& path() const { return path_; }
@@ -75,6 +81,17 @@ class line_up {
                       [](const auto& a, const auto& b) { return a.room > b.room; });
     out.insert(out.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(two));
     return out;
+  }
+  // The room of the best most_ - 2 ranks but those at the places a and b.
+  std::int64_t most_between(std::size_t a, std::size_t b) const {
+    auto end = most_ - 2;
+    std::int64_t without = 0;
+    for (const auto place : {std::min(a, b), std::max(a, b)})
+      if (place < end) {
+        ++end;
+        without += middle_[sorted_[place]];
+      }
+    return best_sum_[std::min(end, best_sum_.size() - 1)] - without;
   }
   bool try_pair(const candidate& f, const candidate& h, std::size_t kept) {
     std::int64_t sum = std::int64_t{f.room} + h.room;
@@ -106,6 +123,7 @@ class line_up {
   std::size_t must_;
   std::vector<std::int32_t> middle_;
   std::vector<std::size_t> sorted_;
+  std::vector<std::int64_t> best_sum_;  // [i]: room of the first i of sorted_ between others
   std::vector<std::size_t> path_;
 };
 
@@ -211,17 +229,46 @@ bool better(const chain_cut& a, const chain_cut& b, chain_goal goal) {
   return goal == chain_goal::slowest ? a.sum < b.sum : a.slowest < b.slowest;
 }
 
+// The best cut of the orders it is shown.
+class best_order {
+ public:
+  best_order(const chain_problem& p, chain_goal goal) : p_{p}, goal_{goal} {}
+
+  void consider(const std::vector<std::size_t>& order) {
+    if (goal_ == chain_goal::sum || !best_.found()) return take(cut_in_order(p_, order, goal_));
+    if (!at_) {
+      std::vector<std::size_t> all(p_.ranks.size());
+      std::iota(all.begin(), all.end(), std::size_t{0});
+      at_.emplace(p_, all, best_.slowest);
+      below_.emplace(p_, all, best_.slowest * (1 - clearly_less));
+    }
+    take(cut_within(p_, order, *at_, *below_));
+  }
+  chain_cut& best() { return best_; }
+
+ private:
+  void take(chain_cut cut) {
+    if (!better(cut, best_, goal_)) return;
+    if (cut.slowest != best_.slowest) at_.reset();
+    best_ = std::move(cut);
+  }
+
+  const chain_problem& p_;
+  chain_goal goal_;
+  chain_cut best_;
+  std::optional<rooms> at_, below_;  // of best_
+};
+
 chain_cut all_orders(const chain_problem& p, chain_goal goal) {
   std::vector<std::size_t> order(p.ranks.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  chain_cut best;
+  best_order found{p, goal};
   // Not more ranks than layers: each leading part of each order stands for a choice of them.
-  const auto used = stages_of(p, 0);
+  const auto used = static_cast<std::ptrdiff_t>(stages_of(p, 0));
   do {
-    auto cut = cut_in_order(p, {order.begin(), order.begin() + static_cast<std::ptrdiff_t>(used)}, goal);
-    if (better(cut, best, goal)) best = std::move(cut);
+    found.consider({order.begin(), order.begin() + used});
   } while (std::next_permutation(order.begin(), order.end()));
-  return best;
+  return std::move(found.best());
 }
 
 // Groups one after the other, each time the nearest that is left, then parts of the tour turned round while
@@ -269,18 +316,17 @@ chain_cut along_tours(const chain_problem& p, const std::vector<std::size_t>& ra
   std::vector<std::size_t> groups;
   for (std::size_t g = 0; g < p.groups; ++g)
     if (!members[g].empty()) groups.push_back(g);
-  chain_cut best;
+  best_order found{p, goal};
   for (std::size_t s = 0; s < std::min(groups.size(), tried_starts); ++s) {
     std::vector<std::size_t> order;
     for (const auto g : tour(p, groups, groups[s]))
       order.insert(order.end(), members[g].begin(), members[g].end());
     for (int way = 0; way < 2; ++way) {
-      auto cut = cut_in_order(p, order, goal);
-      if (better(cut, best, goal)) best = std::move(cut);
+      found.consider(order);
       std::reverse(order.begin(), order.end());
     }
   }
-  return best;
+  return std::move(found.best());
 }
 
 chain_cut equal_cut(const chain_problem& p, std::int32_t most_stages, chain_goal goal) {

@@ -3,6 +3,8 @@
 program=$1
 shift
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=tests/failover/answers.bash
+. "$here/tests/failover/answers.bash"
 mpirun="$here/scripts/mpirun_here.sh"
 demo="$here/models/demo"
 work=$(mktemp -d)
@@ -17,32 +19,11 @@ fail() {
   failures=$((failures + 1))
 }
 
-# COUNT requests of about PROMPT words and ANSWER tokens: greedy and drawn, some with two answers, with
-# log-probabilities, with a stop string, some that are errors.
-make_input() {
-  awk -v n="$1" -v prompt="$2" -v answer="$3" 'BEGIN {
-    for (i = 0; i < n; ++i) {
-      text = "The " i "th king of"
-      for (w = 0; w < prompt; ++w) text = text " " (w * 7 + i) % 97 " ships"
-      more = ""
-      if (i % 11 == 3) more = more ",\"n\":2"
-      if (i % 13 == 5) more = more ",\"logprobs\":2"
-      if (i % 7 == 2) more = more ",\"stop\":[\"e s\"]"
-      if (i % 17 == 9) more = more ",\"presence_penalty\":0.5"
-      if (i % 50 == 49) more = more ",\"top_p\":-3"
-      printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"%s\",\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":true%s}}\n",
-        i, text, answer + (i * 7) % 50, i % 2 ? "0.7" : "0", i, more
-    }
-  }' >in.jsonl
-}
 # What most cases are about: five seconds of work, of which the first answers take one.
 long_answers() { make_input 220 0 120; }
 # Half of that work, where all of it stands still until a death is seen.
 some_answers() { make_input 200 0 50; }
 long_prompts() { make_input 220 60 1; }
-
-normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
-requests() { wc -l <in.jsonl; }
 
 # begin OUT: starts the job in the background.
 begin() {
@@ -118,22 +99,13 @@ end_of() {
   grep -h 'is lost\|epoch\|leads\|leaves' err | sed "s/^fastserve: /  $1: /"
 }
 
-# same WHAT: the output is that of the undisturbed run.
-same() {
-  normal "$out" >now.normal
-  cmp -s now.normal undisturbed.normal || fail "$1: differs from the undisturbed run"
-  [ "$(wc -l <now.normal)" -eq "$(requests)" ] || fail "$1: $(wc -l <now.normal) lines for $(requests) requests"
-  [ "$(grep -o '"custom_id":"[^"]*"' now.normal | sort -u | wc -l)" -eq "$(requests)" ] || fail "$1: ids repeat"
-}
-
 # The answers to expect. Cases of one input share them.
 undisturbed() {
   ! cmp -s in.jsonl known.jsonl || return 0
   cp in.jsonl known.jsonl
   begin undisturbed.jsonl
   wait "$job" || fail "the undisturbed run: exit code $?"
-  normal undisturbed.jsonl >undisturbed.normal
-  [ "$(wc -l <undisturbed.normal)" -eq "$(requests)" ] || fail "the undisturbed run is not whole"
+  expect undisturbed.jsonl
 }
 
 run_cases() {

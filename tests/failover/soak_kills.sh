@@ -9,6 +9,8 @@ program=$1
 minutes=$2
 RANDOM=${3:-1}
 here=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=tests/failover/answers.bash
+. "$here/tests/failover/answers.bash"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -24,12 +26,7 @@ fail() {
   failures=$((failures + 1))
 }
 
-awk 'BEGIN {
-  for (i = 0; i < 300; ++i)
-    printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"The %dth king of\",\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":true}}\n",
-      i, i, 100 + (i * 7) % 50, i % 2 ? "0.7" : "0", i
-}' >in.jsonl
-normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
+make_input 300 0 100
 
 start() {
   starts=$((starts + 1))
@@ -61,7 +58,7 @@ kill_one() {
 out=undisturbed.jsonl
 start
 wait "$job" || fail "the undisturbed run"
-normal undisturbed.jsonl >undisturbed.normal
+expect undisturbed.jsonl
 starts=0
 
 # A job that neither ends nor goes on is a failure, not a thing to wait for.
@@ -92,9 +89,7 @@ while [ "$SECONDS" -lt "$end" ]; do
     [ "$failures" -lt 5 ] || break 2
   done
   finished=$((finished + 1))
-  normal "$out" >now.normal
-  cmp -s now.normal undisturbed.normal || fail "round $rounds differs from the undisturbed run"
-  [ "$(grep -o '"custom_id":"[^"]*"' now.normal | sort -u | wc -l)" -eq 300 ] || fail "round $rounds: ids are missing or repeat"
+  same "round $rounds" "$out"
 done
 
 sleep 0.5

@@ -10,13 +10,30 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 . "$here/tests/failover/cluster.bash"
 
 options=()
+ranks=3
+# run COMMAND...: on the nodes, in the background.
+run() {
+  rm -f status
+  timeout 200 "$cluster" srun --mpi=pmix -N3 -n"$ranks" -c1 --chdir="$work" "$work/fastserve" "$@" --model demo --threads 1 \
+    "${options[@]}" 2>err &
+  job=$!
+}
 # begin OUT
 begin() {
   out=$1
-  rm -f "$out" "$out".* status
-  timeout 200 "$cluster" srun --mpi=pmix -N3 -n3 -c1 --chdir="$work" "$work/fastserve" batch in.jsonl "$out" --model demo \
-    --threads 1 --max-batch 16 "${options[@]}" >stdout 2>err &
-  job=$!
+  rm -f "$out" "$out".*
+  run batch in.jsonl "$out" --max-batch 16 >stdout
+}
+# strike RANK...: kills these ranks of the job, all at once.
+strike() {
+  local pid rank found=()
+  for pid in $(pgrep -f "^$work/fastserve "); do
+    for rank in "$@"; do
+      if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "SLURM_PROCID=$rank"; then found+=("$pid"); fi
+    done
+  done
+  [ ${#found[@]} -eq $# ] || fail "found ${#found[@]} processes for the ranks $*"
+  kill -KILL "${found[@]}"
 }
 wait_for_answers() {
   local patience=1500
@@ -33,20 +50,25 @@ wait_for_line() {
   done
   grep -q "$1" err || fail "never said: $1"
 }
-# finish WHAT LOST: the end of the job, which FastServe tells by its file; srun may wait for a node that is gone.
-finish() {
+# over WHAT: the end of the job, which FastServe tells by its file; srun may wait for a node that is gone.
+over() {
   local patience=1200
   while [ ! -s status ] && [ "$patience" -gt 0 ]; do
     sleep 0.1
     patience=$((patience - 1))
   done
   [ "$(cat status 2>/dev/null)" = 0 ] || fail "$1: status '$(cat status 2>/dev/null)'"
-  [ "$(grep -c 'is lost' err)" -eq "$2" ] || fail "$1: $(grep -c 'is lost' err) losses seen, expected $2"
-  check_answers "$1" "$out"
-  grep -h 'is lost\|epoch\|leaves' err | sed "s/^fastserve: /  $1: /"
+  grep -h 'is lost\|epoch\|leaves\|leads' err | sed "s/^fastserve: /  $1: /"
   "$cluster" scancel --user=root
   wait "$job" 2>/dev/null
   nothing_left "$1"
+}
+# finish WHAT LOST [LEADERS]: so many ranks were lost, and so many others took a leader's place.
+finish() {
+  over "$1"
+  [ "$(grep -c 'is lost' err)" -eq "$2" ] || fail "$1: $(grep -c 'is lost' err) losses seen, expected $2"
+  [ "$(grep -c 'leads from here on' err)" -eq "${3:-0}" ] || fail "$1: not ${3:-0} other leaders"
+  same "$1" "$out"
 }
 # Until all nodes may work again.
 wait_for_nodes() {
@@ -59,15 +81,108 @@ wait_for_nodes() {
 }
 
 case_rank() {
-  local rank pid
-  for rank in 2 3; do
+  local rank
+  for rank in 1 2; do
     begin "rank$rank.jsonl"
     wait_for_answers
-    for pid in $(ip netns pids "vn$rank"); do
-      case "$(tr '\0' ' ' <"/proc/$pid/cmdline")" in *"/fastserve batch in.jsonl $out "*) kill -KILL "$pid" ;; esac
-    done
-    finish "SIGKILL under srun, node $rank" 1
+    strike "$rank"
+    finish "SIGKILL under srun, rank $rank" 1
   done
+}
+
+# The leader, alone, with another stage, and then its successor.
+case_leader() {
+  begin leader.jsonl
+  wait_for_answers
+  strike 0
+  finish "the leader under srun" 0 1
+  begin stage.jsonl
+  wait_for_answers
+  strike 0 2
+  finish "the leader and a stage under srun" 0 1
+  begin next.jsonl
+  wait_for_answers
+  strike 0
+  wait_for_line 'answers go on'
+  sleep 0.3
+  strike 1
+  finish "one leader after the other under srun" 0 2
+}
+
+case_prefill() {
+  local rank
+  make_input 220 60 1
+  expect_answers
+  for rank in 0 1 2; do
+    begin "prefill$rank.jsonl"
+    wait_for_line 'weights ready'
+    sleep 0.3
+    strike "$rank"
+    if [ "$rank" -eq 0 ]; then finish "rank 0 in prefill under srun" 0 1; else finish "rank $rank in prefill under srun" 1; fi
+  done
+  long_answers
+  expect_answers
+}
+
+# One after the other, the second while the job gets over the first, and both at once.
+case_twice() {
+  begin twice.jsonl
+  wait_for_answers
+  strike 2
+  wait_for_line 'epoch 2'
+  strike 1
+  finish "two in a row under srun" 2
+  begin during.jsonl
+  wait_for_answers
+  strike 1
+  sleep 0.9
+  strike 2
+  finish "during a failover under srun" 2
+  begin both.jsonl
+  wait_for_answers
+  strike 1 2
+  finish "two at once under srun" 2
+}
+
+# Four ranks on three nodes: a spare takes the layers over, and its own death changes nothing.
+case_spare() {
+  ranks=4
+  options=(--spare-ranks 1)
+  begin spare.jsonl
+  wait_for_answers
+  strike 1
+  finish "a hot spare under srun" 1
+  grep -q 'epoch 2 .* 3 stages' err || fail "the spare did not take over"
+  begin idle.jsonl
+  wait_for_answers
+  strike 3
+  finish "the spare itself under srun" 1
+  ! grep -q 'epoch 2' err || fail "a spare's death stopped the pipeline"
+  ranks=3
+  options=()
+}
+
+# A console with nothing to do.
+case_idle() {
+  local before after patience=500
+  rm -f prompts
+  mkfifo prompts
+  options=(--max-tokens 30 --temperature 0)
+  run console <prompts >answers
+  exec 3>prompts
+  echo "The king of" >&3
+  while [ ! -s answers ] && [ "$patience" -gt 0 ]; do sleep 0.02; patience=$((patience - 1)); done
+  sleep 1
+  strike 1
+  wait_for_line 'epoch 2'
+  before=$(wc -c <answers)
+  echo "The king of" >&3
+  exec 3>&-
+  options=()
+  over "a console at rest under srun"
+  after=$(wc -c <answers)
+  [ "$after" -eq $((2 * before)) ] || fail "the same prompt got other answers: $(cat answers)"
+  cmp -s <(head -c "$before" answers) <(tail -c "$before" answers) || fail "the answers differ"
 }
 
 case_cut() {
@@ -120,4 +235,4 @@ if [ "$*" = loss ]; then
 fi
 cluster_up 3
 export FASTSERVE_STATUS_FILE=$work/status
-run_cases rank cut heal loss node -- "$@"
+run_cases rank leader prefill twice spare idle cut heal loss node -- "$@"

@@ -15,7 +15,7 @@ finish() {
     grep -q "rank $rank is lost: no sign of life for" err || fail "$what: the loss of rank $rank was not seen"
   done
   [ "$(grep -c 'is lost' err)" -eq $# ] || fail "$what: $(grep -c 'is lost' err) losses seen, $# ranks were lost"
-  same "$what"
+  same "$what" "$out"
 }
 
 # -- cases --------------------------------------------------------------------

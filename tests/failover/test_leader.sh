@@ -26,7 +26,7 @@ case_decode() {
   wait_for_answers
   strike KILL 0
   finish "the leader in decode" 0 1
-  same "the leader in decode"
+  same "the leader in decode" "$out"
   # What the standby knew was not drawn again.
   grep -q ' [1-9][0-9]* answers go on' err || fail "nothing went on where it was"
 }
@@ -39,7 +39,7 @@ case_prefill() {
   sleep 0.3
   strike KILL 0
   finish "the leader in prefill" 0 1
-  same "the leader in prefill"
+  same "the leader in prefill" "$out"
 }
 
 # The new leader, too, in peace and while it takes over.
@@ -53,14 +53,14 @@ case_twice() {
   sleep 0.3
   strike KILL 1
   finish "one leader after the other" 0 1 2
-  same "one leader after the other"
+  same "one leader after the other" "$out"
   begin during.jsonl
   wait_for_answers
   strike KILL 0
   wait_for_line 'rank 1 .*leads'
   strike KILL 1
   finish "the new leader at once" 0 1 2
-  same "the new leader at once"
+  same "the new leader at once" "$out"
 }
 
 # With another stage, with the standby, and with all but the last rank.
@@ -71,12 +71,12 @@ case_stage() {
   wait_for_answers
   strike KILL 0 2
   finish "the leader and a stage" 0 1
-  same "the leader and a stage"
+  same "the leader and a stage" "$out"
   begin both.jsonl
   wait_for_answers
   strike KILL 0 1
   finish "the leader and the standby" 0 2
-  same "the leader and the standby"
+  same "the leader and the standby" "$out"
 }
 
 case_most() {
@@ -86,7 +86,7 @@ case_most() {
   wait_for_answers
   strike KILL 0 1 2
   finish "all but the last rank" 0 3
-  same "all but the last rank"
+  same "all but the last rank" "$out"
 }
 
 # The standby first: another rank is it, and knows what it has to know.
@@ -100,7 +100,7 @@ case_standby() {
   sleep 0.5
   strike KILL 0
   finish "the standby, then the leader" 0 2
-  same "the standby, then the leader"
+  same "the standby, then the leader" "$out"
   grep -q ' [1-9][0-9]* answers go on' err || fail "nothing went on where it was"
 }
 
@@ -116,7 +116,7 @@ case_stopped() {
   wait_for_line 'leads from here on'
   kill -CONT "$pid" 2>/dev/null
   finish "a stopped leader" 0 1
-  same "a stopped leader"
+  same "a stopped leader" "$out"
   [ ! -d "/proc/$pid" ] || fail "the zombie is still there"
   # For less than the deadline: nothing happens.
   begin paused.jsonl
@@ -125,7 +125,7 @@ case_stopped() {
   sleep 0.5
   strike CONT 0
   finish "a paused leader" 0
-  same "a paused leader"
+  same "a paused leader" "$out"
 }
 
 # A spare takes the leader's layers over, and only these.
@@ -138,7 +138,7 @@ case_spare() {
   wait_for_answers
   strike KILL 0
   finish "a spare for the leader" 0 1
-  same "a spare for the leader"
+  same "a spare for the leader" "$out"
   grep -q 'epoch .* 4 stages on ranks 4, 1, 2, 3' err || fail "the spare did not take over"
 }
 
@@ -154,7 +154,7 @@ case_drain() {
   finish "a drained new leader" 75 1
   [ "$(wc -l <"$out")" -lt "$(requests)" ] || echo "  (it was finished before the signal came)"
   "$mpirun" --survive 2 "$program" batch in.jsonl "$out" --model "$demo" --threads 1 2>err || fail "goes on: exit code $?"
-  same "a job behind a drained one"
+  same "a job behind a drained one" "$out"
 }
 
 # Without a standby the others end, as the leader's death always ended a job.

@@ -1,0 +1,38 @@
+# What every test of failover asks and expects: requests, and the answers of a run that nobody disturbed. Sourced, in the
+# folder of a job; fail() is the caller's.
+
+# make_input COUNT PROMPT ANSWER: requests of about PROMPT words and ANSWER tokens: greedy and drawn, some with two
+# answers, with log-probabilities, with a stop string, some that are errors.
+make_input() {
+  awk -v n="$1" -v prompt="$2" -v answer="$3" 'BEGIN {
+    for (i = 0; i < n; ++i) {
+      text = "The " i "th king of"
+      for (w = 0; w < prompt; ++w) text = text " " (w * 7 + i) % 97 " ships"
+      more = ""
+      if (i % 11 == 3) more = more ",\"n\":2"
+      if (i % 13 == 5) more = more ",\"logprobs\":2"
+      if (i % 7 == 2) more = more ",\"stop\":[\"e s\"]"
+      if (i % 17 == 9) more = more ",\"presence_penalty\":0.5"
+      if (i % 50 == 49) more = more ",\"top_p\":-3"
+      printf "{\"custom_id\":\"r%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"%s\",\"max_tokens\":%d,\"temperature\":%s,\"seed\":%d,\"ignore_eos\":true%s}}\n",
+        i, text, answer + (i * 7) % 50, i % 2 ? "0.7" : "0", i, more
+    }
+  }' >in.jsonl
+}
+requests() { wc -l <in.jsonl; }
+
+normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
+
+# expect FILE: these are the answers of the undisturbed run.
+expect() {
+  normal "$1" >undisturbed.normal
+  [ "$(wc -l <undisturbed.normal)" -eq "$(requests)" ] || fail "the undisturbed run is not whole"
+}
+
+# same WHAT FILE: the answers are those of the undisturbed run, each once.
+same() {
+  normal "$2" >now.normal
+  cmp -s now.normal undisturbed.normal || fail "$1: differs from the undisturbed run"
+  [ "$(wc -l <now.normal)" -eq "$(requests)" ] || fail "$1: $(wc -l <now.normal) lines for $(requests) requests"
+  [ "$(grep -o '"custom_id":"[^"]*"' now.normal | sort -u | wc -l)" -eq "$(requests)" ] || fail "$1: ids repeat"
+}
