@@ -15,7 +15,9 @@ succession::verdict succession::heard(int leader, time now) {
   if (leader < leader_ || leader >= with_.ranks) return verdict::over;
   if (leader > with_.rank) return verdict::passed_over;
   fence_.heard(0, now);
-  if (phase_ == phase::listening) {
+  // The silence before a new leader's first word was the old one's: it says nothing of the way to the new
+  // one.
+  if (phase_ == phase::listening && leader == leader_) {
     watch_.heard(0, now);
   } else {
     phase_ = phase::listening;

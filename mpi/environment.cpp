@@ -26,16 +26,18 @@ constexpr std::array launcher_variables{
 /// Sets variables for the length of a scope, where the user has not set them.
 class scoped_defaults {
  public:
-  explicit scoped_defaults(bool wanted) {
-    // A lone Open MPI process starts a daemon and opens every network unless told that it stays alone: 300 ms
-    // and a warning or two.
-    if (!wanted) return;
-    for (const auto& [name, value] : {std::pair{"OMPI_MCA_ess_singleton_isolated", "1"},
-                                      std::pair{"OMPI_MCA_pml", "ob1"}, std::pair{"OMPI_MCA_btl", "self"}}) {
-      if (std::getenv(name) != nullptr) continue;
-      setenv(name, value, 0);
-      set_.push_back(name);
-    }
+  explicit scoped_defaults(bool alone) {
+    // When Open MPI 4.1 cannot write to the socket of a rank that has just died, it closes the socket, and
+    // then waits for it to be writable. A second message opens another one and links the event that is still
+    // waiting once more: the list of events becomes a ring that MPI goes round for ever. poll() waits for a
+    // closed socket without complaint; epoll refuses, and the event is never linked.
+    set("OMPI_MCA_opal_event_include", "epoll");
+    if (!alone) return;
+    // A lone process starts a daemon and opens every network unless told that it stays alone: 300 ms and a
+    // warning or two.
+    set("OMPI_MCA_ess_singleton_isolated", "1");
+    set("OMPI_MCA_pml", "ob1");
+    set("OMPI_MCA_btl", "self");
   }
   ~scoped_defaults() {
     for (const auto* name : set_) unsetenv(name);
@@ -44,6 +46,12 @@ class scoped_defaults {
   scoped_defaults& operator=(const scoped_defaults&) = delete;
 
  private:
+  void set(const char* name, const char* value) {
+    if (std::getenv(name) != nullptr) return;
+    setenv(name, value, 0);
+    set_.push_back(name);
+  }
+
   std::vector<const char*> set_;
 };
 

@@ -199,6 +199,34 @@ BOOST_AUTO_TEST_CASE(the_lowest_rank_left_takes_over_in_time) {
   BOOST_TEST(c.leaders() == list{2}, boost::test_tools::per_element());
 }
 
+// The silence of a dead leader is not one of its successor's: who hears the new leader just before its own
+// deadline would grant it four times that.
+BOOST_AUTO_TEST_CASE(the_death_of_a_new_leader_is_seen_as_soon) {
+  act::succession::setup s;
+  s.rank = 2;
+  s.ranks = 3;
+  s.heirs = true;
+  s.deadline = 1s;
+  s.fence = 5s;
+  s.grace = 60s;
+  act::succession view{s, 0s};
+  time_point t = 0s;
+  bool leads = false;
+  const auto run = [&](int leader, time_point end) {
+    for (; t < end && !leads; t += 100ms) {
+      if (leader >= 0) view.heard(leader, t);
+      leads = view.look(t).lead;
+    }
+  };
+  run(0, 2s);
+  run(-1, 2900ms);
+  run(1, 4s);
+  BOOST_TEST(view.leader() == 1);
+  run(-1, 8s);
+  BOOST_TEST(leads);
+  BOOST_TEST((t <= 5200ms));
+}
+
 BOOST_AUTO_TEST_CASE(those_that_die_with_the_leader_are_passed_over) {
   cluster c{7, false};
   c.run(2s);

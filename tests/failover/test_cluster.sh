@@ -10,12 +10,12 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 . "$here/tests/failover/cluster.bash"
 
 options=()
-ranks=3
-# run COMMAND...: on the nodes, in the background.
+ranks=3 input=/dev/null
+# run COMMAND...: on the nodes, in the background; rank 0 reads $input.
 run() {
   rm -f status
-  timeout 200 "$cluster" srun --mpi=pmix -N3 -n"$ranks" -c1 --chdir="$work" "$work/fastserve" "$@" --model demo --threads 1 \
-    "${options[@]}" 2>err &
+  timeout 200 "$cluster" srun --mpi=pmix --input=0 -N3 -n"$ranks" -c1 --chdir="$work" "$work/fastserve" "$@" --model demo --threads 1 \
+    "${options[@]}" <"$input" 2>err 3>&- &
   job=$!
 }
 # begin OUT
@@ -99,7 +99,7 @@ case_leader() {
   begin stage.jsonl
   wait_for_answers
   strike 0 2
-  finish "the leader and a stage under srun" 0 1
+  finish "the leader and a stage under srun" 1 1
   begin next.jsonl
   wait_for_answers
   strike 0
@@ -168,8 +168,10 @@ case_idle() {
   rm -f prompts
   mkfifo prompts
   options=(--max-tokens 30 --temperature 0)
-  run console <prompts >answers
-  exec 3>prompts
+  exec 3<>prompts # without waiting for each other
+  input=prompts
+  run console >answers
+  input=/dev/null
   echo "The king of" >&3
   while [ ! -s answers ] && [ "$patience" -gt 0 ]; do sleep 0.02; patience=$((patience - 1)); done
   sleep 1
