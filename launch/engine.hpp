@@ -29,6 +29,8 @@ class engine {
 
   // -- leader ---------------------------------------------------------------
 
+  /// See mpi::environment.
+  bool ends_with_neighbours() const { return env_.ends_with_neighbours(); }
   /// Makes a rank that follow_or_lead() told to lead the leader: the others hear of it at once. To be
   /// followed by bring_up(). Returns an empty text, or why there can be no engine.
   std::string take_over(const actors::succeeded& before);

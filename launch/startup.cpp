@@ -126,7 +126,14 @@ bool start_engine(engine& e) {
     if (const auto& shape = e.layout().shape; !shape.empty()) spdlog::info("{}", shape);
     const auto seconds = std::chrono::duration<double>(clock::now() - begin).count();
     const auto flag = e.layout().rows.size() > 1 ? missing_launcher_flag() : "";
-    if (!flag.empty()) spdlog::warn("this job ends when a rank dies: it was started without {}", flag);
+    if (!flag.empty())
+      spdlog::warn("this job ends when a rank dies: it was started without {}", flag);
+    else if (e.ends_with_neighbours())
+      spdlog::warn(
+          "this job ends when a rank dies that shares its node with another, for Slurm's PMIx plugin sees to "
+          "that, and "
+          "there is no libpmix.so.2 to leave it by: start it with mpirun --enable-recovery in the "
+          "allocation");
     spdlog::info("{} of weights ready in {} s{}", format_bytes(bytes), format_measure(seconds),
                  reading_text(e.layout()));
   }

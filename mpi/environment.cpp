@@ -9,11 +9,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <set>
 #include <stdexcept>
 #include <thread>
 #include <utility>
 
 #include "mpi/check.hpp"
+#include "mpi/pmix_client.hpp"
 #include "mpi/process_mark.hpp"
 
 namespace fastserve::mpi {
@@ -32,6 +34,8 @@ class scoped_defaults {
     // waiting once more: the list of events becomes a ring that MPI goes round for ever. poll() waits for a
     // closed socket without complaint; epoll refuses, and the event is never linked.
     set("OMPI_MCA_opal_event_include", "epoll");
+    // All ranks' addresses at once, not when they are first spoken to: see environment::begun().
+    if (started_by_slurm_pmix()) set("OMPI_MCA_mpi_add_procs_cutoff", "1000000");
     if (!alone) return;
     // A lone process starts a daemon and opens every network unless told that it stays alone: 300 ms and a
     // warning or two.
@@ -137,6 +141,13 @@ environment::~environment() {
   MPI_Finalize();
 }
 
+void environment::begun() {
+  limit_ = nullptr;
+  if (!ends_with_neighbours_ || !leave_pmix()) return;
+  ends_with_neighbours_ = false;
+  skip_finalize();
+}
+
 void environment::find_neighbours() {
   host_ = host_name();
   const auto machines = allgather(host_ + '\0' + boot_id());
@@ -145,6 +156,8 @@ void environment::find_neighbours() {
   local_size_ = static_cast<int>(std::count(machines.begin(), machines.end(), mine));
   local_rank_ = static_cast<int>(std::count(machines.begin(), machines.begin() + rank_, mine));
   processes_ = allgather(own_process());
+  ends_with_neighbours_ =
+      started_by_slurm_pmix() && std::set(machines.begin(), machines.end()).size() < machines.size();
 }
 
 // Of this machine. On the thread of the limit.

@@ -62,8 +62,12 @@ class environment {
 
   void barrier();
 
-  /// All ranks have come so far that nobody waits for another without a deadline.
-  void begun() { limit_ = nullptr; }
+  /// All ranks have come so far that nobody waits for another without a deadline. A launcher that would end
+  /// the job for the death of a rank is left (mpi/pmix_client.hpp); MPI is not finalised then.
+  void begun();
+  /// Whether the launcher ends the job when a rank dies that shares its machine with another: Slurm's PMIx
+  /// plugin does, unless it could be left.
+  bool ends_with_neighbours() const { return ends_with_neighbours_; }
 
   /// Ends all ranks with `code`. Does not return and does not wait for anyone.
   [[noreturn]] void abort(int code) noexcept;
@@ -91,6 +95,7 @@ class environment {
   std::vector<bool> local_;  // [ranks]: on the same machine
   std::vector<std::string> processes_;
   bool finalize_ = true;
+  bool ends_with_neighbours_ = false;
 };
 
 }  // namespace fastserve::mpi
