@@ -141,13 +141,16 @@ case_requeue() {
   finish "scontrol requeue" "$job"
 }
 
-# Two tasks, each with its own files; one of them is interrupted. Without requests that are errors, for these name their
-# line in the file.
+# Two tasks, each with its own files; one of them is interrupted. Ids and errors name the line of the file, so the former
+# are taken out and there are none of the latter.
 case_array() {
+  without_lines() { sed 's/batch_req_[0-9]*/batch_req/;s/"req_[0-9]*"/"req"/;s/cmpl-[0-9]*/cmpl/' "$@"; }
   local task half
   grep -v '"top_p"' in.jsonl >right.jsonl
   mv right.jsonl in.jsonl
   expect_answers
+  without_lines undisturbed.jsonl >numberless.jsonl
+  expect numberless.jsonl
   half=$(($(requests) / 2))
   head -n "$half" in.jsonl >part-1.jsonl
   tail -n "+$((half + 1))" in.jsonl >part-2.jsonl
@@ -163,7 +166,7 @@ case_array() {
   for task in 1 2; do
     [ "$(wc -l <"answers-$task.jsonl")" -eq "$(wc -l <"part-$task.jsonl")" ] || fail "task $task: not all answered"
   done
-  cat answers-1.jsonl answers-2.jsonl >array.jsonl
+  without_lines answers-1.jsonl answers-2.jsonl >array.jsonl
   same "an array" array.jsonl
   nothing_left "an array"
   echo "  an array: $(wc -l <answers-1.jsonl) and $(wc -l <answers-2.jsonl) answers"
