@@ -14,8 +14,8 @@
 namespace fastserve::actors {
 
 /// Measures the operations of a back end, each for about 0.12 s, with the back end's threads. Takes 160 MiB
-/// while it lives. The best of several rounds counts: what disturbs a measurement only makes it slower. Ranks
-/// of a host measure at the same time, then one after the other.
+/// while it lives. The median of several rounds counts. Ranks of a host measure at the same time, then one
+/// after the other.
 class speed_bench {
  public:
   /// `kinds`: products to measure; the first is that of the model. Throws std::bad_alloc.

@@ -72,11 +72,18 @@ void check_whole(const plan::cluster_plan& p, const plan::cluster& c, std::int32
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(a_roofline_takes_the_larger_of_the_two_times) {
+// Where one of the two takes far longer it is all there is to see; where they take as long, root two times
+// that.
+BOOST_AUTO_TEST_CASE(reading_and_multiplying_hide_each_other_in_part) {
   const auto m = seven_billions();
   const auto r = rank_of(0);
   const auto one = plan::step_line(m, r, 1, 1, 1, 1);
-  BOOST_TEST(one.head == m.head.bytes / r.bytes_per_s + r.operation_s, boost::test_tools::tolerance(1e-9));
+  const auto reading = m.head.bytes / r.bytes_per_s;
+  BOOST_TEST(one.head >= reading + r.operation_s);
+  BOOST_TEST(one.head < 1.01 * reading + r.operation_s);
+  const auto as_long =
+      plan::step_line(m, r, 1, 1, 1, m.head.bytes * 2e12 / (2 * m.head.parameters * r.bytes_per_s));
+  BOOST_TEST(as_long.head == std::sqrt(2.0) * reading + r.operation_s, boost::test_tools::tolerance(1e-9));
   const auto many = plan::step_line(m, r, 256, 1, 1, 1);
   const double ops = 2 * 256 * (3 * 4096.0 * 4096 + 4096.0 * 4096 + 3 * 4096.0 * 11008);
   BOOST_TEST(many.layer > ops / 2e12);
@@ -173,7 +180,7 @@ BOOST_AUTO_TEST_CASE(spares_are_the_slowest_and_too_many_are_refused) {
 BOOST_AUTO_TEST_CASE(slow_links_keep_pipelines_within_a_group) {
   auto c = cluster_of(4, 12 * gib);
   c.groups = 2;
-  c.links = {{5e-6, 1e10}, {1e-2, 1e7}, {1e-2, 1e7}, {5e-6, 1e10}};
+  c.links = {{5e-6, 1e10}, {1e-2, 1e6}, {1e-2, 1e6}, {5e-6, 1e10}};
   for (int r = 0; r < 4; ++r) c.ranks[static_cast<std::size_t>(r)].group = r % 2;
   const auto p = plan::make_plan(seven_billions(), c, {});
   check_whole(p, c, 32);
