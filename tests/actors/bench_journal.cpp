@@ -1,5 +1,6 @@
-// What the standby's journal costs a leader and its standby in processor time, without the network: every token drawn is
-// added, a part is made, written as a message, read and taken 20 times a second, and answers end and begin.
+// What the standby's journal costs a leader and its standby in processor time, without the network: every
+// token drawn is added, a part is made, written as a message, read and taken 20 times a second, and answers
+// end and begin.
 //   build/tests/bench_journal [TOKENS A SECOND] [OPEN ANSWERS]
 #include <chrono>
 #include <cstdio>

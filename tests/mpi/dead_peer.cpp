@@ -1,5 +1,6 @@
-// A rank goes on sending to one that has died, over TCP, before MPI could tell: MPI must come back (mpi/environment.cpp,
-// scoped_defaults). Not under Boost.Test, for the job ends without MPI_Finalize. Run with two ranks by
+// A rank goes on sending to one that has died, over TCP, before MPI could tell: MPI must come back
+// (mpi/environment.cpp, scoped_defaults). Not under Boost.Test, for the job ends without MPI_Finalize. Run
+// with two ranks by
 //   FASTSERVE_STATUS_FILE=... mpirun --enable-recovery --mca btl self,tcp --mca btl_tcp_if_include lo
 #include <unistd.h>
 
@@ -53,8 +54,8 @@ int main(int argc, char** argv) {
     end(1);
   });
   ::alarm(20);
-  // Nothing reads meanwhile: the first one is answered by a reset, the second finds the socket broken, and the third
-  // opens another.
+  // Nothing reads meanwhile: the first one is answered by a reset, the second finds the socket broken, and
+  // the third opens another.
   std::array<MPI_Request, 6> sent{};
   const std::array<int, 6> what{};
   for (std::size_t i = 0; i < sent.size(); ++i) {
