@@ -1,5 +1,5 @@
-# What every test of failover asks and expects: requests, and the answers of a run that nobody disturbed. Sourced, in the
-# folder of a job; fail() is the caller's.
+# What every test of failover asks, waits for and expects: requests, moments of a job, and the answers of a run that nobody
+# disturbed. Sourced, in the folder of a job; fail() is the caller's, and for waiting $job, $out and $most_waits.
 
 # make_input COUNT PROMPT ANSWER: requests of about PROMPT words and ANSWER tokens: greedy and drawn, some with two
 # answers, with log-probabilities, with a stop string, some that are errors.
@@ -21,6 +21,22 @@ make_input() {
 }
 requests() { wc -l <in.jsonl; }
 
+# wait_for CONDITION: as long as the job lives, for $most_waits times 0.02 s at most.
+wait_for() {
+  local patience=${most_waits:?}
+  while ! eval "$1" && [ "$patience" -gt 0 ] && kill -0 "${job:?}" 2>/dev/null; do
+    sleep 0.02
+    patience=$((patience - 1))
+  done
+}
+# shellcheck disable=SC2016 # it is for eval
+# Until the first answers are on disk: every stage is busy then.
+wait_for_answers() { wait_for '[ -s "$out" ]'; }
+wait_for_line() {
+  wait_for "grep -q '$1' err"
+  grep -q "$1" err || fail "never said: $1"
+}
+
 normal() { sed 's/"created":[0-9]*/"created":0/' "$1" | LC_ALL=C sort; }
 
 # expect FILE: these are the answers of the undisturbed run.
@@ -35,4 +51,12 @@ same() {
   cmp -s now.normal undisturbed.normal || fail "$1: differs from the undisturbed run"
   [ "$(wc -l <now.normal)" -eq "$(requests)" ] || fail "$1: $(wc -l <now.normal) lines for $(requests) requests"
   [ "$(grep -o '"custom_id":"[^"]*"' now.normal | sort -u | wc -l)" -eq "$(requests)" ] || fail "$1: ids repeat"
+}
+
+# same_twice BEFORE: a console that was asked the same again, when there were BEFORE bytes of answers, gave the same again.
+same_twice() {
+  local after
+  after=$(wc -c <answers)
+  [ "$after" -eq $((2 * $1)) ] || fail "the same prompt got other answers: $(cat answers)"
+  cmp -s <(head -c "$1" answers) <(tail -c "$1" answers) || fail "the answers differ"
 }

@@ -9,6 +9,7 @@ mpirun="$here/scripts/mpirun_here.sh"
 demo="$here/models/demo"
 work=$(mktemp -d)
 failures=0
+most_waits=1000 # 20 s
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
@@ -66,21 +67,6 @@ strike() {
   done
   kill -"$signal" "${pids[@]}" 2>/dev/null || fail "not sent: $signal to ranks $*"
   [ "$signal" != KILL ] || kills=$((kills + $#))
-}
-
-wait_for() {
-  local patience=1000
-  while ! eval "$1" && [ "$patience" -gt 0 ] && kill -0 "$job" 2>/dev/null; do
-    sleep 0.02
-    patience=$((patience - 1))
-  done
-}
-# shellcheck disable=SC2016 # it is for eval
-# Until the first answers are on disk: every stage is busy then.
-wait_for_answers() { wait_for '[ -s "$out" ]'; }
-wait_for_line() {
-  wait_for "grep -q '$1' err"
-  grep -q "$1" err || fail "never said: $1"
 }
 
 # end_of WHAT CODE: the job's end, and that nothing of it is left.
