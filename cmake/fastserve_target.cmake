@@ -63,6 +63,15 @@ function(fastserve_test_options target)
   endif()
 endfunction()
 
+# fastserve_program(<name> SOURCES ... LINK ...): a program in tests/ that is no test, as a bench, or is started by one.
+function(fastserve_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${ARG_LINK})
+  fastserve_options(${name})
+endfunction()
+
 # fastserve_test(<name> SOURCES ... LINK ... [RANKS 1 2 3 4] [LABELS ...] [TIMEOUT seconds] [OWN_MAIN])
 # A Boost.Test program in tests/, with Boost's main() unless it brings one. With RANKS it runs once under mpirun for each
 # count. Tests run in the source folder and name their data from there, so that a compiler cache serves every checkout.

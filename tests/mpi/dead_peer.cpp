@@ -8,10 +8,9 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <thread>
-#include <vector>
 
+#include "launch/job_status.hpp"
 #include "mpi/environment.hpp"
 
 namespace {
@@ -19,11 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 
 [[noreturn]] void end(int code) {
-  if (const char* file = std::getenv("FASTSERVE_STATUS_FILE"))
-    if (std::FILE* out = std::fopen(file, "w")) {
-      std::fprintf(out, "%d\n", code);
-      std::fclose(out);
-    }
+  fastserve::launch::write_job_status(code);
   ::_exit(code);
 }
 
