@@ -10,6 +10,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "actors/median.hpp"
 #include "kernels/quantized.hpp"
 
 namespace fastserve::actors {
@@ -42,9 +43,7 @@ double median_of(Work work) {
     work();
     rounds.push_back(since(round));
   }
-  const auto middle = rounds.begin() + static_cast<std::ptrdiff_t>(rounds.size() / 2);
-  std::nth_element(rounds.begin(), middle, rounds.end());
-  return std::max(*middle, 1e-9);
+  return std::max(median(std::move(rounds)), 1e-9);
 }
 
 class bench {
@@ -120,16 +119,12 @@ struct speed_bench::parts {
   std::vector<std::unique_ptr<kernels::weight>> streamed;
   double streamed_bytes = 0;
 
-  double ops(const kernels::weight& w) {
-    b.prepare(w.input_type());
-    return 2.0 * width * width * many_rows / median_of([&] { b.multiply(w, many_rows); });
-  }
-  // One matrix after the other, as layers come: their weights are in no cache.
-  double ops() {
-    b.prepare(streamed.front()->input_type());
+  // One matrix after the other, as layers come: of many, the weights are in no cache.
+  double ops(const std::vector<std::unique_ptr<kernels::weight>>& by) {
+    b.prepare(by.front()->input_type());
     std::size_t next = 0;
     return 2.0 * width * width * many_rows /
-           median_of([&] { b.multiply(*streamed[next++ % streamed.size()], many_rows); });
+           median_of([&] { b.multiply(*by[next++ % by.size()], many_rows); });
   }
   // Weights as they are read in a step of one row: more of them than any cache holds.
   double bytes(double operation_s) {
@@ -167,16 +162,18 @@ void speed_bench::measure_together() {
   // Attention runs in f32, whatever the products are.
   auto kinds = kinds_;
   if (std::find(kinds.begin(), kinds.end(), arithmetic::f32) == kinds.end()) kinds.push_back(arithmetic::f32);
-  for (const auto kind : kinds)
-    speed_.ops_per_s[static_cast<std::size_t>(kind)] =
-        kind == kinds_.front() ? p.ops() : p.ops(*p.b.pack(kind, width, width));
+  for (const auto kind : kinds) {
+    std::vector<std::unique_ptr<kernels::weight>> single;
+    if (kind != kinds_.front()) single.push_back(p.b.pack(kind, width, width));
+    speed_.ops_per_s[static_cast<std::size_t>(kind)] = p.ops(single.empty() ? p.streamed : single);
+  }
 }
 
 void speed_bench::measure_alone() {
   auto& p = *parts_;
   // Not slower than in company, whatever the clock says.
   const auto together = speed_.ops_per_s[static_cast<std::size_t>(kinds_.front())];
-  speed_.alone_ops = std::max(p.ops() / together, 1.0);
+  speed_.alone_ops = std::max(p.ops(p.streamed) / together, 1.0);
   speed_.alone_bytes = std::max(p.bytes(speed_.operation_s) / speed_.bytes_per_s, 1.0);
 }
 

@@ -1,11 +1,13 @@
 #include "actors/shard.hpp"
 
-#include <algorithm>
 #include <cassert>
 #include <chrono>
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <utility>
+
+#include "actors/median.hpp"
 
 namespace fastserve::actors {
 
@@ -223,12 +225,7 @@ void shard::draw(const micro_batch& work, step_result& out) {
 
 executor_stats shard::take_stats() {
   auto out = stats_;
-  if (!turnarounds_ns_.empty()) {
-    const auto middle = turnarounds_ns_.begin() + static_cast<std::ptrdiff_t>(turnarounds_ns_.size() / 2);
-    std::nth_element(turnarounds_ns_.begin(), middle, turnarounds_ns_.end());
-    out.median_turnaround_ns = *middle;
-  }
-  turnarounds_ns_.clear();
+  if (!turnarounds_ns_.empty()) out.median_turnaround_ns = median(std::exchange(turnarounds_ns_, {}));
   stats_ = {};
   stats_.rank = context_.profile.rank;
   return out;

@@ -1,6 +1,8 @@
 #include "actors/stragglers.hpp"
 
-#include <algorithm>
+#include <utility>
+
+#include "actors/median.hpp"
 
 namespace fastserve::actors {
 
@@ -50,9 +52,7 @@ std::vector<stragglers::finding> stragglers::look() {
     for (std::size_t j = 0; j < ranks_.size(); ++j)
       if (j != i && ranks_[j].group == ranks_[i].group && pace[j] > 0) others.push_back(pace[j]);
     if (others.empty()) continue;
-    const auto middle = others.begin() + static_cast<std::ptrdiff_t>(others.size() / 2);
-    std::nth_element(others.begin(), middle, others.end());
-    const auto times = pace[i] / *middle;
+    const auto times = pace[i] / median(std::move(others));
     auto& count = ranks_[i].slow_intervals;
     count = times > factor_ ? count + 1 : 0;
     if (count == patience) out.push_back({i, times});

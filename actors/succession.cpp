@@ -20,13 +20,18 @@ succession::verdict succession::heard(int leader, time now) {
   if (phase_ == phase::listening && leader == leader_) {
     watch_.heard(0, now);
   } else {
-    phase_ = phase::listening;
-    watch_ = liveness{1, with_.deadline, with_.deadline, now, with_.stall};
+    listen_anew(now);
   }
   if (leader == leader_) return verdict::same;
   for (int r = leader_; r < leader; ++r) lost_.insert(r);
   leader_ = leader;
   return verdict::follow;
+}
+
+// From a first word at `from`, with a deadline for the next.
+void succession::listen_anew(time from) {
+  phase_ = phase::listening;
+  watch_ = liveness{1, with_.deadline, with_.deadline, from, with_.stall};
 }
 
 // The fence's watch knows for how long MPI has been silent; the other one may be of yesterday.
@@ -35,8 +40,7 @@ void succession::heard_aside(time then) {
   if (phase_ == phase::listening) {
     watch_.heard_aside(0, then);
   } else {
-    phase_ = phase::listening;
-    watch_ = liveness{1, with_.deadline, with_.deadline, then, with_.stall};
+    listen_anew(then);
   }
 }
 

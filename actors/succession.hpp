@@ -71,6 +71,7 @@ class succession {
   time silence(time now) const { return fence_.silence(0, now); }
 
  private:
+  void listen_anew(time from);
   bool has_before() const;
   bool most_agree() const;
   void ask(time now, order& out);

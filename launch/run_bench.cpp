@@ -9,6 +9,7 @@
 #include <set>
 #include <vector>
 
+#include "actors/median.hpp"
 #include "actors/unequal_ranks.hpp"
 #include "kernels/limits.hpp"
 #include "launch/bench_report.hpp"
@@ -22,6 +23,7 @@ namespace fastserve::launch {
 
 namespace {
 
+using actors::median;
 using clock = std::chrono::steady_clock;
 
 // Counts tokens and knows when each prompt had its first one.
@@ -92,11 +94,6 @@ struct figures {
   double turnaround_us = 0;
   double draw_us = 0;  ///< a step
 };
-
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return v.empty() ? 0 : v[v.size() / 2];
-}
 
 std::vector<std::int32_t> random_prompt(std::int32_t tokens, std::int32_t vocab, std::mt19937& random) {
   std::vector<std::int32_t> out(static_cast<std::size_t>(tokens));

@@ -131,8 +131,7 @@ bool start_engine(engine& e) {
     else if (e.ends_with_neighbours())
       spdlog::warn(
           "this job ends when a rank dies that shares its node with another, for Slurm's PMIx plugin sees to "
-          "that, and "
-          "there is no libpmix.so.2 to leave it by: start it with mpirun --enable-recovery in the "
+          "that, and there is no libpmix.so.2 to leave it by: start it with mpirun --enable-recovery in the "
           "allocation");
     spdlog::info("{} of weights ready in {} s{}", format_bytes(bytes), format_measure(seconds),
                  reading_text(e.layout()));

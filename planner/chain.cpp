@@ -190,7 +190,7 @@ double least_bound(const chain_problem& p, const std::function<bool(double)>& fe
     if (high == 0 || !feasible(high)) return high == 0 ? 0 : infinite;
   }
   double low = 0;
-  for (int i = 0; i < 100 && high - low > same_bound * high; ++i) {
+  for (int i = 0; i < 100 && high - low > 1e-13 * high; ++i) {
     const auto middle = low + (high - low) / 2;
     (feasible(middle) ? high : low) = middle;
   }

@@ -229,18 +229,17 @@ bool better(const chain_cut& a, const chain_cut& b, chain_goal goal) {
   return goal == chain_goal::slowest ? a.sum < b.sum : a.slowest < b.slowest;
 }
 
-// The best cut of the orders it is shown.
+// The best cut of the orders of `ranks`, or of some of them, that it is shown.
 class best_order {
  public:
-  best_order(const chain_problem& p, chain_goal goal) : p_{p}, goal_{goal} {}
+  best_order(const chain_problem& p, const std::vector<std::size_t>& ranks, chain_goal goal)
+      : p_{p}, ranks_{ranks}, goal_{goal} {}
 
   void consider(const std::vector<std::size_t>& order) {
     if (goal_ == chain_goal::sum || !best_.found()) return take(cut_in_order(p_, order, goal_));
     if (!at_) {
-      std::vector<std::size_t> all(p_.ranks.size());
-      std::iota(all.begin(), all.end(), std::size_t{0});
-      at_.emplace(p_, all, best_.slowest);
-      below_.emplace(p_, all, best_.slowest * (1 - clearly_less));
+      at_.emplace(p_, ranks_, best_.slowest);
+      below_.emplace(p_, ranks_, best_.slowest * (1 - clearly_less));
     }
     take(cut_within(p_, order, *at_, *below_));
   }
@@ -254,6 +253,7 @@ class best_order {
   }
 
   const chain_problem& p_;
+  const std::vector<std::size_t>& ranks_;
   chain_goal goal_;
   chain_cut best_;
   std::optional<rooms> at_, below_;  // of best_
@@ -262,7 +262,7 @@ class best_order {
 chain_cut all_orders(const chain_problem& p, chain_goal goal) {
   std::vector<std::size_t> order(p.ranks.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  best_order found{p, goal};
+  best_order found{p, order, goal};
   // Not more ranks than layers: each leading part of each order stands for a choice of them.
   const auto used = static_cast<std::ptrdiff_t>(stages_of(p, 0));
   do {
@@ -316,7 +316,7 @@ chain_cut along_tours(const chain_problem& p, const std::vector<std::size_t>& ra
   std::vector<std::size_t> groups;
   for (std::size_t g = 0; g < p.groups; ++g)
     if (!members[g].empty()) groups.push_back(g);
-  best_order found{p, goal};
+  best_order found{p, ranks, goal};
   for (std::size_t s = 0; s < std::min(groups.size(), tried_starts); ++s) {
     std::vector<std::size_t> order;
     for (const auto g : tour(p, groups, groups[s]))

@@ -28,15 +28,12 @@ struct rooms {
 };
 
 /// cut_in_order() for `slowest`, when a cut as slow as `at` is known; none when this order has none as good.
-/// `below` is under it
-/// by so much that it counts.
+/// `below` is lower by so much that it counts.
 chain_cut cut_within(const chain_problem& problem, const std::vector<std::size_t>& order, const rooms& at,
                      const rooms& below);
 
-constexpr double same_bound = 1e-13;  ///< of a bound: less does not tell two apart
-
-/// The least bound that `feasible` holds for, to `same_bound` of it; infinite when it holds for none.
-/// `feasible` is monotone, and holds for `known` if that is finite.
+/// The least bound that `feasible` holds for, to 1e-13 of it; infinite when it holds for none. `feasible` is
+/// monotone, and holds for `known` if that is finite.
 double least_bound(const chain_problem& problem, const std::function<bool(double)>& feasible,
                    double known = infinite);
 

@@ -3,9 +3,9 @@
 // end and begin.
 //   build/tests/bench_journal [TOKENS A SECOND] [OPEN ANSWERS]
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <optional>
 
 #include "actors/journal_feed.hpp"
 #include "actors/journal_replica.hpp"
