@@ -18,6 +18,11 @@ if [ $# -lt 2 ]; then
 fi
 ranks=$1
 shift
+# With --enable-recovery mpirun waits for ever for a program that it cannot start.
+if ! command -v "$1" >/dev/null; then
+  echo "$0: there is no program $1" >&2
+  exit 127
+fi
 
 # Variables rather than flags: other MPI libraries ignore them.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

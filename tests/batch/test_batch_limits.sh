@@ -3,7 +3,7 @@
 # answers, tenants and priorities as the program gives them.
 # Usage: test_batch_limits.sh PROGRAM RANKS
 set -u
-program=$1
+program=$(realpath "$1")
 ranks=$2
 here=$(cd "$(dirname "$0")/../.." && pwd)
 mpirun="$here/scripts/mpirun_here.sh"

@@ -3,7 +3,7 @@
 # compared with a run that nobody disturbed.
 # Usage: test_batch_program.sh PROGRAM RANKS
 set -u
-program=$1
+program=$(realpath "$1")
 ranks=$2
 here=$(cd "$(dirname "$0")/../.." && pwd)
 mpirun="$here/scripts/mpirun_here.sh"

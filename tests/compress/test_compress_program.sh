@@ -3,7 +3,7 @@
 # and what must not work.
 # Usage: test_compress_program.sh PROGRAM
 set -u
-program=$1
+program=$(realpath "$1")
 here=$(cd "$(dirname "$0")/../.." && pwd)
 mpirun="$here/scripts/mpirun_here.sh"
 demo="$here/models/demo"

@@ -2,7 +2,7 @@
 # The program as a user runs it: what goes to stdout, what to stderr, and the exit codes.
 # Usage: test_cli.sh PROGRAM
 set -u
-program=$1
+program=$(realpath "$1")
 here=$(cd "$(dirname "$0")/../.." && pwd)
 mpirun="$here/scripts/mpirun_here.sh"
 demo="$here/models/demo"

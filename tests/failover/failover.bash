@@ -1,6 +1,6 @@
 # What test_failover.sh and test_leader.sh share: a `fastserve batch` on ranks of this machine, blows at its processes,
 # and the answers of an undisturbed run to compare with. Sourced, with PROGRAM and the cases as arguments.
-program=$1
+program=$(realpath "$1")
 shift
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=tests/failover/answers.bash

@@ -9,7 +9,7 @@
 #   throughput  a batch on RANKS ranks without a spare; the last one is killed. Answers a second before and after.
 # Usage: measure_failover.sh PROGRAM pause|takeover [RUNS]  |  PROGRAM overhead [ROUNDS]  |  PROGRAM throughput [RANKS]
 set -u
-program=$1
+program=$(realpath "$1")
 what=$2
 here=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)

@@ -5,7 +5,7 @@
 # Usage: soak_kills.sh PROGRAM MINUTES [SEED]
 #   e.g. tests/failover/soak_kills.sh build/fastserve 10
 set -u
-program=$1
+program=$(realpath "$1")
 minutes=$2
 RANDOM=${3:-1}
 here=$(cd "$(dirname "$0")/../.." && pwd)

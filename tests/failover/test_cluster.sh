@@ -3,7 +3,7 @@
 # the answers must be those of an undisturbed run, every id once. Needs root and Slurm; exits with 77 (skipped) without.
 # Usage: test_cluster.sh PROGRAM [CASE...]
 set -u
-program=$1
+program=$(realpath "$1")
 shift
 here=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=tests/failover/cluster.bash

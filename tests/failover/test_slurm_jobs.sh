@@ -4,7 +4,7 @@
 # Slurm; exits with 77 (skipped) without.
 # Usage: test_slurm_jobs.sh PROGRAM [CASE...]      (the cases are the functions case_* below; all unless told)
 set -u
-program=$1
+program=$(realpath "$1")
 shift
 here=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=tests/failover/cluster.bash
