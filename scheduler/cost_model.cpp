@@ -100,6 +100,14 @@ time step_costs::prefill(std::int64_t tokens, std::int64_t cached, std::int64_t 
   return nanoseconds_of(fixed_ns * static_cast<double>(chunks) + row_ns * n + draw_ns + context_ns * context);
 }
 
+std::int64_t step_costs::chunk(std::int64_t rows, std::int32_t stages, std::int64_t least) const {
+  const auto most = static_cast<double>(std::max<std::int64_t>(rows / std::max<std::int64_t>(least, 1), 1));
+  const double best = std::sqrt((stages - 1) * row_ns * static_cast<double>(rows) / fixed_ns);
+  // No number if neither costs anything, infinite if a step has no fixed costs.
+  const double chunks = best > 1 ? std::min(std::round(best), most) : 1;
+  return static_cast<std::int64_t>(std::ceil(static_cast<double>(rows) / chunks));
+}
+
 step_costs cost_model::solve() const {
   // Four terms: every subset can be tried. The best fit without negative costs is among them.
   vector best{};

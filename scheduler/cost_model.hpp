@@ -31,6 +31,11 @@ struct step_costs {
   time decode_step() const;
   /// Prefill of `tokens` behind `cached` positions, in chunks of at most `chunk` rows; of none: nothing.
   time prefill(std::int64_t tokens, std::int64_t cached, std::int64_t chunk) const;
+  /// Rows of the next chunk, of at least `least`, if `rows` are to go through `stages` stages one chunk
+  /// behind the other so that the last stage ends soonest. n chunks take (n + stages - 1) (fixed + row * rows
+  /// / n), which is least at n^2 = (stages - 1) row * rows / fixed: with few of them stages idle at both
+  /// ends, with many each pays `fixed`.
+  std::int64_t chunk(std::int64_t rows, std::int32_t stages, std::int64_t least) const;
 };
 
 /// Learns what steps cost: least squares with no cost below zero, the weight of a step halving every few

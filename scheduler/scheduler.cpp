@@ -11,8 +11,7 @@ namespace fastserve::scheduler {
 
 namespace {
 
-// Rows below which cutting a prompt further, to spread it over the stages, costs more than it gains: the
-// weights are read once a chunk.
+// With fewer rows products take longer a row than the cost model says, which is linear.
 constexpr std::int32_t least_chunk_rows = 64;
 
 std::int32_t divide_up(std::int64_t a, std::int64_t b) { return static_cast<std::int32_t>((a + b - 1) / b); }
@@ -303,11 +302,14 @@ std::optional<micro_batch> scheduler::schedule(time now) {
   for (auto* s : r.decodes)
     if (!s->decodes() || !place(*s, 1, r, now)) r.put_back.push_back(s);
 
-  // A lone prompt is cut so that every stage has work.
-  std::int64_t backlog = 0;
-  for (const auto* s : r.prefills) backlog += s->backlog();
-  const auto chunk = std::max(divide_up(backlog, limits_.stages), least_chunk_rows);
-  const auto budget = std::min(limits_.token_budget, r.out.rows + chunk);
+  // Prompts are cut so that every stage has work; what is under way counts, lest chunks shrink to the end.
+  const auto decoded = r.out.rows;
+  std::int64_t prompts = 0;
+  for (const auto* s : r.prefills) prompts += s->backlog();
+  for (const auto& f : in_flight_) prompts += f.prefilled;
+  const auto chunk = costs_.costs().chunk(prompts, limits_.stages, least_chunk_rows);
+  const auto budget =
+      static_cast<std::int32_t>(std::min<std::int64_t>(limits_.token_budget, decoded + chunk));
   bool memory = true;  // once a request found none, those behind it do not get it either
   for (auto* s : r.prefills) {
     const bool room =
@@ -332,6 +334,7 @@ std::optional<micro_batch> scheduler::schedule(time now) {
   r.out.step = r.record.id = step_id{next_step_++};
   r.record.begun = now;
   r.record.rows = r.out.rows;
+  r.record.prefilled = r.out.rows - decoded;
   r.record.follows = busy_;
   r.record.full = static_cast<std::int32_t>(in_flight_.size()) + 1 == limits_.stages;
   in_flight_.push_back(std::move(r.record));

@@ -51,6 +51,7 @@ struct scheduler::step {
   step_id id{};
   time begun{};
   std::int32_t rows = 0;
+  std::int32_t prefilled = 0;  // of them, rows of prompts
   step_size size;
   bool follows = false;  // formed at once after the last one was complete
   bool full = false;     // with it the pipeline was full

@@ -35,8 +35,12 @@ SHARED_SHAPE = pathlib.Path(__file__).resolve().parent.parent.parent / "shared/d
 CASES = {  # name: (prompt tokens, answer tokens, sequences)
     "prefill": (512, 1, 1),
     "decode": (8, 32, 1),
+    "decode8": (64, 32, 8),
     "decode16": (64, 32, 16),
+    "decode32": (64, 32, 32),
+    "long": (8192, 16, 1),
 }
+SHORT = "prefill,decode,decode8,decode16,decode32"  # what is measured unless told
 
 
 class Skip(Exception):
@@ -262,7 +266,9 @@ def measure_llama_cpp(model: pathlib.Path, threads: int, prompt: int, answer: in
     def prefill():
         for sequence in range(batch):
             tokens = random.integers(3, shape["vocab_size"], prompt)
-            step([(t, i, sequence, i == prompt - 1) for i, t in enumerate(tokens)])
+            rows = [(t, i, sequence, i == prompt - 1) for i, t in enumerate(tokens)]
+            for i in range(0, prompt, 512):
+                step(rows[i : i + 512])
 
     def decode():
         for i in range(answer):
@@ -481,16 +487,26 @@ def table(options) -> int:
         values = [r[key] for r in result["runs"] if r["engine"] == engine and r["case"] == case and key in r]
         return statistics.median(values) if values else None
 
-    def cell(value, digits=0):
-        return "-" if value is None else f"{value:.{digits}f}"
+    def cell(value):
+        return "-" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
-    print("| engine | prefill 512 | decode, batch 1 | decode, batch 16 | runs |")
-    print("|---|---|---|---|---|")
+    columns = [
+        ("prefill 512", "prefill", "prefill"),
+        ("decode, batch 1", "decode", "decode"),
+        ("batch 8", "decode8", "decode"),
+        ("batch 16", "decode16", "decode"),
+        ("batch 32", "decode32", "decode"),
+        ("prefill 8k", "long", "prefill"),
+        ("decode behind 8k", "long", "decode"),
+    ]
+    columns = [c for c in columns if any(r["case"] == c[1] for r in result["runs"])]
+    print(f"| engine | {' | '.join(title for title, _, _ in columns)} | runs |")
+    print("|---" * (len(columns) + 2) + "|")
     for name in ENGINES:
         runs = sum(r["engine"] == name for r in result["runs"])
         if runs:
-            print(f"| {name} | {cell(median(name, 'prefill', 'prefill'))} | {cell(median(name, 'decode', 'decode'), 1)} "
-                  f"| {cell(median(name, 'decode16', 'decode'))} | {runs} |")  # fmt: skip
+            cells = " | ".join(cell(median(name, case, key)) for _, case, key in columns)
+            print(f"| {name} | {cells} | {runs} |")
     for name, why in result["skipped"].items():
         print(f"\n{name}: skipped, {why}")
     limits = [(r["engine"], r["read_bandwidth"] / 1e9, r["peak_ops"] / 1e9) for r in result["runs"] if "peak_ops" in r]
@@ -525,7 +541,7 @@ def main() -> int:
     common(measuring)
     measuring.add_argument("--out", type=pathlib.Path, required=True, help="JSON; runs are added to it")
     measuring.add_argument("--only", default="", help="engines, separated by commas")
-    measuring.add_argument("--cases", default=",".join(CASES))
+    measuring.add_argument("--cases", default=SHORT, help=f"of {', '.join(CASES)}; {SHORT} unless told")
     measuring.add_argument("--rounds", type=int, default=1)
     measuring.add_argument("--timeout", type=float, default=120, help="seconds for one measurement")
     measuring.add_argument("--fastserve", default="build/fastserve")

@@ -1,3 +1,6 @@
+#include <deque>
+#include <numeric>
+
 #include "follower.hpp"
 
 BOOST_AUTO_TEST_SUITE(scheduler)
@@ -78,6 +81,51 @@ BOOST_AUTO_TEST_CASE(chunks_of_one_prompt_follow_each_other_through_the_stages) 
   BOOST_TEST(b->entries[0].samples);
   BOOST_TEST(s.complete(a->step, {}, {}).empty());
   BOOST_TEST(s.complete(b->step, draw(*b), {}).size() == 1);
+}
+
+// When the last of equal stages ends, if `rows` go through them in chunks of next(rows left or under way).
+template <class Next>
+double pipelined(const sched::step_costs& c, std::int64_t rows, int stages, Next next) {
+  std::vector<double> free(static_cast<std::size_t>(stages));
+  std::deque<std::int64_t> under_way;  // a chunk is formed as soon as one leaves the last stage
+  while (rows > 0) {
+    if (under_way.size() == free.size()) under_way.pop_front();
+    const auto all = std::accumulate(under_way.begin(), under_way.end(), rows);
+    const auto chunk = std::min(next(all), rows);
+    under_way.push_back(chunk);
+    rows -= chunk;
+    double ready = 0;
+    for (auto& stage : free) {
+      ready = std::max(ready, stage) + c.fixed_ns + c.row_ns * static_cast<double>(chunk);
+      stage = ready;
+    }
+  }
+  return free.back();
+}
+
+BOOST_AUTO_TEST_CASE(chunks_bring_a_prompt_through_the_stages_about_as_soon_as_can_be) {
+  for (const double fixed : {1.0, 15.0, 60.0, 300.0}) {
+    for (const int stages : {1, 2, 3, 8}) {
+      for (const std::int64_t rows : {1, 100, 512, 4000}) {
+        const sched::step_costs c{fixed, 1, 0, 0};
+        const auto ours = pipelined(c, rows, stages, [&](auto all) { return c.chunk(all, stages, 8); });
+        auto best = ours;
+        for (std::int64_t equal = 8; equal <= rows + 7; ++equal)
+          best = std::min(best, pipelined(c, rows, stages, [&](auto) { return equal; }));
+        BOOST_TEST(ours <= 1.1 * best, fixed << " fixed, " << stages << " stages, " << rows
+                                             << " rows: " << ours << " for " << best);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(costs_of_one_kind_alone_still_give_chunks) {
+  BOOST_TEST((sched::step_costs{5, 0, 0, 0}.chunk(640, 3, 64)) == 640);
+  BOOST_TEST((sched::step_costs{0, 5, 0, 0}.chunk(640, 3, 64)) == 64);
+  BOOST_TEST((sched::step_costs{0, 0, 0, 0}.chunk(640, 3, 64)) == 640);
+  BOOST_TEST((sched::step_costs{5, 5, 0, 0}.chunk(640, 1, 64)) == 640);
+  BOOST_TEST((sched::step_costs{5, 5, 0, 0}.chunk(10, 3, 64)) == 10);
+  BOOST_TEST((sched::step_costs{5, 5, 0, 0}.chunk(0, 3, 64)) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(spreads_decodes_evenly_over_the_stages) {
