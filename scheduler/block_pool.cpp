@@ -5,18 +5,19 @@
 
 namespace fastserve::scheduler {
 
-block_pool::block_pool(std::int32_t blocks) : references_(static_cast<std::size_t>(blocks), 0) {
-  free_.reserve(references_.size());
-  for (auto b = blocks - 1; b >= 0; --b) free_.push_back(b);
-}
+block_pool::block_pool(std::int32_t blocks) : capacity_{blocks} {}
 
 bool block_pool::allocate(std::int32_t count, std::vector<std::int32_t>& out) {
   if (count > free_blocks()) return false;
   for (std::int32_t i = 0; i < count; ++i) {
-    const auto block = free_.back();
+    if (free_.empty()) {
+      out.push_back(touched());
+      references_.push_back(1);
+      continue;
+    }
+    out.push_back(free_.back());
+    references_[static_cast<std::size_t>(free_.back())] = 1;
     free_.pop_back();
-    references_[static_cast<std::size_t>(block)] = 1;
-    out.push_back(block);
   }
   return true;
 }
@@ -39,6 +40,7 @@ void block_pool::release_all(std::vector<std::int32_t>& blocks) {
 }
 
 void block_pool::check_integrity() const {
+  if (touched() > capacity_) throw std::logic_error("more blocks were taken than there are");
   std::vector<bool> seen(references_.size(), false);
   for (const auto b : free_) {
     const auto i = static_cast<std::size_t>(b);

@@ -19,14 +19,14 @@ class block_pool {
  public:
   explicit block_pool(std::int32_t blocks);
 
-  std::int32_t capacity() const { return static_cast<std::int32_t>(references_.size()); }
-  std::int32_t free_blocks() const { return static_cast<std::int32_t>(free_.size()); }
+  std::int32_t capacity() const { return capacity_; }
+  std::int32_t free_blocks() const { return static_cast<std::int32_t>(free_.size()) + capacity_ - touched(); }
 
   /// Appends `count` blocks with one reference each to `out`, or takes nothing and returns false.
   bool allocate(std::int32_t count, std::vector<std::int32_t>& out);
   /// Holders of the block; 0 = free.
   std::int32_t references(std::int32_t block) const {
-    return references_.at(static_cast<std::size_t>(block));
+    return block < touched() ? references_.at(static_cast<std::size_t>(block)) : 0;
   }
   /// One more holder of the block.
   void retain(std::int32_t block);
@@ -38,8 +38,11 @@ class block_pool {
   void check_integrity() const;
 
  private:
-  std::vector<std::int32_t> references_;  // [block]
-  std::vector<std::int32_t> free_;        // stack; lowest ids first at start
+  std::int32_t touched() const { return static_cast<std::int32_t>(references_.size()); }
+
+  std::int32_t capacity_;
+  std::vector<std::int32_t> references_;  // [block], of those that have ever been taken: the first so many
+  std::vector<std::int32_t> free_;        // stack, of those
 };
 
 }  // namespace fastserve::scheduler

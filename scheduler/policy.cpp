@@ -11,23 +11,52 @@ namespace fastserve::scheduler {
 
 namespace {
 
-// Requests in one order that pushes alone change: a set by rank.
+// Requests in one order that pushes alone change. The resident ones, which come and go with every step, are
+// kept apart: they are few, so that their order costs the same however many wait, and the first of them is at
+// hand when there is no memory for the others.
+template <class Rank>
+class ranked {
+ public:
+  void insert(policy_item& item) { set_of(item).insert(&item); }
+  void erase(policy_item& item) { set_of(item).erase(&item); }
+  policy_item* first() const {
+    auto* a = first_resident();
+    auto* b = others_.empty() ? nullptr : *others_.begin();
+    return a == nullptr || (b != nullptr && Rank{}(b, a)) ? b : a;
+  }
+  policy_item* first_resident() const { return resident_.empty() ? nullptr : *resident_.begin(); }
+  policy_item* take(policy_item* item) {
+    if (item == nullptr) return nullptr;
+    auto& of = set_of(*item);
+    of.erase(of.begin());
+    return item;
+  }
+  bool empty() const { return resident_.empty() && others_.empty(); }
+  std::size_t size() const { return resident_.size() + others_.size(); }
+
+ private:
+  std::set<policy_item*, Rank>& set_of(const policy_item& item) {
+    return item.resident ? resident_ : others_;
+  }
+
+  std::set<policy_item*, Rank> resident_;
+  std::set<policy_item*, Rank> others_;
+};
+
 template <class Rank>
 class ranked_policy : public policy {
  public:
   policy_item* pop(time now) override {
     refresh(now);
-    if (items_.empty()) return nullptr;
-    auto* item = *items_.begin();
-    items_.erase(items_.begin());
-    return item;
+    return items_.take(items_.first());
   }
+  policy_item* pop_resident() override { return items_.take(items_.first_resident()); }
   void push(policy_item& item, time now) override {
     join(item, now);
-    items_.insert(&item);
+    items_.insert(item);
   }
-  void unpop(policy_item& item) override { items_.insert(&item); }
-  void remove(policy_item& item) override { items_.erase(&item); }
+  void unpop(policy_item& item) override { items_.insert(item); }
+  void remove(policy_item& item) override { items_.erase(item); }
   void ran(policy_item&, time) override {}
   bool before(const policy_item& a, const policy_item& b, time) const override { return Rank{}(&a, &b); }
   std::size_t size() const override { return items_.size(); }
@@ -39,7 +68,7 @@ class ranked_policy : public policy {
   virtual void refresh(time) {}
 
   std::uint64_t next_ticket_ = 1;
-  std::set<policy_item*, Rank> items_;
+  ranked<Rank> items_;
 };
 
 struct by_arrival {
@@ -107,13 +136,10 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
   }
   void remove(policy_item& item) override {
     ranked_policy::remove(item);
-    waiting_.erase(&item);
+    unwait(&item);
   }
-  policy_item* pop(time now) override {
-    auto* item = ranked_policy::pop(now);
-    if (item != nullptr) waiting_.erase(item);
-    return item;
-  }
+  policy_item* pop(time now) override { return unwait(ranked_policy::pop(now)); }
+  policy_item* pop_resident() override { return unwait(ranked_policy::pop_resident()); }
   void push(policy_item& item, time now) override {
     item.waiting_since = now;
     ranked_policy::push(item, now);
@@ -150,7 +176,11 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
   static constexpr std::int32_t last_level = 40;
   // The first queue's own requests have nowhere to be promoted to.
   void wait(policy_item& item) {
-    if (item.level > 0) waiting_.insert(&item);
+    if (item.level > 0) waiting_.insert(waiting_.end(), &item);  // mostly the last one
+  }
+  policy_item* unwait(policy_item* item) {
+    if (item != nullptr && item->level > 0) waiting_.erase(item);
+    return item;
   }
   // As far as a clock counts.
   time quantum(std::int32_t level) const {
@@ -171,15 +201,15 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
     if (now - (*waiting_.begin())->waiting_since < starvation_) return;
     auto* item = *waiting_.begin();
     // Those in front by the user's priority would go first all the same.
-    if ((*items_.begin())->priority > item->priority) return;
+    if (items_.first()->priority > item->priority) return;
     waiting_.erase(waiting_.begin());
-    items_.erase(item);
+    items_.erase(*item);
     item->promoted_from = item->level;
     ++promoted_;
     item->level = 0;
     item->used = {};
     item->ticket = next_ticket_++;
-    items_.insert(item);
+    items_.insert(*item);
   }
 
   time starvation_;
@@ -208,20 +238,26 @@ class hrrn final : public policy {
   }
   void unpop(policy_item& item) override { insert(item); }
   void remove(policy_item& item) override {
-    (item.started ? running_ : waiting_[static_cast<std::size_t>(item.bucket)]).erase(&item);
+    if (item.started)
+      running_.erase(item);
+    else
+      waiting_[static_cast<std::size_t>(item.bucket)].erase(&item);
     --size_;
   }
   policy_item* pop(time now) override {
-    policy_item* best = nullptr;
-    if (!running_.empty()) {
-      best = *running_.begin();
-    } else {
+    auto* best = running_.first();
+    if (best == nullptr) {
       for (const auto& c : waiting_) {
         if (c.empty()) continue;
         auto* head = *c.begin();
         if (best == nullptr || leads(*head, *best, now)) best = head;
       }
     }
+    if (best != nullptr) remove(*best);
+    return best;
+  }
+  policy_item* pop_resident() override {
+    auto* best = running_.first_resident();
     if (best != nullptr) remove(*best);
     return best;
   }
@@ -243,14 +279,17 @@ class hrrn final : public policy {
     return ratio(a, now) > ratio(b, now);
   }
   void insert(policy_item& item) {
-    (item.started ? running_ : waiting_[static_cast<std::size_t>(item.bucket)]).insert(&item);
+    if (item.started)
+      running_.insert(item);
+    else
+      waiting_[static_cast<std::size_t>(item.bucket)].insert(&item);
     ++size_;
   }
 
   const cost_model& costs_;
   std::uint64_t next_ticket_ = 1;
   std::size_t size_ = 0;
-  std::set<policy_item*, by_arrival> running_;
+  ranked<by_arrival> running_;
   std::array<std::set<policy_item*, by_arrival>, classes> waiting_;
 };
 

@@ -21,6 +21,7 @@ struct policy_item {
   std::int32_t remaining_tokens = 0;  ///< of the answer, at most; only an oracle may use the true number
   std::int32_t total_tokens = 0;      ///< prompt, for the service estimate
   bool started = false;               ///< has run
+  bool resident = false;              ///< has KV memory; so it has run
 
   std::uint64_t ticket = 0;         ///< order of joining (its queue)
   std::int32_t level = 0;           ///< queue
@@ -45,7 +46,9 @@ class policy {
   virtual void push(policy_item& item, time now) = 0;
   /// The most urgent one, taken out; null when there is none.
   virtual policy_item* pop(time now) = 0;
-  /// Puts back what pop() gave, as if it had not been popped.
+  /// The most urgent of those that are resident, taken out; null when there is none.
+  virtual policy_item* pop_resident() = 0;
+  /// Puts back what a pop gave, as if it had not been popped.
   virtual void unpop(policy_item& item) = 0;
   /// Takes one out that is in.
   virtual void remove(policy_item& item) = 0;

@@ -1,12 +1,13 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <list>
+#include <optional>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "scheduler/block_pool.hpp"
+#include "scheduler/first_blocks.hpp"
 
 namespace fastserve::scheduler {
 
@@ -19,7 +20,12 @@ namespace fastserve::scheduler {
 /// evictable, least recently used first, leaves before their parents.
 class prefix_cache {
  public:
-  explicit prefix_cache(block_pool& pool) : pool_{pool} {}
+  /// `index`, unless null, is told under `number` of the first blocks of texts that come and go.
+  explicit prefix_cache(block_pool& pool, first_blocks* index = nullptr, std::uint32_t number = 0)
+      : pool_{pool}, index_{index}, number_{number} {}
+
+  /// What `index` knows the text by; nothing when it has no whole block.
+  static std::optional<std::uint64_t> first_key(std::uint64_t salt, std::span<const std::int32_t> tokens);
 
   /// The longest known prefix of `tokens` in whole blocks: appends its blocks to `out`, each retained for the
   /// caller, and returns the number of tokens. At most `max_tokens` (the last token of a prompt must be
@@ -38,7 +44,7 @@ class prefix_cache {
 
   /// Frees up to `count` evictable blocks; returns how many.
   std::int32_t evict(std::int32_t count);
-  std::int32_t evictable_blocks() const { return static_cast<std::int32_t>(unused_.size()); }
+  std::int32_t evictable_blocks() const { return unused_; }
 
   /// Forgets what these blocks of one sequence, in order, hold, from the last one back as far as nothing
   /// hangs on them; returns how many. They stay with their holders, and what they hung on becomes evictable.
@@ -51,7 +57,7 @@ class prefix_cache {
   /// Forgets everything; the pool has been emptied already.
   void clear();
 
-  std::size_t size() const { return nodes_.size(); }
+  std::size_t size() const { return size_; }
   std::uint64_t hit_tokens() const { return hit_tokens_; }
   std::uint64_t asked_tokens() const { return asked_tokens_; }
 
@@ -59,30 +65,40 @@ class prefix_cache {
   void check_integrity() const;
 
  private:
-  using node_id = std::uint64_t;  // 0 is the root
+  // Where it is in nodes_. A node outlives its children, so that none is taken for the child of one that had
+  // the same place before.
+  using node_id = std::uint32_t;
+  static constexpr node_id root = 0;
   struct node {
-    node_id parent = 0;
     std::uint64_t salt = 0;
     std::uint64_t key = 0;
-    std::int32_t block = 0;
-    std::vector<std::int32_t> tokens;
+    std::array<std::int32_t, block_tokens> tokens{};
+    node_id parent = root;
+    node_id next = root;                   // of the same bucket; of a free place: the next one
+    node_id before = root, behind = root;  // in the ring of those evictable, from the root and back to it
+    std::int32_t block = -1;               // of a free place, and of the root
     std::int32_t children = 0;
-    std::list<node_id>::iterator place;  // in unused_, when evictable
-    bool unused = false;
+    bool unused = false;  // evictable
   };
   node_id child(node_id parent, std::uint64_t salt, std::span<const std::int32_t> tokens) const;
   node_id find(node_id parent, std::uint64_t salt, std::uint64_t key,
                std::span<const std::int32_t> tokens) const;
   static std::uint64_t key_of(node_id parent, std::uint64_t salt, std::span<const std::int32_t> tokens);
+  node_id node_of(std::int32_t block) const;
+  node_id make(node n);
+  void widen();
   void use(node& n);
   void drop(node_id id);
 
   block_pool& pool_;
-  std::unordered_map<node_id, node> nodes_;
-  std::unordered_multimap<std::uint64_t, node_id> by_key_;
-  std::unordered_map<std::int32_t, node_id> by_block_;
-  std::list<node_id> unused_;  // evictable; front goes first
-  node_id next_id_ = 1;
+  first_blocks* index_;
+  std::uint32_t number_;
+  std::vector<node> nodes_ = std::vector<node>(1);  // the root first
+  std::vector<node_id> buckets_;                    // by the key's low bits; heads of chains
+  std::vector<node_id> by_block_;                   // [block], as far as needed; root: not cached
+  node_id free_ = root;                             // places
+  std::size_t size_ = 0;
+  std::int32_t unused_ = 0;
   std::uint64_t hit_tokens_ = 0;
   std::uint64_t asked_tokens_ = 0;
 };

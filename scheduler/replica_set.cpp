@@ -18,9 +18,16 @@ std::int64_t kv_tokens_of(const scheduler& s) { return std::int64_t{s.bounds().k
 }  // namespace
 
 replica_set::replica_set(const std::vector<limits>& pipelines)
-    : router_{pipelines.size(), pipelines.at(0).max_batch, pipelines.at(0).token_budget} {
-  for (const auto& l : pipelines)
-    pipelines_.push_back({std::make_unique<scheduler>(l), l.kv_blocks > 0, false, std::nullopt});
+    : first_blocks_{std::make_unique<first_blocks>()},
+      router_{pipelines.size(), pipelines.at(0).max_batch, pipelines.at(0).token_budget},
+      offers_(pipelines.size()) {
+  for (const auto& l : pipelines) {
+    const auto number = pipelines_.size();
+    auto* index = pipelines.size() > 1 ? first_blocks_.get() : nullptr;
+    pipelines_.push_back({std::make_unique<scheduler>(l, index, static_cast<std::uint32_t>(number))});
+    changed_.push_back(number);
+    if (l.kv_blocks > 0) stand(number, true, false);
+  }
 }
 
 std::string replica_set::add(request what, time now) {
@@ -29,7 +36,7 @@ std::string replica_set::add(request what, time now) {
   if (places_.contains(what.id)) return "the request id is in use";
   std::size_t to = 0;
   if (size() > 1) {
-    const auto best = router_.choose(size_of(what, 0), offers_for(what.cache_salt, what.prompt));
+    const auto best = choose(what, 0, what.prompt);
     if (best < 0) return "no pipeline is left";
     to = static_cast<std::size_t>(best);
   }
@@ -82,8 +89,9 @@ std::optional<std::size_t> replica_set::pipeline_of(request_id id) const {
 }
 
 std::vector<progress> replica_set::lose(std::size_t pipeline, time now) {
-  auto& p = pipelines_[pipeline];
-  if (!std::exchange(p.stands, false) || size() == 1) return {};
+  if (!stands(pipeline)) return {};
+  stand(pipeline, false, pipelines_[pipeline].gone);
+  if (size() == 1) return {};
   auto given = own(pipeline).evacuate(now);
   deal(std::move(given.open), given.ended, now, pipeline);
   forget(given.ended);
@@ -92,10 +100,9 @@ std::vector<progress> replica_set::lose(std::size_t pipeline, time now) {
 
 std::vector<progress> replica_set::restore(std::size_t pipeline, std::int32_t stages, std::int32_t kv_blocks,
                                            time now, const swap_limits& swap) {
-  auto& p = pipelines_[pipeline];
   std::vector<progress> out;
   if (size() == 1) {
-    p.stands = true;
+    stand(pipeline, true, false);
     out = own(pipeline).restart(stages, kv_blocks, now, swap);
     forget(out);
     return out;
@@ -103,8 +110,7 @@ std::vector<progress> replica_set::restore(std::size_t pipeline, std::int32_t st
   auto given = own(pipeline).evacuate(now);
   out = std::move(given.ended);
   own(pipeline).restart(stages, kv_blocks, now, swap);
-  p.stands = true;
-  p.gone = false;
+  stand(pipeline, true, false);
   deal(std::move(given.open), out, now);
   for (std::size_t i = 0; i < size(); ++i) {
     if (i == pipeline) continue;
@@ -117,9 +123,7 @@ std::vector<progress> replica_set::restore(std::size_t pipeline, std::int32_t st
 }
 
 std::vector<progress> replica_set::give_up(std::size_t pipeline, time now) {
-  auto& p = pipelines_[pipeline];
-  p.stands = false;
-  p.gone = true;
+  stand(pipeline, false, true);
   auto given = own(pipeline).evacuate(now);
   deal(std::move(given.open), given.ended, now);
   forget(given.ended);
@@ -135,9 +139,9 @@ void replica_set::deal(std::vector<moved_request> open, std::vector<progress>& e
     auto text = m.what.prompt;
     text.insert(text.end(), m.answer.begin(), m.answer.end());
     const auto size = size_of(m.what, m.answer.size());
-    auto offers = offers_for(m.what.cache_salt, text);
+    renew_offers();
     std::int64_t largest = 0;
-    for (const auto& o : offers)
+    for (const auto& o : offers_)
       if (o.open) largest = std::max(largest, o.kv_tokens);
     std::size_t to = 0;
     const auto sibling = dealt.find(first);
@@ -146,7 +150,7 @@ void replica_set::deal(std::vector<moved_request> open, std::vector<progress>& e
     } else if (sibling != dealt.end() &&
                std::min(size.longest, largest) <= kv_tokens_of(of(sibling->second))) {
       to = sibling->second;
-    } else if (const auto best = router_.choose(size, offers); best >= 0) {
+    } else if (const auto best = choose(m.what, m.answer.size(), text); best >= 0) {
       to = static_cast<std::size_t>(best);
     } else {
       throw std::logic_error("no pipeline is left for the requests of one that is gone");
@@ -167,16 +171,39 @@ request_size replica_set::size_of(const request& what, std::size_t answered) con
           prompt + answer};
 }
 
-std::vector<pipeline_offer> replica_set::offers_for(std::uint64_t salt,
-                                                    std::span<const std::int32_t> text) const {
-  const bool any = std::any_of(pipelines_.begin(), pipelines_.end(), [](const auto& p) { return p.stands; });
-  std::vector<pipeline_offer> out;
-  out.reserve(size());
-  for (const auto& p : pipelines_) {
-    if (!p.load) p.load = p.own->load();
-    out.push_back({any ? p.stands : !p.gone, kv_tokens_of(*p.own), *p.load, p.own->cached(salt, text)});
+// What a request is offered differs from what any other is by the cached part of its text alone, and few
+// pipelines have that.
+std::ptrdiff_t replica_set::choose(const request& what, std::size_t answered,
+                                   std::span<const std::int32_t> text) {
+  renew_offers();
+  std::span<const std::uint32_t> holders;
+  if (const auto key = prefix_cache::first_key(what.cache_salt, text)) holders = first_blocks_->holders(*key);
+  for (const auto i : holders) offers_[i].cached_tokens = of(i).cached(what.cache_salt, text);
+  const auto best = router_.choose(size_of(what, answered), offers_);
+  for (const auto i : holders) offers_[i].cached_tokens = 0;
+  return best;
+}
+
+void replica_set::renew_offers() {
+  for (const auto i : changed_) {
+    auto& p = pipelines_[i];
+    offers_[i] = {standing_ > 0 ? p.stands : !p.gone, kv_tokens_of(*p.own), p.own->load(), 0};
+    p.changed = false;
   }
-  return out;
+  changed_.clear();
+}
+
+void replica_set::stand(std::size_t pipeline, bool stands, bool gone) {
+  auto& p = pipelines_[pipeline];
+  const auto before = standing_;
+  if (p.stands) --standing_;
+  if (stands) ++standing_;
+  p.stands = stands;
+  p.gone = gone;
+  own(pipeline);
+  // While none stands those that will come back are open, and no longer when one does.
+  if ((before == 0) == (standing_ == 0)) return;
+  for (std::size_t i = 0; i < size(); ++i) own(i);
 }
 
 void replica_set::keep(std::size_t pipeline, const request& what, request_id first) {
@@ -235,9 +262,11 @@ void replica_set::check_integrity() const {
   for (const auto& p : pipelines_) {
     p.own->check_integrity();
     const auto now = p.own->load();
-    if (p.load &&
-        (p.load->prefill_tokens != now.prefill_tokens || p.load->answer_tokens != now.answer_tokens))
-      throw std::logic_error("the work of a pipeline has changed unseen");
+    const auto& known = offers_[static_cast<std::size_t>(&p - pipelines_.data())];
+    if (!p.changed &&
+        (known.load.prefill_tokens != now.prefill_tokens || known.load.answer_tokens != now.answer_tokens ||
+         known.kv_tokens != kv_tokens_of(*p.own) || known.open != (standing_ > 0 ? p.stands : !p.gone)))
+      throw std::logic_error("a pipeline has changed unseen");
     const auto c = p.own->count();
     requests += c.waiting + c.running;
   }

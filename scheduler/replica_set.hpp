@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "scheduler/router.hpp"
@@ -66,7 +67,7 @@ class replica_set {
     std::unique_ptr<scheduler> own;
     bool stands = false;
     bool gone = false;
-    mutable std::optional<work_load> load;  // unless something has been done with it since
+    bool changed = true;  // something has been done with it since its offer was made
   };
   struct place {
     std::size_t pipeline = 0;
@@ -75,19 +76,25 @@ class replica_set {
   };
 
   scheduler& own(std::size_t pipeline) {
-    pipelines_[pipeline].load.reset();
+    if (!std::exchange(pipelines_[pipeline].changed, true)) changed_.push_back(pipeline);
     return *pipelines_[pipeline].own;
   }
   request_size size_of(const request& what, std::size_t answered) const;
-  std::vector<pipeline_offer> offers_for(std::uint64_t salt, std::span<const std::int32_t> text) const;
+  std::ptrdiff_t choose(const request& what, std::size_t answered, std::span<const std::int32_t> text);
+  void renew_offers();
+  void stand(std::size_t pipeline, bool stands, bool gone);
   void deal(std::vector<moved_request> open, std::vector<progress>& ended, time now,
             std::optional<std::size_t> home = std::nullopt);
   void keep(std::size_t pipeline, const request& what, request_id first);
   void learn();
   void forget(std::span<const progress> of);
 
+  std::unique_ptr<first_blocks> first_blocks_;  // of all prefix caches; its place stays
   std::vector<member> pipelines_;
   router router_;
+  std::vector<pipeline_offer> offers_;  // [pipelines], to a request of which nothing is cached
+  std::size_t standing_ = 0;
+  std::vector<std::size_t> changed_;  // whose offers have to be made anew
   std::unordered_map<request_id, place> places_;
   std::uint64_t completed_ = 0;
 };

@@ -27,12 +27,11 @@ struct scheduler::round {
   std::vector<sequence*> put_back;  // popped, and not wanted in this one
 };
 
-scheduler::scheduler(const limits& within)
+scheduler::scheduler(const limits& within, first_blocks* index, std::uint32_t number)
     : limits_{within},
       pool_{within.kv_blocks},
-      cache_{pool_},
+      cache_{pool_, index, number},
       swap_{within.swap.memory_slots, within.swap.disk_slots},
-      tickets_(static_cast<std::size_t>(within.kv_blocks), 0),
       policy_{make_policy(within.policy, costs_, within.max_batch * within.stages)} {
   assert(within.stages > 0 && within.max_batch > 0 && within.token_budget > 0);
 }
@@ -92,6 +91,7 @@ void scheduler::describe(sequence& s) {
   s.item.prefill_tokens = s.decodes() ? 0 : s.backlog() - (s.blocks.empty() ? s.item.cached_tokens : 0);
   s.item.remaining_tokens = s.what.max_tokens - s.answered();
   s.item.started = s.admitted;
+  s.item.resident = !s.blocks.empty();
 }
 
 void scheduler::enter(sequence& s, time now) {
@@ -118,7 +118,8 @@ void scheduler::release_blocks(sequence& s) {
     resident_.pop_back();
   }
   s.blocks.clear();
-  s.dispatched = s.computed = 0;
+  reach(s, 0);
+  s.computed = 0;
   s.told = 0;
   s.ticket = 0;
   count_decoding(s);
@@ -134,6 +135,12 @@ void scheduler::count_decoding(sequence& s) {
   if (decoding == s.counted) return;
   s.counted = decoding;
   decoding_ += decoding ? 1 : -1;
+}
+
+// So many of its rows are there or under way.
+void scheduler::reach(sequence& s, std::int32_t rows) {
+  there_tokens_ += rows - s.dispatched;
+  s.dispatched = rows;
 }
 
 void scheduler::preempt(sequence& s) {
@@ -183,7 +190,8 @@ void scheduler::recall(sequence& s) {
   // Of a text that is known whole only the last token is computed, for its logits, in a copy of the last
   // block.
   const auto found = cache_.match(s.what.cache_salt, s.tokens, s.saved > 0 ? most : most + 1, s.blocks);
-  s.dispatched = s.computed = std::min(found, most);
+  s.computed = std::min(found, most);
+  reach(s, s.computed);
   s.told = s.blocks.size();
   for (const auto b : s.blocks) s.ticket = std::max(s.ticket, ticket_of(b));
   if (!s.blocks.empty()) settle(s);
@@ -241,7 +249,7 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
   r.record.size.context += std::int64_t{rows} * s.dispatched + std::int64_t{rows} * (rows + 1) / 2;
   r.out.rows += rows;
   r.out.ticket = std::max(r.out.ticket, s.ticket);
-  s.dispatched += rows;
+  reach(s, s.dispatched + rows);
   count_decoding(s);
   s.in_flight += 1;
   s.drawing = samples;
@@ -271,22 +279,17 @@ void scheduler::choose(round& r, time now) {
   while (more()) {
     auto* item = policy_->pop(now);
     if (item == nullptr) return;
-    auto& s = *sequences_.at(item->id);
+    auto& s = sequence::of(*item);
     if (may_start(s)) {
       take(s);
       continue;
     }
     // No memory for those that have not begun: what can run is among those that have, however far behind.
     policy_->unpop(*item);
-    std::vector<sequence*> begun;
-    for (auto* v : resident_)
-      if (v->queued) begun.push_back(v);
-    const auto wanted = std::min(begun.size(), 3 * most);
-    std::partial_sort(begun.begin(), begun.begin() + static_cast<std::ptrdiff_t>(wanted), begun.end(),
-                      [&](const auto* a, const auto* b) { return policy_->before(a->item, b->item, now); });
-    for (std::size_t i = 0; i < wanted && more(); ++i) {
-      policy_->remove(begun[i]->item);
-      take(*begun[i]);
+    for (std::size_t i = 0; i < 3 * most && more(); ++i) {
+      item = policy_->pop_resident();
+      if (item == nullptr) return;
+      take(sequence::of(*item));
     }
     return;
   }
@@ -481,11 +484,7 @@ counters scheduler::count() const {
 }
 
 // Those without blocks have all to do, but for what is swapped out, which is not counted.
-work_load scheduler::load() const {
-  auto there = text_tokens_;
-  for (const auto* s : resident_) there -= s->dispatched;
-  return {there, due_tokens_};
-}
+work_load scheduler::load() const { return {text_tokens_ - there_tokens_, due_tokens_}; }
 
 // The last token of a text is always computed.
 std::int32_t scheduler::cached(std::uint64_t salt, std::span<const std::int32_t> tokens) const {

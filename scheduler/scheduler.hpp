@@ -127,7 +127,8 @@ struct counters {
 /// A plain object: not thread-safe, no clock.
 class scheduler {
  public:
-  explicit scheduler(const limits& within);
+  /// `index`, unless null, is told of the prefix cache's first blocks, under `number`; it outlives this.
+  explicit scheduler(const limits& within, first_blocks* index = nullptr, std::uint32_t number = 0);
   ~scheduler();
 
   /// Queues a request, with its further choices. Returns an empty text, or why it can never run (prompt empty
@@ -210,6 +211,7 @@ class scheduler {
   void describe(sequence& s);
   void settle(sequence& s);
   void count_decoding(sequence& s);
+  void reach(sequence& s, std::int32_t rows);
   void observe(const step& done, time now);
   progress retire(sequence& s, finish_reason why, time now);
 
@@ -230,7 +232,11 @@ class scheduler {
 
   // scheduler_swap.cpp
   std::int32_t free_blocks() const { return pool_.free_blocks() + cache_.evictable_blocks(); }
-  std::uint64_t ticket_of(std::int32_t block) const { return tickets_[static_cast<std::size_t>(block)]; }
+  std::uint64_t ticket_of(std::int32_t block) const {
+    const auto at = static_cast<std::size_t>(block);
+    return at < tickets_.size() ? tickets_[at] : 0;
+  }
+  void touch(std::int32_t block);
   std::int32_t reserve() const;
   bool worth_saving(const sequence& s) const;
   void move(const block_move& what);
@@ -246,7 +252,7 @@ class scheduler {
   block_pool pool_;
   prefix_cache cache_;
   swap_pool swap_;
-  std::vector<std::uint64_t> tickets_;  // [block], of the last move that touched it
+  std::vector<std::uint64_t> tickets_;  // [block], of the last move that touched it; as far as any was moved
   std::vector<block_move> moves_;       // of the next ticket
   std::uint64_t next_ticket_ = 1;
   std::size_t saved_ = 0;  // sequences with something in the swap pool
@@ -255,6 +261,7 @@ class scheduler {
   std::vector<sequence*> resident_;  // those that hold blocks
   std::int32_t decoding_ = 0;        // resident_ whose prompt is in
   std::int64_t text_tokens_ = 0;     // of all sequences
+  std::int64_t there_tokens_ = 0;    // of those, dispatched
   std::int64_t due_tokens_ = 0;      // that their answers still lack, at most
   std::deque<step> in_flight_;
   std::uint64_t next_step_ = 1;

@@ -35,7 +35,8 @@ void scheduler::share(sequence& choice, const sequence& of) {
   text_tokens_ += static_cast<std::int64_t>(of.tokens.size());
   choice.blocks = of.blocks;
   for (const auto b : choice.blocks) pool_.retain(b);
-  choice.dispatched = choice.computed = of.computed;
+  choice.computed = of.computed;
+  reach(choice, of.computed);
   choice.told = of.told;
   choice.ticket = of.ticket;
   choice.admitted = true;

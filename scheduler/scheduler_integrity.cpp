@@ -15,6 +15,7 @@ void scheduler::check_integrity() const {
   std::size_t queued = 0;
   std::size_t resident = 0;
   std::int64_t text = 0;
+  std::int64_t there = 0;
   std::int64_t due = 0;
   std::int32_t decoding = 0;
   for (const auto& [id, s] : sequences_) {
@@ -22,9 +23,14 @@ void scheduler::check_integrity() const {
     queued += s->queued ? 1 : 0;
     resident += s->blocks.empty() ? 0 : 1;
     text += static_cast<std::int64_t>(s->tokens.size());
+    there += s->dispatched;
     due += s->due();
     decoding += s->decoding() ? 1 : 0;
     if (s->counted != s->decoding()) throw std::logic_error("a sequence that decodes is not counted as one");
+    if (s->queued && s->item.resident != !s->blocks.empty())
+      throw std::logic_error("the policy does not know who has memory");
+    if (s->item.resident && !s->item.started)
+      throw std::logic_error("a sequence has memory and has not begun");
     const bool runnable = s->ready();
     if (runnable != s->queued)
       throw std::logic_error("a sequence that could run is not queued, or one that cannot is");
@@ -34,7 +40,8 @@ void scheduler::check_integrity() const {
     if (static_cast<std::int32_t>(s->blocks.size()) < blocks_for(s->dispatched))
       throw std::logic_error("a sequence outgrew its blocks");
   }
-  if (text != text_tokens_ || due != due_tokens_) throw std::logic_error("the work to be done is miscounted");
+  if (text != text_tokens_ || there != there_tokens_ || due != due_tokens_)
+    throw std::logic_error("the work to be done is miscounted");
   if (decoding != decoding_) throw std::logic_error("the sequences that decode are miscounted");
   if (queued != policy_->size()) throw std::logic_error("the policy holds sequences that are gone");
   if (resident != resident_.size()) throw std::logic_error("the list of resident sequences is wrong");

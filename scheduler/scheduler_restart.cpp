@@ -23,12 +23,13 @@ void scheduler::forget_pipeline() {
   pool_ = block_pool{limits_.kv_blocks};
   cache_.clear();
   swap_ = swap_pool{limits_.swap.memory_slots, limits_.swap.disk_slots};
-  tickets_.assign(static_cast<std::size_t>(limits_.kv_blocks), 0);
+  tickets_.clear();
   moves_.clear();
   saved_ = 0;
   in_flight_.clear();
   resident_.clear();
   decoding_ = 0;
+  there_tokens_ = 0;
   costs_ = {};  // of other stages
   busy_ = false;
 }

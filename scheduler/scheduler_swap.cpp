@@ -16,8 +16,14 @@ std::optional<move_order> scheduler::take_moves() {
 // Whoever uses the block from now on waits for the move.
 void scheduler::move(const block_move& what) {
   moves_.push_back(what);
-  tickets_[static_cast<std::size_t>(what.block)] = next_ticket_;
-  if (what.kind == move_kind::copy) tickets_[static_cast<std::size_t>(what.other)] = next_ticket_;
+  touch(what.block);
+  if (what.kind == move_kind::copy) touch(what.other);
+}
+
+void scheduler::touch(std::int32_t block) {
+  const auto at = static_cast<std::size_t>(block);
+  if (at >= tickets_.size()) tickets_.resize(at + 1, 0);
+  tickets_[at] = next_ticket_;
 }
 
 // Blocks kept free, cached prefixes counted as such, so that a new request or one that grows finds its memory
@@ -52,7 +58,8 @@ void scheduler::bring_back(sequence& s) {
       move({move_kind::in, s.blocks[i], s.slots[i]});
       ++totals_.blocks_in;
     }
-    s.dispatched = s.computed = s.saved;
+    s.computed = s.saved;
+    reach(s, s.saved);
     count_decoding(s);
   }
   forget_saved(s);
@@ -76,7 +83,7 @@ void scheduler::bring_back_next(time now) {
     auto* item = policy_->pop(now);
     if (item == nullptr) break;
     seen.push_back(item);
-    auto& s = *sequences_.at(item->id);
+    auto& s = sequence::of(*item);
     if (s.saved == 0) continue;
     recall(s);
     const auto wanted = blocks_for(s.there()) - static_cast<std::int32_t>(s.blocks.size());

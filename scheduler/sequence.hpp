@@ -11,8 +11,17 @@
 namespace fastserve::scheduler {
 
 struct scheduler::sequence {
+  // What the policy holds, and the way back from it.
+  struct view : policy_item {
+    sequence* of = nullptr;
+  };
+
+  sequence() { item.of = this; }
+  sequence(const sequence&) = delete;
+  sequence& operator=(const sequence&) = delete;
+
   request what;
-  policy_item item;
+  view item;
   std::vector<std::int32_t> tokens;  // prompt, then answer
   std::int32_t prompt_tokens = 0;
   std::int32_t asked_tokens = 0;  // what max_tokens was before it was cut to the pool
@@ -34,6 +43,7 @@ struct scheduler::sequence {
   sequence* first = nullptr;            // the one that this one waits for
   request_times times;
 
+  static sequence& of(policy_item& item) { return *static_cast<view&>(item).of; }
   // Rows that need no computing: what is saved comes back with the first step.
   std::int32_t there() const { return std::max(dispatched, saved); }
   std::int32_t backlog() const { return static_cast<std::int32_t>(tokens.size()) - there(); }
