@@ -77,12 +77,16 @@ spread spread_of(std::vector<double> values) {
 }
 
 void value_histogram::add(double value) {
-  std::size_t bucket = 0;
-  if (value > least_value)
-    bucket =
-        std::min(1 + static_cast<std::size_t>(std::log(value / least_value) / bucket_step), most_buckets - 1);
-  if (bucket >= buckets_.size()) buckets_.resize(bucket + 1);
-  ++buckets_[bucket];
+  // A batch's tokens come with one gap between them: one logarithm for all.
+  if (count_ == 0 || value != last_value_) {
+    last_value_ = value;
+    last_bucket_ = value > least_value
+                       ? std::min(1 + static_cast<std::size_t>(std::log(value / least_value) / bucket_step),
+                                  most_buckets - 1)
+                       : 0;
+    if (last_bucket_ >= buckets_.size()) buckets_.resize(last_bucket_ + 1);
+  }
+  ++buckets_[last_bucket_];
   ++count_;
   sum_ += value;
   squares_ += value * value;

@@ -48,6 +48,8 @@ class value_histogram {
   std::vector<std::uint64_t> buckets_;  // by logarithm
   std::uint64_t count_ = 0;
   double sum_ = 0, squares_ = 0;
+  double last_value_ = 0;
+  std::size_t last_bucket_ = 0;  // where it is
 };
 
 /// The figures of one run, by the names that `vllm bench serve` uses.

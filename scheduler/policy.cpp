@@ -6,10 +6,50 @@
 #include <set>
 #include <stdexcept>
 #include <tuple>
+#include <utility>
 
 namespace fastserve::scheduler {
 
 namespace {
+
+// A set by rank that keeps the nodes of those that have left, for those that join: most do so at every step.
+template <class Rank>
+class item_set {
+ public:
+  void insert(policy_item& item) {
+    if (spare_.empty()) {
+      items_.insert(&item);
+      return;
+    }
+    spare_.back().value() = &item;
+    items_.insert(std::move(spare_.back()));
+    spare_.pop_back();
+  }
+  // Mostly behind all others.
+  void insert_last(policy_item& item) {
+    if (spare_.empty()) {
+      items_.insert(items_.end(), &item);
+      return;
+    }
+    spare_.back().value() = &item;
+    items_.insert(items_.end(), std::move(spare_.back()));
+    spare_.pop_back();
+  }
+  void erase(policy_item& item) { keep(items_.extract(&item)); }
+  void erase_first() { keep(items_.extract(items_.begin())); }
+  policy_item* first() const { return items_.empty() ? nullptr : *items_.begin(); }
+  std::size_t size() const { return items_.size(); }
+
+ private:
+  using node = typename std::set<policy_item*, Rank>::node_type;
+  void keep(node left) {
+    if (left && spare_.size() < most_spare) spare_.push_back(std::move(left));
+  }
+
+  static constexpr std::size_t most_spare = 1024;
+  std::set<policy_item*, Rank> items_;
+  std::vector<node> spare_;
+};
 
 // Requests in one order that pushes alone change. The resident ones, which come and go with every step, are
 // kept apart: they are few, so that their order costs the same however many wait, and the first of them is at
@@ -17,30 +57,25 @@ namespace {
 template <class Rank>
 class ranked {
  public:
-  void insert(policy_item& item) { set_of(item).insert(&item); }
-  void erase(policy_item& item) { set_of(item).erase(&item); }
+  void insert(policy_item& item) { set_of(item).insert(item); }
+  void erase(policy_item& item) { set_of(item).erase(item); }
   policy_item* first() const {
-    auto* a = first_resident();
-    auto* b = others_.empty() ? nullptr : *others_.begin();
+    auto* a = resident_.first();
+    auto* b = others_.first();
     return a == nullptr || (b != nullptr && Rank{}(b, a)) ? b : a;
   }
-  policy_item* first_resident() const { return resident_.empty() ? nullptr : *resident_.begin(); }
+  policy_item* first_resident() const { return resident_.first(); }
   policy_item* take(policy_item* item) {
-    if (item == nullptr) return nullptr;
-    auto& of = set_of(*item);
-    of.erase(of.begin());
+    if (item != nullptr) set_of(*item).erase_first();
     return item;
   }
-  bool empty() const { return resident_.empty() && others_.empty(); }
   std::size_t size() const { return resident_.size() + others_.size(); }
 
  private:
-  std::set<policy_item*, Rank>& set_of(const policy_item& item) {
-    return item.resident ? resident_ : others_;
-  }
+  item_set<Rank>& set_of(const policy_item& item) { return item.resident ? resident_ : others_; }
 
-  std::set<policy_item*, Rank> resident_;
-  std::set<policy_item*, Rank> others_;
+  item_set<Rank> resident_;
+  item_set<Rank> others_;
 };
 
 template <class Rank>
@@ -176,10 +211,10 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
   static constexpr std::int32_t last_level = 40;
   // The first queue's own requests have nowhere to be promoted to.
   void wait(policy_item& item) {
-    if (item.level > 0) waiting_.insert(waiting_.end(), &item);  // mostly the last one
+    if (item.level > 0) waiting_.insert_last(item);
   }
   policy_item* unwait(policy_item* item) {
-    if (item != nullptr && item->level > 0) waiting_.erase(item);
+    if (item != nullptr && item->level > 0) waiting_.erase(*item);
     return item;
   }
   // As far as a clock counts.
@@ -197,12 +232,11 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
   void refresh(time now) override {
     // One before each that is popped is enough to have the most urgent one, and keeps a step's cost apart
     // from the number waiting.
-    if (promoted_ >= most_promoted_ || waiting_.empty()) return;
-    if (now - (*waiting_.begin())->waiting_since < starvation_) return;
-    auto* item = *waiting_.begin();
+    auto* item = waiting_.first();
+    if (promoted_ >= most_promoted_ || item == nullptr || now - item->waiting_since < starvation_) return;
     // Those in front by the user's priority would go first all the same.
     if (items_.first()->priority > item->priority) return;
-    waiting_.erase(waiting_.begin());
+    waiting_.erase_first();
     items_.erase(*item);
     item->promoted_from = item->level;
     ++promoted_;
@@ -216,7 +250,7 @@ class skip_join_mlfq final : public ranked_policy<by_level> {
   const cost_model& costs_;
   std::int32_t most_promoted_;
   std::int32_t promoted_ = 0;
-  std::set<policy_item*, by_wait> waiting_;
+  item_set<by_wait> waiting_;
 };
 
 // Who has waited longest for its size. The ratio changes with time, but within requests of equal service time
@@ -241,15 +275,15 @@ class hrrn final : public policy {
     if (item.started)
       running_.erase(item);
     else
-      waiting_[static_cast<std::size_t>(item.bucket)].erase(&item);
+      waiting_[static_cast<std::size_t>(item.bucket)].erase(item);
     --size_;
   }
   policy_item* pop(time now) override {
     auto* best = running_.first();
     if (best == nullptr) {
       for (const auto& c : waiting_) {
-        if (c.empty()) continue;
-        auto* head = *c.begin();
+        auto* head = c.first();
+        if (head == nullptr) continue;
         if (best == nullptr || leads(*head, *best, now)) best = head;
       }
     }
@@ -282,7 +316,7 @@ class hrrn final : public policy {
     if (item.started)
       running_.insert(item);
     else
-      waiting_[static_cast<std::size_t>(item.bucket)].insert(&item);
+      waiting_[static_cast<std::size_t>(item.bucket)].insert(item);
     ++size_;
   }
 
@@ -290,7 +324,7 @@ class hrrn final : public policy {
   std::uint64_t next_ticket_ = 1;
   std::size_t size_ = 0;
   ranked<by_arrival> running_;
-  std::array<std::set<policy_item*, by_arrival>, classes> waiting_;
+  std::array<item_set<by_arrival>, classes> waiting_;
 };
 
 }  // namespace

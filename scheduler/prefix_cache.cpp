@@ -245,6 +245,11 @@ void prefix_cache::check_integrity() const {
       throw std::logic_error("a cached block is on the wrong side of the list");
     unused += n.unused ? 1 : 0;
     if (node_of(n.block) != id) throw std::logic_error("a block is cached twice");
+    if (index_ != nullptr && n.parent == root) {
+      const auto known = index_->holders(n.key);
+      if (std::find(known.begin(), known.end(), number_) == known.end())
+        throw std::logic_error("the index of first blocks lacks one");
+    }
     if (find(n.parent, n.salt, n.key, n.tokens) != id) throw std::logic_error("a cached block is not found");
   }
   for (node_id id = 1; id < nodes_.size(); ++id)

@@ -120,6 +120,7 @@ void scheduler::release_blocks(sequence& s) {
   s.blocks.clear();
   reach(s, 0);
   s.computed = 0;
+  s.shared = false;
   s.told = 0;
   s.ticket = 0;
   count_decoding(s);
@@ -191,6 +192,7 @@ void scheduler::recall(sequence& s) {
   // block.
   const auto found = cache_.match(s.what.cache_salt, s.tokens, s.saved > 0 ? most : most + 1, s.blocks);
   s.computed = std::min(found, most);
+  s.shared = found > most;
   reach(s, s.computed);
   s.told = s.blocks.size();
   for (const auto b : s.blocks) s.ticket = std::max(s.ticket, ticket_of(b));
@@ -225,7 +227,7 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
   }
   if (wanted > 0 || s.saved > 0) take(s, s.there() + rows);
   // Others may have copied the block that it goes on in.
-  if (s.dispatched % block_tokens != 0)
+  if (!tickets_.empty() && s.dispatched % block_tokens != 0)
     s.ticket = std::max(s.ticket, ticket_of(s.blocks[static_cast<std::size_t>(s.dispatched / block_tokens)]));
   if (!s.admitted) {
     s.admitted = true;
@@ -301,6 +303,8 @@ std::optional<micro_batch> scheduler::schedule(time now) {
     return std::nullopt;
   round r;
   choose(r, now);
+  r.out.entries.reserve(std::min(r.decodes.size() + r.prefills.size(), std::size_t(limits_.max_batch)));
+  r.record.parts.reserve(r.out.entries.capacity());
 
   for (auto* s : r.decodes)
     if (!s->decodes() || !place(*s, 1, r, now)) r.put_back.push_back(s);
@@ -343,130 +347,6 @@ std::optional<micro_batch> scheduler::schedule(time now) {
   in_flight_.push_back(std::move(r.record));
   ++totals_.steps;
   return std::move(r.out);
-}
-
-std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_token> drawn, time now) {
-  if (in_flight_.empty() || in_flight_.front().id != id)
-    throw std::logic_error("step " + std::to_string(static_cast<std::uint64_t>(id)) +
-                           " is not the oldest in flight");
-  const auto record = std::move(in_flight_.front());
-  in_flight_.pop_front();
-  // A step passes through all stages: its share of one of them is what the policy's quanta are made of.
-  const auto spent = (now - record.begun) / limits_.stages;
-  observe(record, now);
-
-  std::vector<progress> out;
-  auto next = drawn.begin();
-  const auto token_of = [&](const sequence& s) {
-    if (next == drawn.end() || next->id != s.what.id)
-      throw std::logic_error("the tokens of a step do not match its sequences");
-    return next++->token;
-  };
-  for (const auto& [s, rows, samples] : record.parts) {
-    s->in_flight -= 1;
-    s->computed += rows;
-    std::int32_t token = -1;
-    std::vector<std::pair<sequence*, std::int32_t>> begun;  // choices
-    if (samples) {
-      token = token_of(*s);
-      s->drawing = false;
-      for (auto* c : std::exchange(s->choices, {})) {
-        begun.emplace_back(c, token_of(*c));
-        share(*c, *s);
-      }
-    }
-    if (limits_.prefix_caching)
-      s->told = cache_.insert(s->what.cache_salt, s->tokens, s->computed, s->blocks, s->told);
-    if (s->ending) {
-      if (s->in_flight == 0) out.push_back(retire(*s, *s->ending, now));
-    } else {
-      const bool queued = s->queued;
-      leave(*s);
-      policy_->ran(s->item, spent);
-      if (token >= 0) {
-        answer(*s, token, now, out);
-      } else if (queued) {
-        policy_->unpop(s->item);
-        s->queued = true;
-      }
-    }
-    for (const auto& [c, drawn_for_it] : begun) {
-      if (c->ending)
-        out.push_back(retire(*c, *c->ending, now));
-      else
-        answer(*c, drawn_for_it, now, out);
-    }
-  }
-  if (next != drawn.end()) throw std::logic_error("the tokens of a step do not match its sequences");
-  last_completed_ = now;
-  busy_ = policy_->size() > 0;
-  return out;
-}
-
-// A token drawn for a sequence that the policy does not hold.
-void scheduler::answer(sequence& s, std::int32_t token, time now, std::vector<progress>& out) {
-  s.tokens.push_back(token);
-  ++text_tokens_;
-  --due_tokens_;
-  ++totals_.completion_tokens;
-  if (s.answered() == 1) s.times.first_token = now;
-  const auto& stops = s.what.stop_ids;
-  std::optional<finish_reason> reason;
-  if (std::find(stops.begin(), stops.end(), token) != stops.end())
-    reason = finish_reason::stop;
-  else if (s.answered() >= s.what.max_tokens)
-    reason = finish_reason::length;
-  if (reason) {
-    out.push_back(retire(s, *reason, now));
-    out.back().token = token;
-  } else {
-    enter(s, now);
-    out.push_back({s.what.id, token, std::nullopt, s.times, s.prompt_tokens, s.answered()});
-  }
-}
-
-// From result to result while there is work, so that what lies between two steps counts. In a pipeline only a
-// full one shows what its stages take.
-void scheduler::observe(const step& done, time now) {
-  const bool stream = limits_.stages > 1;
-  if (stream && !(done.full && done.begun <= last_completed_)) return;
-  costs_.observe(done.size, now - (stream || done.follows ? last_completed_ : done.begun));
-}
-
-std::optional<progress> scheduler::finish(request_id id, finish_reason as, time now) {
-  const auto it = sequences_.find(id);
-  if (it == sequences_.end()) return std::nullopt;
-  auto& s = *it->second;
-  if (s.first != nullptr) {
-    // Its token is under way, or it has not begun.
-    if (s.first->drawing) {
-      s.ending = as;
-      return std::nullopt;
-    }
-    std::erase(s.first->choices, &s);
-  }
-  if (s.in_flight > 0) {
-    leave(s);
-    s.ending = as;
-    count_decoding(s);
-    return std::nullopt;
-  }
-  return retire(s, as, now);
-}
-
-progress scheduler::retire(sequence& s, finish_reason why, time now) {
-  s.times.finished = now;
-  progress out{s.what.id, -1, why, s.times, s.prompt_tokens, s.answered()};
-  leave(s);
-  policy_->ended(s.item);
-  if (!s.choices.empty()) hand_over(s, now);
-  release_blocks(s);
-  forget_saved(s);
-  ++totals_.finished;
-  text_tokens_ -= static_cast<std::int64_t>(s.tokens.size());
-  due_tokens_ -= s.due();
-  sequences_.erase(s.what.id);
-  return out;
 }
 
 bool scheduler::idle() const { return sequences_.empty() && in_flight_.empty(); }

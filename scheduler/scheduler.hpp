@@ -224,7 +224,7 @@ class scheduler {
 
   // scheduler_choices.cpp
   void add_choices(sequence& s);
-  void share(sequence& choice, const sequence& of);
+  void share(sequence& choice, sequence& of);
   void hand_over(sequence& s, time now);
   bool shares_tail(const sequence& s) const;
   void own_tail(sequence& s);

@@ -28,13 +28,14 @@ void scheduler::add_choices(sequence& s) {
 }
 
 // The prompt is in, and nothing behind it.
-void scheduler::share(sequence& choice, const sequence& of) {
+void scheduler::share(sequence& choice, sequence& of) {
   assert(of.computed == of.prompt_tokens && choice.blocks.empty());
   choice.first = nullptr;
   choice.tokens = of.tokens;
   text_tokens_ += static_cast<std::int64_t>(of.tokens.size());
   choice.blocks = of.blocks;
   for (const auto b : choice.blocks) pool_.retain(b);
+  choice.shared = of.shared = true;
   choice.computed = of.computed;
   reach(choice, of.computed);
   choice.told = of.told;
@@ -61,6 +62,7 @@ void scheduler::hand_over(sequence& s, time now) {
 // Whether its next row goes into a block that others hold, too: other choices, or the cache and who else took
 // the block from it.
 bool scheduler::shares_tail(const sequence& s) const {
+  if (!s.shared) return false;
   const auto tail = static_cast<std::size_t>(s.dispatched / block_tokens);
   return s.dispatched % block_tokens != 0 && tail < s.blocks.size() && pool_.references(s.blocks[tail]) > 1;
 }

@@ -44,7 +44,7 @@ std::vector<progress> scheduler::forget_work(time now) {
     s->told = 0;
     s->ticket = 0;
     s->item.cached_tokens = 0;
-    s->drawing = s->counted = false;
+    s->drawing = s->counted = s->shared = false;
     if (s->ending) ending.push_back(s.get());
   }
   std::sort(ending.begin(), ending.end(),

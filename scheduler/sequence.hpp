@@ -32,6 +32,7 @@ struct scheduler::sequence {
   bool drawing = false;           // one of them draws the next token: nothing to compute until it is back
   bool queued = false;            // in the policy's hands
   bool admitted = false;
+  bool shared = false;                  // others may hold the block that the next row goes into
   bool counted = false;                 // in decoding_
   std::size_t place = 0;                // in resident_, while it has blocks
   std::optional<finish_reason> ending;  // asked to end while in flight

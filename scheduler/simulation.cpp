@@ -75,6 +75,7 @@ class pipeline {
   void fly(const micro_batch& batch, time now) {
     step_size size;
     flight f;
+    f.drawn.reserve(batch.entries.size());
     for (const auto& e : batch.entries) {
       const auto rows = static_cast<std::int64_t>(e.tokens.size());
       size.rows += rows;

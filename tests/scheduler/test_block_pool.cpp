@@ -39,6 +39,19 @@ BOOST_AUTO_TEST_CASE(counts_blocks) {
   BOOST_TEST(sched::blocks_for(17) == 2);
 }
 
+BOOST_AUTO_TEST_CASE(what_came_back_is_taken_first) {
+  sched::block_pool pool{1 << 28};  // costs no memory until it is taken
+  std::vector<std::int32_t> a, b;
+  BOOST_REQUIRE(pool.allocate(3, a));
+  pool.release(1);
+  BOOST_TEST(pool.references(1) == 0);
+  BOOST_TEST(pool.references((1 << 28) - 1) == 0);
+  BOOST_TEST(pool.free_blocks() == (1 << 28) - 2);
+  BOOST_REQUIRE(pool.allocate(2, b));
+  BOOST_TEST(b == (std::vector<std::int32_t>{1, 3}), boost::test_tools::per_element());
+  pool.check_integrity();
+}
+
 // 100 000 random operations against a plain count of holders.
 BOOST_AUTO_TEST_CASE(agrees_with_a_naive_model) {
   std::mt19937 random{7};

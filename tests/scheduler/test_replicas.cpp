@@ -112,6 +112,55 @@ BOOST_AUTO_TEST_CASE(requests_are_spread_and_move_with_their_tokens) {
   s.check_integrity();
 }
 
+BOOST_AUTO_TEST_CASE(a_text_goes_where_it_is_cached_as_long_as_it_is) {
+  sched::replica_set s{{small(), small(), small()}};
+  for (std::uint64_t i = 1; i <= 3; ++i) BOOST_REQUIRE(s.add(ask(i, 40, 1), {}).empty());
+  for (std::size_t i = 0; i < 3; ++i)
+    while (const auto b = s.schedule(i, {})) s.complete(i, b->step, draw(*b), {});
+  BOOST_REQUIRE(s.idle());
+  const auto again = [&](std::uint64_t id) {
+    auto what = ask(2, 40, 1);
+    what.id = request_id{id};
+    BOOST_REQUIRE(s.add(what, {}).empty());
+    const auto at = s.pipeline_of(request_id{id}).value();
+    s.finish(request_id{id}, sched::finish_reason::cancelled, {});
+    s.check_integrity();
+    return at;
+  };
+  BOOST_TEST(again(10) == 1U);
+  s.lose(1, {});
+  BOOST_TEST(again(11) == 0U);
+  s.restore(1, 1, 64, {});  // with other memory
+  BOOST_TEST(again(12) == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(first_blocks_come_and_go_with_the_caches) {
+  sched::first_blocks index;
+  sched::block_pool pool{8}, other_pool{8};
+  sched::prefix_cache cache{pool, &index, 3}, other{other_pool, &index, 5};
+  const auto prompt = ask(1, 40, 1).prompt;
+  const auto key = sched::prefix_cache::first_key(9, prompt).value();
+  BOOST_TEST(!sched::prefix_cache::first_key(9, std::span{prompt}.first(15)));
+  std::vector<std::int32_t> blocks, other_blocks;
+  pool.allocate(2, blocks);
+  other_pool.allocate(2, other_blocks);
+  cache.insert(9, prompt, 40, blocks, 0);
+  other.insert(9, prompt, 40, other_blocks, 0);
+  BOOST_TEST(index.size() == 1U);  // one text, and of each cache its first block alone
+  BOOST_TEST(index.holders(key).size() == 2U);
+  for (const auto b : {blocks[1], blocks[0]}) {
+    pool.release(b);
+    cache.released(b);
+  }
+  BOOST_TEST(cache.evict(1) == 1);
+  BOOST_TEST(index.holders(key).size() == 2U);  // the second block went
+  BOOST_TEST(cache.evict(1) == 1);
+  BOOST_TEST(index.holders(key).size() == 1U);
+  BOOST_TEST(index.holders(key)[0] == 5U);
+  other.clear();
+  BOOST_TEST(index.size() == 0U);
+}
+
 // A pipeline that comes back takes its share of what waits, and those that have begun stay where they are.
 BOOST_AUTO_TEST_CASE(what_waits_is_dealt_out_anew) {
   auto l = small();

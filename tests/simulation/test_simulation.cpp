@@ -260,6 +260,37 @@ BOOST_AUTO_TEST_CASE(queues_keep_their_meaning_when_all_starve) {
   BOOST_TEST(soon < 0.9 * normalized("fcfs", milliseconds{30}));
 }
 
+// Those that have memory are to be had apart from the rest, and in the same order.
+BOOST_AUTO_TEST_CASE(the_resident_ones_come_in_the_order_of_all) {
+  const sched::cost_model costs;
+  for (const auto& name : policies) {
+    const auto policy = sched::make_policy({name, seconds{1000}}, costs, 16);
+    std::vector<sched::policy_item> items(200);
+    std::mt19937 random{5};
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      auto& item = items[i];
+      item.id = request_id{i};
+      item.priority = static_cast<std::int32_t>(random() % 2);
+      item.prefill_tokens = item.total_tokens = static_cast<std::int32_t>(1 + random() % 500);
+      item.remaining_tokens = static_cast<std::int32_t>(1 + random() % 100);
+      item.resident = random() % 3 == 0;
+      item.started = item.resident || random() % 2 == 0;
+      policy->push(item, milliseconds{i});
+    }
+    std::vector<const sched::policy_item*> all, resident;
+    while (auto* item = policy->pop(seconds{1}))
+      if (all.push_back(item); item->resident) resident.push_back(item);
+    BOOST_TEST(all.size() == items.size());
+    for (auto& item : items) policy->unpop(item);
+    for (const auto* want : resident) BOOST_REQUIRE(policy->pop_resident() == want);
+    BOOST_TEST(policy->pop_resident() == nullptr);
+    BOOST_TEST(policy->size() == all.size() - resident.size());
+    for (const auto* want : all)
+      if (!want->resident) BOOST_REQUIRE(policy->pop(seconds{1}) == want);
+    BOOST_TEST(policy->size() == 0U);
+  }
+}
+
 // Long prompts arrive behind short ones; those whose prefix is in memory are short ones too.
 BOOST_AUTO_TEST_CASE(a_cached_prompt_joins_the_queue_of_what_is_left_of_it) {
   sched::cost_model costs;
