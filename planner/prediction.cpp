@@ -15,12 +15,28 @@ const rank_profile& profile_of(const cluster& on, int rank) {
   return *std::find_if(on.ranks.begin(), on.ranks.end(), [&](const auto& r) { return r.rank == rank; });
 }
 
+// Rows of the chunks that `rows` rows of prompts are cut into for `stages` stages. n chunks take
+// (n + stages - 1) (fixed + row * rows / n), which is least at n^2 = (stages - 1) row * rows / fixed: as the
+// scheduler cuts them by what it measures.
+double chunk_of(const model_work& model, const rank_profile& on, const plan_wishes& w, double rows,
+                std::size_t stages) {
+  const auto layers = static_cast<double>(model.layers) / static_cast<double>(stages);
+  const auto cost = [&](double n) {
+    const auto line = step_line(model, on, n, w.prompt_tokens / 2, 1, 0);
+    return line.step + layers * line.layer;
+  };
+  const auto row = (cost(w.token_budget + 1) - cost(1)) / w.token_budget;
+  const auto n = std::sqrt(static_cast<double>(stages - 1) * row * rows / std::max(cost(1) - row, 1e-9));
+  const auto most = std::max(std::floor(rows / w.least_chunk), 1.0);
+  return std::min({w.token_budget, w.prompt_tokens, std::ceil(rows / std::clamp(std::round(n), 1.0, most))});
+}
+
 // From the arrival of `prompts` prompts at once to the last one's first token. They are cut so that their
 // chunks fill the stages one behind the other; the slowest stage sets the pace once all are full.
 double prompts_s(const model_work& model, const cluster& on, const plan_wishes& w, const planned_pipeline& p,
                  double prompts) {
-  const auto share = std::ceil(prompts * w.prompt_tokens / static_cast<double>(p.stages.size()));
-  const auto chunk = std::min({w.token_budget, w.prompt_tokens, std::max(share, w.least_chunk)});
+  const auto chunk =
+      chunk_of(model, profile_of(on, p.stages[0].rank), w, prompts * w.prompt_tokens, p.stages.size());
   const auto chunks = prompts * std::ceil(w.prompt_tokens / chunk);
   double sum = 0, most = 0;
   for (std::size_t i = 0; i < p.stages.size(); ++i) {
