@@ -1,6 +1,9 @@
 #include "compress/compressor.hpp"
 
 #include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
 #include <stdexcept>
 
 #include "compress/edited_source.hpp"
@@ -8,6 +11,7 @@
 #include "compress/refinement.hpp"
 #include "compress/rounding.hpp"
 #include "compress/scale_search.hpp"
+#include "compress/target.hpp"
 #include "model/tensor_names.hpp"
 
 namespace fastserve::compress {
@@ -16,7 +20,9 @@ namespace {
 using model::tensor_spec;
 using numbers = std::vector<float>;
 
+constexpr std::array in_order{product::qkv, product::attention_output, product::up, product::down};
 constexpr int refining_passes = 4;
+constexpr double damping = 0.01;
 constexpr std::int64_t judged_rows = 256;  // of each matrix, for the report
 
 numbers numbers_of(const model::host_tensor& tensor, std::size_t count) {
@@ -29,9 +35,9 @@ numbers numbers_of(const model::host_tensor& tensor, std::size_t count) {
 struct layer_matrix {
   std::string module;  ///< as the family calls it
   std::int64_t rows = 0, cols = 0;
-  numbers original;  ///< for the report
+  numbers original;  ///< what pruning by magnitude judges
   numbers values;    ///< scaled
-  const gram* inputs = nullptr;
+  product reads{};
 };
 
 class model_compressor {
@@ -43,16 +49,16 @@ class model_compressor {
         names_{model::names_of(arch.model_type)},
         prefix_{model::resolve_prefix(source, arch.model_type)},
         source_{source},
-        edited_{source},
+        scaled_{source},
+        rounded_{source},
         options_{options},
         sink_{sink},
-        progress_{progress},
-        calibrated_{!options.calibration.empty()} {
+        progress_{progress} {
     if (arch.transposed_linear || !names_.fused_qkv.empty())
       throw std::runtime_error(arch.model_type +
                                ": its matrices are stored fused or transposed, which compress does not "
                                "read; expected llama, mistral, qwen2 or qwen3");
-    if (calibrated_) runner_.emplace(arch, on, options.calibration);
+    if (!options.calibration.empty()) runner_.emplace(arch, on, options.calibration);
   }
 
   std::vector<matrix_report> run() {
@@ -82,23 +88,40 @@ class model_compressor {
   }
 
   void compress_layer(std::int32_t layer) {
-    layer_inputs inputs;
-    if (runner_) runner_->run(layer, source_, &inputs);
-    load(layer, inputs);
-    if (runner_ && options_.format) even_out(layer, inputs);
-    for (auto& m : matrices_) round(layer, m);
-    for (const auto& spec : layer_specs(layer)) write(layer, spec);
+    if (runner_) inputs_ = runner_->observe(layer, source_, source_, {in_order.begin(), in_order.end()});
+    load(layer);
+    if (runner_ && options_.format) even_out(layer);
     if (runner_) {
-      runner_->run(layer, edited_, nullptr);
-      runner_->advance();
+      for (const auto& m : matrices_) replace(stem(layer, m.module) + ".weight", m.values);
+      for (const auto& [name, values] : vectors_) replace(name, values);
     }
-    edited_.forget_edits();
+    for (const auto p : in_order) {
+      if (runner_) look_again(layer, p);
+      for (auto& m : matrices_)
+        if (m.reads == p) round(layer, m);
+    }
+    for (const auto& spec : layer_specs(layer)) write(spec);
+    if (runner_) runner_->advance(layer, rounded_);
+    scaled_.forget_edits();
+    rounded_.forget_edits();
     results_.clear();
     matrices_.clear();
     vectors_.clear();
   }
 
-  void load(std::int32_t layer, const layer_inputs& inputs) {
+  /// What the product reads now that those before it are rounded.
+  void look_again(std::int32_t layer, product p) {
+    if (p != product::qkv)  // which are the first: nothing that they read has changed
+      inputs_of(p) = std::move(runner_->observe(layer, scaled_, rounded_, {p})[static_cast<std::size_t>(p)]);
+    factor_ = inverse_factor(inputs_of(p).seen, damping);
+  }
+
+  void replace(const std::string& name, const numbers& values) {
+    scaled_.replace(name, values);
+    rounded_.replace(name, values);
+  }
+
+  void load(std::int32_t layer) {
     for (const auto& spec : layer_specs(layer)) {
       const auto tensor = model::read_tensor(source_, spec.name, spec.shape);
       auto values = numbers_of(tensor, static_cast<std::size_t>(spec.elements()));
@@ -113,7 +136,7 @@ class model_compressor {
       m.cols = spec.shape[1];
       m.original = values;
       m.values = std::move(values);
-      if (runner_) m.inputs = inputs_of(m.module, inputs);
+      m.reads = reads(m.module);
     }
   }
 
@@ -122,12 +145,13 @@ class model_compressor {
     return name.substr(begin, name.size() - begin - std::string_view(".weight").size());
   }
 
-  const gram* inputs_of(std::string_view module, const layer_inputs& inputs) const {
-    if (module == names_.attention_output) return &inputs.attention_output;
-    if (module == names_.down) return &inputs.down;
-    if (module == names_.up || module == names_.gate) return &inputs.up;
-    return &inputs.qkv;
+  product reads(std::string_view module) const {
+    if (module == names_.attention_output) return product::attention_output;
+    if (module == names_.down) return product::down;
+    if (module == names_.up || module == names_.gate) return product::up;
+    return product::qkv;
   }
+  product_inputs& inputs_of(product p) { return inputs_[static_cast<std::size_t>(p)]; }
 
   layer_matrix& matrix(std::string_view module) {
     return *std::find_if(matrices_.begin(), matrices_.end(),
@@ -140,14 +164,14 @@ class model_compressor {
   }
 
   /// Step 2. Later inputs first: their factors go into rows of matrices that are judged after that.
-  void even_out(std::int32_t layer, layer_inputs& inputs) {
+  void even_out(std::int32_t layer) {
     auto& value = matrix(names_.value);
     auto& output = matrix(names_.attention_output);
     std::vector<std::int32_t> shared;  // query heads that read one value head
     for (std::int32_t h = 0; h < arch_.heads; ++h)
       for (std::int32_t d = 0; d < arch_.head_dim; ++d)
         shared.push_back(h / (arch_.heads / arch_.kv_heads) * arch_.head_dim + d);
-    const auto by_output = scale({&output}, inputs.attention_output, shared);
+    const auto by_output = scale({&output}, shared);
     numbers of_value(static_cast<std::size_t>(value.rows));
     for (std::size_t i = 0; i < shared.size(); ++i)
       of_value[static_cast<std::size_t>(shared[i])] = by_output[i];
@@ -156,24 +180,25 @@ class model_compressor {
     auto& up = matrix(names_.up);
     std::vector<layer_matrix*> read_norm{&up};
     if (arch_.gated_mlp) {
-      divide_rows(layer, up, scale({&matrix(names_.down)}, inputs.down, {}));
+      divide_rows(layer, up, scale({&matrix(names_.down)}, {}));
       read_norm.push_back(&matrix(names_.gate));
     }
-    divide_norm(layer, names_.post_attention_norm, scale(read_norm, inputs.up, {}));
-    divide_norm(layer, names_.input_norm,
-                scale({&matrix(names_.query), &matrix(names_.key), &value}, inputs.qkv, {}));
+    divide_norm(layer, names_.post_attention_norm, scale(read_norm, {}));
+    divide_norm(layer, names_.input_norm, scale({&matrix(names_.query), &matrix(names_.key), &value}, {}));
   }
 
   /// Multiplies the columns, divides the inputs, returns the factors.
-  numbers scale(const std::vector<layer_matrix*>& of, gram& inputs, const std::vector<std::int32_t>& shared) {
+  numbers scale(const std::vector<layer_matrix*>& of, const std::vector<std::int32_t>& shared) {
+    auto& inputs = inputs_of(of.front()->reads);
     std::vector<scaled_matrix> all;
     for (const auto* m : of) all.push_back({m->values.data(), m->rows});
     const auto cols = of.front()->cols;
-    auto factors = search_scales(all, cols, inputs, *options_.format, shared);
+    auto factors = search_scales(all, cols, inputs.seen, *options_.format, shared);
     for (auto* m : of)
       for (std::size_t i = 0; i < m->values.size(); ++i)
         m->values[i] *= factors[i % static_cast<std::size_t>(cols)];
-    inputs = inputs.divided(factors);
+    inputs.seen = inputs.seen.divided(factors);
+    inputs.off.divide(factors);
     return factors;
   }
 
@@ -195,66 +220,69 @@ class model_compressor {
     if (progress_) progress_(done_, total_);
     done_ += m.rows * m.cols;
     matrix_report report{layer, m.module, 0, 0};
-    const auto stride = m.inputs == nullptr ? 1 : std::max<std::int64_t>(1, m.rows / judged_rows);
+    const auto stride = runner_ ? std::max<std::int64_t>(1, m.rows / judged_rows) : 1;
     const auto cols = static_cast<std::size_t>(m.cols);
+    const auto* seen = runner_ ? &inputs_of(m.reads).seen : nullptr;
+    const auto error = [&](const numbers& w, const compressed_matrix& as) {
+      return relative_error(w.data(), as.values.data(), m.rows, m.cols, seen, stride);
+    };
 
     rounding_options plain{options_.format};
     const numbers equal(cols, 1.0F);
     const auto by_magnitude = keep_mask(options_.prune, m.original.data(), m.rows, m.cols, equal);
     if (options_.prune.any()) plain.keep = &by_magnitude;
-    auto nearest = round_nearest(m.values.data(), m.rows, m.cols, plain);
-    report.nearest = relative_error(m.values.data(), nearest.values.data(), m.rows, m.cols, m.inputs, stride);
-    report.compressed = report.nearest;
+    auto& result = results_[stem(layer, m.module) + ".weight"];
+    result = round_nearest(m.values.data(), m.rows, m.cols, plain);
+    report.nearest = report.compressed = error(m.values, result);
 
-    auto& result = results_.emplace_back(stem(layer, m.module) + ".weight", std::move(nearest)).second;
-    if (m.inputs != nullptr) {
+    if (runner_) {
       numbers importance(cols);
-      for (std::int64_t c = 0; c < m.cols; ++c) importance[static_cast<std::size_t>(c)] = m.inputs->at(c, c);
-      const auto by_inputs = keep_mask(options_.prune, m.values.data(), m.rows, m.cols, importance);
-      rounding_options fed_back{options_.format, true};
+      for (std::int64_t c = 0; c < m.cols; ++c) importance[static_cast<std::size_t>(c)] = seen->at(c, c);
+      const auto target =
+          least_squares_target(m.values.data(), m.rows, m.cols, factor_, inputs_of(m.reads).off);
+      const auto by_inputs = keep_mask(options_.prune, target.data(), m.rows, m.cols, importance);
+      rounding_options fed_back{options_.format, true, damping};
       if (options_.prune.any()) fed_back.keep = &by_inputs;
-      auto better = round_with_feedback(m.values.data(), m.rows, m.cols, *m.inputs, fed_back);
-      refine(better, m.values.data(), m.rows, m.cols, *m.inputs, fed_back, refining_passes);
-      const auto error =
-          relative_error(m.values.data(), better.values.data(), m.rows, m.cols, m.inputs, stride);
-      if (error < report.nearest) {
+      report.nearest = error(target, result);
+      auto better = round_with_feedback(target.data(), m.rows, m.cols, factor_, fed_back);
+      refine(better, target.data(), m.rows, m.cols, *seen, fed_back, refining_passes);
+      report.compressed = error(target, better);
+      if (report.compressed < report.nearest)
         result = std::move(better);
-        report.compressed = error;
-      }
+      else
+        report.compressed = report.nearest;
+      rounded_.replace(stem(layer, m.module) + ".weight", result.values);
     }
     reports_.push_back(std::move(report));
   }
 
-  void write(std::int32_t, const tensor_spec& spec) {
+  void write(const tensor_spec& spec) {
     if (spec.vector) {
-      auto& values = *vector(spec.name);
-      sink_.numbers(spec.name, spec.shape, values, true);
-      edited_.replace(spec.name, std::move(values));
+      sink_.numbers(spec.name, spec.shape, *vector(spec.name), true);
       return;
     }
-    auto& result = std::find_if(results_.begin(), results_.end(), [&](const auto& r) {
-                     return r.first == spec.name;
-                   })->second;
+    const auto& result = results_.at(spec.name);
     if (result.integers)
       sink_.matrix(spec.name, *result.integers);
     else
       sink_.numbers(spec.name, spec.shape, result.values, false);
-    edited_.replace(spec.name, std::move(result.values));
   }
 
   const model::architecture& arch_;
   const model::tensor_names& names_;
   std::string prefix_;
   model::weight_source& source_;
-  edited_source edited_;
+  edited_source scaled_;   ///< the layer after step 2: still what the original computes
+  edited_source rounded_;  ///< the same, its matrices replaced as they are rounded
   const compress_options& options_;
   compressed_sink& sink_;
   const compress_progress& progress_;
-  bool calibrated_;
   std::optional<layer_runner> runner_;
+  std::array<product_inputs, products> inputs_;
+  numbers factor_;  ///< inverse_factor() of those of the product that is being rounded
   std::vector<layer_matrix> matrices_;
   std::vector<std::pair<std::string, numbers>> vectors_;
-  std::vector<std::pair<std::string, compressed_matrix>> results_;
+  std::map<std::string, compressed_matrix> results_;
   std::vector<matrix_report> reports_;
   std::int64_t done_ = 0;
   std::int64_t total_ = 0;

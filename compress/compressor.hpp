@@ -21,8 +21,8 @@ struct compress_options {
   std::vector<std::vector<std::int32_t>> calibration;
 };
 
-/// What became of one matrix: how far its products are from the original's, relative. Without calibration the
-/// error of the weights themselves.
+/// What became of one matrix: how far its products are from what they should be, relative. Without
+/// calibration the error of the weights themselves.
 struct matrix_report {
   std::int32_t layer = 0;
   std::string name;       ///< "self_attn.q_proj"
@@ -47,14 +47,16 @@ using compress_progress = std::function<void(std::int64_t done, std::int64_t tot
 
 /// Compresses the matrices of all layers; embeddings and head stay. With calibration, layer by layer:
 ///   1. the layer runs on what the compressed layers before it gave, and the inputs of its products are kept
-///   as
-///      Gram matrices;
+///      as Gram matrices;
 ///   2. factors are searched that even out the columns of query, key and value, of gate and up, of the
 ///      attention's output and of down (scale_search.hpp), their inverses folded into the norm before, the
 ///      value's rows, up's rows;
-///   3. each matrix is rounded with error feedback and clipped groups (rounding.hpp), and its codes and
-///   scales
-///      moved to where the error is least (refinement.hpp);
+///   3. in the order in which tokens pass them, query, key and value, the attention's output, gate and up,
+///   and
+///      down: the layer runs again with what is rounded so far, beside the original's, and the matrices
+///      become those that make up best for what was lost before them (target.hpp); each is rounded with error
+///      feedback and clipped groups (rounding.hpp), and its codes and scales moved to where the error is
+///      least (refinement.hpp);
 ///   4. the layer runs again as it now is.
 /// Throws std::runtime_error with one line: models whose matrices are stored transposed or fused (gpt2).
 std::vector<matrix_report> compress_model(const model::architecture& arch, model::weight_source& source,

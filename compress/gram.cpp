@@ -8,8 +8,6 @@
 namespace fastserve::compress {
 namespace {
 
-constexpr std::int64_t block = 32;
-
 std::size_t place(std::int64_t row, std::int64_t col, std::int64_t cols) {
   return static_cast<std::size_t>(row * cols + col);
 }
@@ -34,20 +32,6 @@ double energy(const float* v, std::int64_t size, const gram* inputs) {
 }
 
 }  // namespace
-
-void gram::add(const float* rows, std::int64_t count, std::int64_t stride) {
-  rows_ += count;
-  for (std::int64_t r = 0; r < count; ++r)
-    for (std::int64_t i = 0; i < size_; ++i)
-      magnitudes_[static_cast<std::size_t>(i)] += std::abs(rows[r * stride + i]);
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t i0 = 0; i0 < size_; i0 += block)
-    for (std::int64_t r = 0; r < count; ++r) {
-      const auto* x = rows + r * stride;
-      for (auto i = i0; i < std::min(size_, i0 + block); ++i)
-        if (x[i] != 0.0F) add_scaled(sums_.data() + place(i, 0, size_), x[i], x, size_);
-    }
-}
 
 std::vector<float> gram::mean_magnitudes() const {
   std::vector<float> out;

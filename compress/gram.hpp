@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace fastserve::compress {
@@ -9,15 +10,15 @@ namespace fastserve::compress {
 /// output is tr(dW G dW^T). Layer-wise reconstruction as in GPTQ (arXiv 2210.17323, eq. 1 and 2).
 class gram {
  public:
-  explicit gram(std::int64_t size = 0)
-      : size_{size},
-        sums_(static_cast<std::size_t>(size * size)),
-        magnitudes_(static_cast<std::size_t>(size)) {}
+  gram() = default;
+  /// `sums`: [size, size]. `magnitudes`: sum of |x| of each column, over `rows` rows.
+  gram(std::vector<float> sums, std::vector<double> magnitudes, std::int64_t rows)
+      : size_{static_cast<std::int64_t>(magnitudes.size())},
+        rows_{rows},
+        sums_{std::move(sums)},
+        magnitudes_{std::move(magnitudes)} {}
 
   std::int64_t size() const { return size_; }
-  std::int64_t rows() const { return rows_; }
-  /// `count` rows of `stride` values each.
-  void add(const float* rows, std::int64_t count, std::int64_t stride);
   /// [size, size], symmetric, complete.
   const std::vector<float>& values() const { return sums_; }
   float at(std::int64_t i, std::int64_t j) const { return sums_[static_cast<std::size_t>(i * size_ + j)]; }
@@ -27,7 +28,7 @@ class gram {
   gram divided(const std::vector<float>& by) const;
 
  private:
-  std::int64_t size_;
+  std::int64_t size_ = 0;
   std::int64_t rows_ = 0;
   std::vector<float> sums_;
   std::vector<double> magnitudes_;

@@ -173,8 +173,7 @@ compressed_matrix round_nearest(const float* w, std::int64_t rows, std::int64_t 
 }
 
 compressed_matrix round_with_feedback(const float* w, std::int64_t rows, std::int64_t cols,
-                                      const gram& inputs, const rounding_options& options) {
-  const auto factor = inverse_factor(inputs, options.damping);
+                                      const std::vector<float>& factor, const rounding_options& options) {
   std::vector<float> weights(static_cast<std::size_t>(cols));
   for (std::int64_t c = 0; c < cols; ++c) {
     const auto u = factor[static_cast<std::size_t>(c * cols + c)];

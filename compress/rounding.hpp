@@ -30,8 +30,8 @@ compressed_matrix round_nearest(const float* w, std::int64_t rows, std::int64_t 
 /// Column after column, each rounding error made up for by the columns to come, as the inputs correlate: GPTQ
 /// (arXiv 2210.17323, algorithm 1), and for pruned weights SparseGPT's update (arXiv 2301.00774, eq. 4). A
 /// group's range is chosen when its first column is reached, the error of each weight counted with what it
-/// costs after that (1 / U_jj^2).
+/// costs after that (1 / U_jj^2). `factor`: inverse_factor() of the inputs.
 compressed_matrix round_with_feedback(const float* w, std::int64_t rows, std::int64_t cols,
-                                      const gram& inputs, const rounding_options& options);
+                                      const std::vector<float>& factor, const rounding_options& options);
 
 }  // namespace fastserve::compress

@@ -1,45 +1,120 @@
 #!/usr/bin/env python3
-"""Writes a copy of a model folder whose layers' matrices are rounded as GGUF rounds them, by llama.cpp's own Python
-package, and turned back into numbers: its perplexity is that of a GGUF file, to compare with fastserve compress at
-the same bits (Q8_0: --format int8 --group 32; Q4_0: --format int4 --symmetric).
+"""Writes a copy of a model folder whose layers' matrices are rounded by llama.cpp's own quantizer and turned back into
+numbers: its perplexity is that of the GGUF file, to compare with fastserve compress at the same bits (Q8_0: --format int8
+--group 32; Q4_0: --format int4 --symmetric).
 
     python3 scripts/round_like_gguf.py models/demo demo-q4_0 --type Q4_0
     fastserve compress demo-q4_0 OUT1 --format int8 --evaluate text.txt       # "perplexity" begins with Q4_0's
     fastserve compress models/demo OUT2 --format int4 --symmetric --calibrate other.txt --evaluate text.txt
 
-Embedding, head and norms stay as they are, as in fastserve compress; so does a matrix whose rows are no whole number of
-blocks.
+Embedding, head and norms stay as they are, as in fastserve compress. Rows that are no whole number of blocks of 32 are
+filled up with zeros, as llama.cpp would leave such a matrix in f16.
 
-Requirements: Python >= 3.10, numpy, torch, safetensors, gguf >= 0.10.
+Requirements: Python >= 3.10, numpy, gguf, llama-cpp-python.
 """
 
 import argparse
+import json
 import pathlib
 import shutil
+import tempfile
 
 import gguf
-import torch
-from safetensors.torch import load_file, save_file
+import llama_cpp
+import numpy as np
+from bench_peers import gguf_name
+
+TYPES = {"Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0, "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0}
+BLOCK = 32
+
+
+def read_safetensors(file: pathlib.Path) -> dict[str, np.ndarray]:
+    data = file.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    out = {}
+    for name, about in json.loads(data[8:begin]).items():
+        if name == "__metadata__":
+            continue
+        part = data[begin + about["data_offsets"][0] : begin + about["data_offsets"][1]]
+        if about["dtype"] == "BF16":  # the upper half of an f32
+            values = (np.frombuffer(part, np.uint16).astype(np.uint32) << 16).view(np.float32)
+        else:
+            values = np.frombuffer(part, {"F32": np.float32, "F16": np.float16}[about["dtype"]]).astype(np.float32)
+        out[name] = values.reshape(about["shape"])
+    return out
+
+
+def write_safetensors(tensors: dict[str, np.ndarray], file: pathlib.Path) -> None:
+    header, at = {}, 0
+    for name, values in tensors.items():
+        header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [at, at + values.nbytes]}
+        at += values.nbytes
+    text = json.dumps(header).encode()
+    with file.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for values in tensors.values():
+            out.write(np.ascontiguousarray(values, np.float32).tobytes())
+
+
+def write_gguf(tensors: dict[str, np.ndarray], config: dict, file: pathlib.Path) -> None:
+    """What the quantizer asks for; nothing could be generated with it."""
+    out = gguf.GGUFWriter(str(file), "llama")
+    out.add_block_count(config["num_hidden_layers"])
+    out.add_context_length(config["max_position_embeddings"])
+    out.add_embedding_length(config["hidden_size"])
+    out.add_feed_forward_length(config["intermediate_size"])
+    out.add_head_count(config["num_attention_heads"])
+    out.add_head_count_kv(config["num_key_value_heads"])
+    out.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    out.add_tokenizer_model("none")
+    for name, values in tensors.items():
+        if values.ndim == 2:
+            values = np.pad(values, [(0, 0), (0, -values.shape[1] % BLOCK)])
+        out.add_tensor(gguf_name(name), values)
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def quantize(source: pathlib.Path, target: pathlib.Path, kind: str) -> None:
+    how = llama_cpp.llama_model_quantize_default_params()
+    how.ftype = TYPES[kind]
+    how.nthread = 1
+    how.token_embedding_type = how.output_tensor_type = llama_cpp.GGML_TYPE_F32
+    if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), how) != 0:
+        raise SystemExit(f"llama.cpp cannot round to {kind}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--type", default="Q4_0", choices=["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
+    parser.add_argument("--type", default="Q4_0", choices=TYPES)
     options = parser.parse_args()
-    kind = gguf.GGMLQuantizationType[options.type]
-    block = gguf.GGML_QUANT_SIZES[kind][0]
-    tensors = load_file(options.folder / "model.safetensors")
-    for name, tensor in tensors.items():
-        if ".layers." in name and tensor.ndim == 2 and tensor.shape[1] % block == 0:
-            rounded = gguf.dequantize(gguf.quantize(tensor.float().numpy(), kind), kind)
-            tensors[name] = torch.from_numpy(rounded.copy())
+    tensors = read_safetensors(options.folder / "model.safetensors")
+    weights = bits = 0
+    with tempfile.TemporaryDirectory() as work:
+        source, target = pathlib.Path(work) / "f32.gguf", pathlib.Path(work) / "rounded.gguf"
+        write_gguf(tensors, json.loads((options.folder / "config.json").read_text()), source)
+        quantize(source, target, options.type)
+        rounded = {tensor.name: tensor for tensor in gguf.GGUFReader(str(target)).tensors}
+        for name, values in tensors.items():
+            if ".layers." not in name or values.ndim != 2:
+                continue
+            found = rounded[gguf_name(name)]
+            if found.tensor_type.name != options.type:
+                raise SystemExit(f"{name}: llama.cpp made it {found.tensor_type.name}")
+            numbers = gguf.dequantize(found.data, found.tensor_type)
+            tensors[name] = numbers.reshape(values.shape[0], -1)[:, : values.shape[1]]
+            weights += values.size
+            bits += 8 * int(found.n_bytes)
+    print(f"layers: {bits / weights:.2f} bits a weight")
     options.out.mkdir(parents=True)
-    save_file(tensors, options.out / "model.safetensors", {"format": "pt"})
     for file in options.folder.iterdir():
-        if file.suffix != ".safetensors":
+        if file.is_file():
             shutil.copy(file, options.out / file.name)
+    write_safetensors(tensors, options.out / "model.safetensors")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@
 #include "compress/folder_writer.hpp"
 #include "compress/gram.hpp"
 #include "compress/perplexity.hpp"
+#include "compress/product_sums.hpp"
 #include "compress/refinement.hpp"
 #include "compress/rounding.hpp"
 #include "compress/scale_search.hpp"
+#include "compress/target.hpp"
 #include "model/model_folder.hpp"
 
 namespace fastserve::compress {
@@ -29,6 +31,19 @@ numbers random_numbers(std::size_t count, unsigned seed) {
   return out;
 }
 
+std::unique_ptr<kernels::backend> cpu() { return kernels::make_cpu_backend(1); }
+
+/// The Gram matrix of `x`, rows of `size` values.
+gram gram_of(const numbers& x, std::int64_t size) {
+  const auto on = cpu();
+  const auto stream = on->make_stream();
+  product_sums sums(size, size, *on, *stream);
+  sums.add(x, x);
+  std::vector<double> magnitudes(static_cast<std::size_t>(size));
+  for (std::size_t i = 0; i < x.size(); ++i) magnitudes[i % magnitudes.size()] += std::abs(x[i]);
+  return {sums.values(), magnitudes, static_cast<std::int64_t>(x.size()) / size};
+}
+
 /// Inputs as models have them: columns correlate, and a few are large.
 gram correlated(std::int64_t size, std::int64_t rows) {
   const auto n = static_cast<std::size_t>(size);
@@ -36,9 +51,7 @@ gram correlated(std::int64_t size, std::int64_t rows) {
   for (std::size_t r = 0; r < x.size(); r += n)
     for (std::size_t i = 1; i < n; ++i)
       x[r + i] = (0.7F * x[r + i - 1] + x[r + i]) * (i % 16 == 3 ? 4.0F : 1.0F);
-  gram out(size);
-  out.add(x.data(), rows, size);
-  return out;
+  return gram_of(x, size);
 }
 
 const kernels::quantized_format formats[] = {{4, 32, zero_kind::none, dtype::f16},
@@ -50,9 +63,7 @@ const kernels::quantized_format formats[] = {{4, 32, zero_kind::none, dtype::f16
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(grams_add_up) {
-  const numbers x{1, 2, 9, 3, -4, 9};
-  gram g(2);
-  g.add(x.data(), 2, 3);
+  const auto g = gram_of({1, 2, 3, -4}, 2);
   BOOST_CHECK((g.values() == numbers{10, -10, -10, 20}));
   BOOST_CHECK((g.mean_magnitudes() == numbers{2, 3}));
   const auto half = g.divided({2, 1});
@@ -85,12 +96,9 @@ BOOST_AUTO_TEST_CASE(the_factor_is_the_inverse) {
       BOOST_CHECK_SMALL(sum - (i == j ? 1.0 : 0.0), 1e-3);
     }
   // inputs that were never there
-  const auto none = inverse_factor(gram(3), 0.01);
+  const auto none = inverse_factor(gram_of({0, 0, 0}, 3), 0.01);
   BOOST_CHECK((none == numbers{1, 0, 0, 0, 1, 0, 0, 0, 1}));
-  numbers bad{1, NAN};
-  gram broken(2);
-  broken.add(bad.data(), 1, 2);
-  BOOST_CHECK_THROW(inverse_factor(broken, 0.01), std::runtime_error);
+  BOOST_CHECK_THROW(inverse_factor(gram_of({1, NAN}, 2), 0.01), std::runtime_error);
 }
 
 BOOST_AUTO_TEST_CASE(rounding_to_nearest_is_the_kernels_rounding) {
@@ -128,7 +136,7 @@ BOOST_AUTO_TEST_CASE(calibration_lessens_the_error) {
       };
       const auto nearest = error(round_nearest(w.data(), rows, cols, {format}));
       const auto clipped = error(round_nearest(w.data(), rows, cols, {format, true}));
-      auto fed = round_with_feedback(w.data(), rows, cols, g, {format, true});
+      auto fed = round_with_feedback(w.data(), rows, cols, inverse_factor(g, 0.01), {format, true});
       const auto feedback = error(fed);
       refine(fed, w.data(), rows, cols, g, {format, true}, 3);
       const auto refined = error(fed);
@@ -136,10 +144,52 @@ BOOST_AUTO_TEST_CASE(calibration_lessens_the_error) {
       BOOST_CHECK_LT(refined, feedback);
       BOOST_CHECK_LT(clipped, 1.1 * nearest);
       // the same, however many threads
-      BOOST_CHECK(round_with_feedback(w.data(), rows, cols, g, {format, true}).values ==
-                  round_with_feedback(w.data(), rows, cols, g, {format, true}).values);
+      BOOST_CHECK(round_with_feedback(w.data(), rows, cols, inverse_factor(g, 0.01), {format, true}).values ==
+                  round_with_feedback(w.data(), rows, cols, inverse_factor(g, 0.01), {format, true}).values);
     }
   }
+}
+
+/// Where inputs and residual drift apart by what is linear in the inputs, all of it is made up for.
+BOOST_AUTO_TEST_CASE(targets_make_up_for_what_was_lost) {
+  constexpr std::int64_t rows = 6, cols = 20, tokens = 300;
+  const auto w = random_numbers(rows * cols, 7);
+  const auto seen = random_numbers(tokens * cols, 8);
+  const auto lost = random_numbers(rows * cols, 9);  // of the residual, per input
+  numbers inputs_off(seen.size()), residuals_off(tokens * rows);
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t c = 0; c < cols; ++c) inputs_off[t * cols + c] = 0.1F * seen[t * cols + (c + 1) % cols];
+    for (std::size_t r = 0; r < rows; ++r)
+      for (std::size_t c = 0; c < cols; ++c)
+        residuals_off[t * rows + r] += lost[r * cols + c] * seen[t * cols + c];
+  }
+  const auto on = cpu();
+  const auto stream = on->make_stream();
+  product_sums of_inputs(cols, cols, *on, *stream), of_residuals(rows, cols, *on, *stream);
+  of_inputs.add(inputs_off, seen);
+  of_residuals.add(residuals_off, seen);
+  const auto factor = inverse_factor(gram_of(seen, cols), 1e-6);
+  const drift off{of_inputs.values(), of_residuals.values()};
+  const auto target = least_squares_target(w.data(), rows, cols, factor, off);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t c = 0; c < cols; ++c)
+      BOOST_CHECK_SMALL(target[r * cols + c] - (w[r * cols + c] + lost[r * cols + c] +
+                                                0.1F * w[r * cols + (c + cols - 1) % cols]),
+                        1e-3F);
+  // inputs divided by d: columns of the matrix and of its target times d
+  numbers by(cols), scaled = w;
+  for (std::size_t c = 0; c < cols; ++c) by[c] = 0.5F + 0.1F * static_cast<float>(c);
+  for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] *= by[i % cols];
+  drift divided{off.inputs, {}};
+  divided.divide(by);
+  const auto smaller = inverse_factor(gram_of(seen, cols).divided(by), 1e-6);
+  const auto without = least_squares_target(w.data(), rows, cols, factor, {off.inputs, {}});
+  const auto moved = least_squares_target(scaled.data(), rows, cols, smaller, divided);
+  for (std::size_t i = 0; i < moved.size(); ++i)
+    BOOST_CHECK_SMALL(moved[i] / by[i % cols] - without[i], 1e-3F);
+  // nothing lost, nothing to make up for
+  const drift none{numbers(cols * cols), {}};
+  BOOST_CHECK(least_squares_target(w.data(), rows, cols, factor, none) == w);
 }
 
 BOOST_AUTO_TEST_CASE(scales_follow_the_inputs) {
@@ -147,8 +197,7 @@ BOOST_AUTO_TEST_CASE(scales_follow_the_inputs) {
   const auto w = random_numbers(rows * cols, 4);
   numbers x = random_numbers(1000 * cols, 5);
   for (std::size_t i = 7; i < x.size(); i += cols) x[i] *= 100;  // one loud channel
-  gram g(cols);
-  g.add(x.data(), 1000, cols);
+  const auto g = gram_of(x, cols);
   const auto factors = search_scales({{w.data(), rows}}, cols, g, formats[0]);
   BOOST_CHECK_GT(factors[7], 1.5F * factors[6]);
   std::vector<std::int32_t> shared(cols);
@@ -178,7 +227,7 @@ BOOST_AUTO_TEST_CASE(pruning_is_read_and_done) {
   for (const auto& format : formats) {
     rounding_options options{format, true};
     options.keep = &keep;
-    auto m = round_with_feedback(big.data(), rows, cols, g, options);
+    auto m = round_with_feedback(big.data(), rows, cols, inverse_factor(g, 0.01), options);
     refine(m, big.data(), rows, cols, g, options, 2);
     for (std::size_t i = 0; i < keep.size(); ++i)
       if (keep[i] == 0) BOOST_CHECK_EQUAL(m.values[i], 0.0F);
