@@ -198,7 +198,7 @@ class model_compressor {
       for (std::size_t i = 0; i < m->values.size(); ++i)
         m->values[i] *= factors[i % static_cast<std::size_t>(cols)];
     inputs.seen = inputs.seen.divided(factors);
-    inputs.off.divide(factors);
+    for (auto& half : inputs.off) half.divide(factors);
     return factors;
   }
 

@@ -36,7 +36,7 @@ class input_sums {
   input_sums(bool with_drift, kernels::backend& on, kernels::stream& stream)
       : with_drift_{with_drift}, backend_{on}, stream_{stream} {}
 
-  void add(const seen_rows& original, const seen_rows& changed) {
+  void add(std::size_t half, const seen_rows& original, const seen_rows& changed) {
     const auto cols = changed.cols;
     rows_ += static_cast<std::int64_t>(changed.input.size()) / cols;
     magnitudes_.resize(static_cast<std::size_t>(cols));
@@ -44,15 +44,18 @@ class input_sums {
       magnitudes_[i % magnitudes_.size()] += std::abs(changed.input[i]);
     add(seen_, changed.input, changed);
     if (!with_drift_) return;
-    add(inputs_off_, difference(original.input, changed.input), changed);
+    add(inputs_off_[half], difference(original.input, changed.input), changed);
     if (!changed.residual.empty())
-      add(residuals_off_, difference(original.residual, changed.residual), changed);
+      add(residuals_off_[half], difference(original.residual, changed.residual), changed);
   }
   product_inputs result() const {
     const auto values = [](const std::optional<product_sums>& of) {
       return of ? of->values() : std::vector<float>{};
     };
-    return {gram(values(seen_), magnitudes_, rows_), {values(inputs_off_), values(residuals_off_)}};
+    const auto off = [&](std::size_t half) {
+      return drift{values(inputs_off_[half]), values(residuals_off_[half])};
+    };
+    return {gram(values(seen_), magnitudes_, rows_), {off(0), off(1)}};
   }
 
  private:
@@ -67,7 +70,8 @@ class input_sums {
   kernels::stream& stream_;
   std::int64_t rows_ = 0;
   std::vector<double> magnitudes_;
-  std::optional<product_sums> seen_, inputs_off_, residuals_off_;
+  std::optional<product_sums> seen_;
+  std::array<std::optional<product_sums>, 2> inputs_off_, residuals_off_;
 };
 
 }  // namespace
@@ -170,7 +174,7 @@ std::array<product_inputs, products> layer_runner::observe(std::int32_t layer, m
     first.leave(i, original_after_[i]);
     second.run(i, changed_[i]);
     for (std::size_t w = 0; w < wanted.size(); ++w)
-      sums[w].add(first.seen(wanted[w]), second.seen(wanted[w]));
+      sums[w].add(2 * i / sequences_.size(), first.seen(wanted[w]), second.seen(wanted[w]));
   }
   std::array<product_inputs, products> out;
   for (std::size_t w = 0; w < wanted.size(); ++w) out[static_cast<std::size_t>(wanted[w])] = sums[w].result();

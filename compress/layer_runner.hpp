@@ -18,7 +18,7 @@ constexpr std::size_t products = 4;
 /// What a product of the compressed model reads, and how far that is from what the original reads.
 struct product_inputs {
   gram seen;
-  drift off;
+  std::array<drift, 2> off;  ///< over the first half of the sequences, and over the second
 };
 
 /// Token sequences on their way through a model and through what is being made of it, side by side, one layer

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -21,8 +22,11 @@ struct drift {
 /// original puts out, from what the compressed model puts in), widened by the residual; the normal equations
 /// give
 ///     W' = W + (W sum (x - x') x'^T + sum (r - r') x'^T) inverse(sum x' x'^T)
-/// `factor`: inverse_factor() of the sum of x' x'^T; its damping keeps W' near W where inputs are few.
+/// `factor`: U with inverse = U^T U, see inverse_factor(). `halves`: the sums over one half of the tokens and
+/// over the other. What those do not agree on is nothing to learn: with (W sum + sum) U^T of either called A
+/// and B, what is added to W is taken times 1 - |A - B|^2 / |A + B|^2, or 0: |A - B|^2 is what chance adds to
+/// |A + B|^2 (shrinkage after James and Stein, positive part). Without it a short text makes models worse.
 std::vector<float> least_squares_target(const float* w, std::int64_t rows, std::int64_t cols,
-                                        const std::vector<float>& factor, const drift& off);
+                                        const std::vector<float>& factor, const std::array<drift, 2>& halves);
 
 }  // namespace fastserve::compress

@@ -169,7 +169,10 @@ BOOST_AUTO_TEST_CASE(targets_make_up_for_what_was_lost) {
   of_inputs.add(inputs_off, seen);
   of_residuals.add(residuals_off, seen);
   const auto factor = inverse_factor(gram_of(seen, cols), 1e-6);
-  const drift off{of_inputs.values(), of_residuals.values()};
+  drift half{of_inputs.values(), of_residuals.values()};
+  for (auto* sums : {&half.inputs, &half.residuals})
+    for (auto& x : *sums) x /= 2;
+  const std::array off{half, half};
   const auto target = least_squares_target(w.data(), rows, cols, factor, off);
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t c = 0; c < cols; ++c)
@@ -180,16 +183,23 @@ BOOST_AUTO_TEST_CASE(targets_make_up_for_what_was_lost) {
   numbers by(cols), scaled = w;
   for (std::size_t c = 0; c < cols; ++c) by[c] = 0.5F + 0.1F * static_cast<float>(c);
   for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] *= by[i % cols];
-  drift divided{off.inputs, {}};
+  drift divided{half.inputs, {}};
   divided.divide(by);
   const auto smaller = inverse_factor(gram_of(seen, cols).divided(by), 1e-6);
-  const auto without = least_squares_target(w.data(), rows, cols, factor, {off.inputs, {}});
-  const auto moved = least_squares_target(scaled.data(), rows, cols, smaller, divided);
+  const auto without =
+      least_squares_target(w.data(), rows, cols, factor, {drift{half.inputs, {}}, drift{half.inputs, {}}});
+  const auto moved = least_squares_target(scaled.data(), rows, cols, smaller, {divided, divided});
   for (std::size_t i = 0; i < moved.size(); ++i)
     BOOST_CHECK_SMALL(moved[i] / by[i % cols] - without[i], 1e-3F);
   // nothing lost, nothing to make up for
   const drift none{numbers(cols * cols), {}};
-  BOOST_CHECK(least_squares_target(w.data(), rows, cols, factor, none) == w);
+  BOOST_CHECK(least_squares_target(w.data(), rows, cols, factor, {none, none}) == w);
+  // what only one half says, or one says of the other's opposite, is not believed
+  BOOST_CHECK(least_squares_target(w.data(), rows, cols, factor, {half, drift{}}) == w);
+  auto opposite = half;
+  for (auto* sums : {&opposite.inputs, &opposite.residuals})
+    for (auto& x : *sums) x *= -0.5F;
+  BOOST_CHECK(least_squares_target(w.data(), rows, cols, factor, {half, opposite}) == w);
 }
 
 BOOST_AUTO_TEST_CASE(scales_follow_the_inputs) {
