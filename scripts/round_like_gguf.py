@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes a copy of a model folder whose layers' matrices are rounded by llama.cpp's own quantizer and turned back into
-numbers: its perplexity is that of the GGUF file, to compare with fastserve compress at the same bits (Q8_0: --format int8
---group 32; Q4_0: --format int4 --symmetric).
+numbers: its perplexity is that of the GGUF file, to compare with fastserve compress at the same bits (Q8_0: --format
+int8 --group 32; Q4_0: --format int4 --symmetric). Rounding so once more finds the same integers.
 
     python3 scripts/round_like_gguf.py models/demo demo-q4_0 --type Q4_0
-    fastserve compress demo-q4_0 OUT1 --format int8 --evaluate text.txt       # "perplexity" begins with Q4_0's
+    fastserve compress demo-q4_0 OUT1 --format int4 --symmetric --evaluate text.txt
     fastserve compress models/demo OUT2 --format int4 --symmetric --calibrate other.txt --evaluate text.txt
 
 Embedding, head and norms stay as they are, as in fastserve compress. Rows that are no whole number of blocks of 32 are
