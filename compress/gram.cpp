@@ -5,16 +5,13 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "compress/add_scaled.hpp"
+
 namespace fastserve::compress {
 namespace {
 
 std::size_t place(std::int64_t row, std::int64_t col, std::int64_t cols) {
   return static_cast<std::size_t>(row * cols + col);
-}
-
-/// y += a x
-void add_scaled(float* y, float a, const float* x, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) y[i] += a * x[i];
 }
 
 /// v G v^T

@@ -3,13 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "compress/add_scaled.hpp"
+
 namespace fastserve::compress {
 namespace {
-
-/// y += a x
-void add_scaled(float* y, float a, const float* x, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) y[i] += a * x[i];
-}
 
 /// What is to be made up for, (W sum (x - x') x'^T + sum (r - r') x'^T) U^T. [rows, cols]
 std::vector<float> along_factor(const float* w, std::int64_t rows, std::int64_t cols,
