@@ -11,7 +11,6 @@
 #include "compress/product_sums.hpp"
 
 namespace fastserve::compress {
-namespace {
 
 using kernels::dtype;
 
@@ -23,6 +22,8 @@ struct seen_rows {
   std::int64_t cols = 0;
   rows_of input, residual;
 };
+
+namespace {
 
 rows_of difference(const rows_of& a, const rows_of& b) {
   rows_of out(a.size());
