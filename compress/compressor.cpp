@@ -231,27 +231,28 @@ class model_compressor {
     const numbers equal(cols, 1.0F);
     const auto by_magnitude = keep_mask(options_.prune, m.original.data(), m.rows, m.cols, equal);
     if (options_.prune.any()) plain.keep = &by_magnitude;
-    auto& result = results_[stem(layer, m.module) + ".weight"];
+    const auto name = stem(layer, m.module) + ".weight";
+    auto& result = results_[name];
     result = round_nearest(m.values.data(), m.rows, m.cols, plain);
-    report.nearest = report.compressed = error(m.values, result);
+    const auto moved =
+        runner_ ? least_squares_target(m.values.data(), m.rows, m.cols, factor_, inputs_of(m.reads).off)
+                : numbers{};
+    const auto& target = runner_ ? moved : m.values;
+    report.nearest = report.compressed = error(target, result);
 
     if (runner_) {
       numbers importance(cols);
       for (std::int64_t c = 0; c < m.cols; ++c) importance[static_cast<std::size_t>(c)] = seen->at(c, c);
-      const auto target =
-          least_squares_target(m.values.data(), m.rows, m.cols, factor_, inputs_of(m.reads).off);
       const auto by_inputs = keep_mask(options_.prune, target.data(), m.rows, m.cols, importance);
       rounding_options fed_back{options_.format, true, damping};
       if (options_.prune.any()) fed_back.keep = &by_inputs;
-      report.nearest = error(target, result);
       auto better = round_with_feedback(target.data(), m.rows, m.cols, factor_, fed_back);
       refine(better, target.data(), m.rows, m.cols, *seen, fed_back, refining_passes);
-      report.compressed = error(target, better);
-      if (report.compressed < report.nearest)
+      if (const auto left = error(target, better); left < report.nearest) {
         result = std::move(better);
-      else
-        report.compressed = report.nearest;
-      rounded_.replace(stem(layer, m.module) + ".weight", result.values);
+        report.compressed = left;
+      }
+      rounded_.replace(name, result.values);
     }
     reports_.push_back(std::move(report));
   }

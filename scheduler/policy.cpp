@@ -16,25 +16,9 @@ namespace {
 template <class Rank>
 class item_set {
  public:
-  void insert(policy_item& item) {
-    if (spare_.empty()) {
-      items_.insert(&item);
-      return;
-    }
-    spare_.back().value() = &item;
-    items_.insert(std::move(spare_.back()));
-    spare_.pop_back();
-  }
+  void insert(policy_item& item) { put(item); }
   // Mostly behind all others.
-  void insert_last(policy_item& item) {
-    if (spare_.empty()) {
-      items_.insert(items_.end(), &item);
-      return;
-    }
-    spare_.back().value() = &item;
-    items_.insert(items_.end(), std::move(spare_.back()));
-    spare_.pop_back();
-  }
+  void insert_last(policy_item& item) { put(item, items_.end()); }
   void erase(policy_item& item) { keep(items_.extract(&item)); }
   void erase_first() { keep(items_.extract(items_.begin())); }
   policy_item* first() const { return items_.empty() ? nullptr : *items_.begin(); }
@@ -42,6 +26,16 @@ class item_set {
 
  private:
   using node = typename std::set<policy_item*, Rank>::node_type;
+  template <class... Hint>
+  void put(policy_item& item, Hint... hint) {
+    if (spare_.empty()) {
+      items_.insert(hint..., &item);
+      return;
+    }
+    spare_.back().value() = &item;
+    items_.insert(hint..., std::move(spare_.back()));
+    spare_.pop_back();
+  }
   void keep(node left) {
     if (left && spare_.size() < most_spare) spare_.push_back(std::move(left));
   }

@@ -139,14 +139,11 @@ def gguf_name(name: str) -> str:
     return f"blk.{number}.{GGUF_NAMES[module]}.weight"
 
 
-def write_gguf(shape: dict, file: pathlib.Path) -> None:
-    if file.exists():
-        return
-    need("gguf")
+def start_gguf(shape: dict, file: pathlib.Path):
+    """A writer that knows what llama.cpp asks of every llama, whatever is to be done with it."""
     import gguf
 
-    part = file.with_suffix(".part")
-    out = gguf.GGUFWriter(str(part), "llama")
+    out = gguf.GGUFWriter(str(file), "llama")
     out.add_context_length(shape["max_position_embeddings"])
     out.add_embedding_length(shape["hidden_size"])
     out.add_block_count(shape["num_hidden_layers"])
@@ -154,9 +151,27 @@ def write_gguf(shape: dict, file: pathlib.Path) -> None:
     out.add_head_count(shape["num_attention_heads"])
     out.add_head_count_kv(shape["num_key_value_heads"])
     out.add_layer_norm_rms_eps(shape["rms_norm_eps"])
+    out.add_tokenizer_model("none")
+    return out
+
+
+def finish_gguf(out) -> None:
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def write_gguf(shape: dict, file: pathlib.Path) -> None:
+    if file.exists():
+        return
+    need("gguf")
+    import gguf
+
+    part = file.with_suffix(".part")
+    out = start_gguf(shape, part)
     out.add_rope_freq_base(shape["rope_theta"])
     out.add_vocab_size(shape["vocab_size"])
-    out.add_tokenizer_model("none")
     weights = Weights()
     kinds = gguf.GGMLQuantizationType
     for name, size in tensors_of(shape):
@@ -165,25 +180,28 @@ def write_gguf(shape: dict, file: pathlib.Path) -> None:
         else:
             data = weights.bf16(size).view(weights.np.uint8).reshape(size[0], size[1] * 2)
             out.add_tensor(gguf_name(name), data, raw_dtype=kinds.BF16)
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.write_tensors_to_file()
-    out.close()
+    finish_gguf(out)
     part.rename(file)
+
+
+def quantize_by_llama_cpp(source: pathlib.Path, target: pathlib.Path, kind: str, **parameters) -> None:
+    """`parameters`: fields of llama_model_quantize_params."""
+    import llama_cpp
+
+    how = llama_cpp.llama_model_quantize_default_params()
+    how.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
+    for name, value in parameters.items():
+        setattr(how, name, value)
+    if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), how) != 0:
+        raise Skip(f"llama.cpp cannot quantize to {kind}")
 
 
 def quantize_gguf(source: pathlib.Path, target: pathlib.Path, name: str) -> None:
     if target.exists():
         return
     need("llama_cpp")
-    import llama_cpp
-
     part = target.with_suffix(".part")
-    how = llama_cpp.llama_model_quantize_default_params()
-    how.ftype = {"Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0, "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0}[name]
-    how.nthread = 2
-    if llama_cpp.llama_model_quantize(str(source).encode(), str(part).encode(), how) != 0:
-        raise Skip(f"llama.cpp cannot quantize to {name}")
+    quantize_by_llama_cpp(source, part, name, nthread=2)
     part.rename(target)
 
 

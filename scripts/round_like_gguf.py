@@ -22,9 +22,9 @@ import tempfile
 import gguf
 import llama_cpp
 import numpy as np
-from bench_peers import gguf_name
+from bench_peers import Skip, finish_gguf, gguf_name, quantize_by_llama_cpp, start_gguf
 
-TYPES = {"Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0, "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0}
+TYPES = ["Q8_0", "Q4_0"]
 BLOCK = 32
 
 
@@ -58,32 +58,20 @@ def write_safetensors(tensors: dict[str, np.ndarray], file: pathlib.Path) -> Non
 
 def write_gguf(tensors: dict[str, np.ndarray], config: dict, file: pathlib.Path) -> None:
     """What the quantizer asks for; nothing could be generated with it."""
-    out = gguf.GGUFWriter(str(file), "llama")
-    out.add_block_count(config["num_hidden_layers"])
-    out.add_context_length(config["max_position_embeddings"])
-    out.add_embedding_length(config["hidden_size"])
-    out.add_feed_forward_length(config["intermediate_size"])
-    out.add_head_count(config["num_attention_heads"])
-    out.add_head_count_kv(config["num_key_value_heads"])
-    out.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    out.add_tokenizer_model("none")
+    out = start_gguf(config, file)
     for name, values in tensors.items():
         if values.ndim == 2:
             values = np.pad(values, [(0, 0), (0, -values.shape[1] % BLOCK)])
         out.add_tensor(gguf_name(name), values)
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.write_tensors_to_file()
-    out.close()
+    finish_gguf(out)
 
 
 def quantize(source: pathlib.Path, target: pathlib.Path, kind: str) -> None:
-    how = llama_cpp.llama_model_quantize_default_params()
-    how.ftype = TYPES[kind]
-    how.nthread = 1
-    how.token_embedding_type = how.output_tensor_type = llama_cpp.GGML_TYPE_F32
-    if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), how) != 0:
-        raise SystemExit(f"llama.cpp cannot round to {kind}")
+    plain = llama_cpp.GGML_TYPE_F32
+    try:
+        quantize_by_llama_cpp(source, target, kind, nthread=1, token_embedding_type=plain, output_tensor_type=plain)
+    except Skip as why:
+        raise SystemExit(str(why)) from None
 
 
 def main() -> None:
