@@ -344,6 +344,7 @@ std::optional<micro_batch> scheduler::schedule(time now) {
   r.record.prefilled = r.out.rows - decoded;
   r.record.follows = busy_;
   r.record.full = static_cast<std::int32_t>(in_flight_.size()) + 1 == limits_.stages;
+  r.record.alone = in_flight_.empty();
   in_flight_.push_back(std::move(r.record));
   ++totals_.steps;
   return std::move(r.out);

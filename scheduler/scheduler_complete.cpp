@@ -108,12 +108,16 @@ void scheduler::answer(sequence& s, std::int32_t token, time now, std::vector<pr
   }
 }
 
-// From result to result while there is work, so that what lies between two steps counts. In a pipeline only a
-// full one shows what its stages take.
+// From result to result while there is work, so that what lies between two steps counts. In a pipeline the
+// pace of a full one shows what its slowest stage takes. A step that was alone in it from end to end shows
+// their mean: were only full ones counted, a prompt that is not cut would never show that it should be.
 void scheduler::observe(const step& done, time now) {
-  const bool stream = limits_.stages > 1;
-  if (stream && !(done.full && done.begun <= last_completed_)) return;
-  costs_.observe(done.size, now - (stream || done.follows ? last_completed_ : done.begun));
+  if (limits_.stages == 1)
+    costs_.observe(done.size, now - (done.follows ? last_completed_ : done.begun));
+  else if (done.full && done.begun <= last_completed_)
+    costs_.observe(done.size, now - last_completed_);
+  else if (done.alone && in_flight_.empty())
+    costs_.observe(done.size, (now - done.begun) / limits_.stages);
 }
 
 std::optional<progress> scheduler::finish(request_id id, finish_reason as, time now) {

@@ -66,6 +66,7 @@ struct scheduler::step {
   step_size size;
   bool follows = false;  // formed at once after the last one was complete
   bool full = false;     // with it the pipeline was full
+  bool alone = false;    // without it the pipeline was empty
   struct part {
     sequence* of;
     std::int32_t rows;

@@ -119,6 +119,63 @@ BOOST_AUTO_TEST_CASE(chunks_bring_a_prompt_through_the_stages_about_as_soon_as_c
   }
 }
 
+// A pipeline of equal stages that cost what `c` says, serving one prompt to its last token. How many chunks
+// the prompt was cut into.
+int serve_alone(sched::scheduler& s, const sched::step_costs& c, std::uint64_t id, std::int32_t prompt,
+                std::int32_t answer, sched::time& now) {
+  struct step {
+    sched::micro_batch what;
+    sched::time ends;
+  };
+  std::deque<step> under_way;
+  std::vector<sched::time> free(static_cast<std::size_t>(s.bounds().stages), now);
+  int chunks = 0;
+  BOOST_TEST(s.add(ask(id, prompt, answer), now).empty());
+  while (!s.idle()) {
+    while (auto b = s.schedule(now)) {
+      chunks += b->rows > 1 ? 1 : 0;
+      std::int64_t context = 0;
+      for (const auto& e : b->entries)
+        for (std::size_t r = 0; r < e.tokens.size(); ++r)
+          context += e.first_position + static_cast<std::int64_t>(r) + 1;
+      auto ends = now;
+      for (auto& stage : free) {
+        stage = std::max(stage, ends) + c.compute({b->rows, 0, context});
+        ends = stage;
+      }
+      under_way.push_back({std::move(*b), ends});
+    }
+    BOOST_REQUIRE(!under_way.empty());
+    auto done = std::move(under_way.front());
+    under_way.pop_front();
+    now = done.ends;
+    s.complete(done.what.step, draw(done.what), now);
+  }
+  return chunks;
+}
+
+BOOST_AUTO_TEST_CASE(prompts_that_come_alone_are_cut_by_what_they_cost) {
+  for (const int stages : {2, 4}) {
+    for (const std::int32_t answer : {1, 8}) {
+      auto l = small(stages);
+      l.max_context = 2048;
+      l.kv_blocks = 1024;
+      l.token_budget = 1024;
+      l.prefix_caching = false;
+      sched::scheduler s{l};
+      sched::time now{};
+      const sched::step_costs truth{50e6, 2e6, 0, 1e3};
+      // Lengths that no chunk of another repeats: what a fixed cost is can be told.
+      for (std::uint64_t i = 1; i < 20; ++i)
+        serve_alone(s, truth, i, static_cast<std::int32_t>(100 + 37 * i), answer, now);
+      const auto best = 640 / truth.chunk(640, stages, 64);
+      const auto chunks = serve_alone(s, truth, 100, 640, answer, now);
+      BOOST_TEST(chunks >= best, stages << " stages, answers of " << answer << ": " << chunks << " chunks");
+      BOOST_TEST(chunks <= best + 2);
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(costs_of_one_kind_alone_still_give_chunks) {
   BOOST_TEST((sched::step_costs{5, 0, 0, 0}.chunk(640, 3, 64)) == 640);
   BOOST_TEST((sched::step_costs{0, 5, 0, 0}.chunk(640, 3, 64)) == 64);
