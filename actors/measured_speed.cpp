@@ -46,6 +46,15 @@ double median_of(Work work) {
   return std::max(median(std::move(rounds)), 1e-9);
 }
 
+// Attention runs in f32, whatever the products are.
+std::vector<arithmetic> measured(std::vector<arithmetic> kinds) {
+  if (std::find(kinds.begin(), kinds.end(), arithmetic::f32) == kinds.end()) kinds.push_back(arithmetic::f32);
+  return kinds;
+}
+
+// Besides the products: elements, a tiny operation, bytes.
+constexpr std::size_t other_phases = 3;
+
 class bench {
  public:
   explicit bench(kernels::backend& on) : on_{on}, stream_{on.make_stream()} {
@@ -137,8 +146,7 @@ struct speed_bench::parts {
 };
 
 speed_bench::speed_bench(kernels::backend& on, std::vector<arithmetic> kinds)
-    : kinds_{std::move(kinds)}, parts_{std::make_unique<parts>(on)} {
-  if (kinds_.empty()) kinds_ = {arithmetic::f32};
+    : kinds_{measured(std::move(kinds))}, parts_{std::make_unique<parts>(on)} {
   auto& p = *parts_;
   while (p.streamed_bytes < streamed_least) {
     p.streamed.push_back(p.b.pack(kinds_.front(), width, width));
@@ -148,24 +156,31 @@ speed_bench::speed_bench(kernels::backend& on, std::vector<arithmetic> kinds)
 
 speed_bench::~speed_bench() = default;
 
-void speed_bench::measure_together() {
+std::size_t speed_bench::phases(const std::vector<arithmetic>& kinds) {
+  return other_phases + measured(kinds).size();
+}
+
+void speed_bench::measure_together(const std::function<void()>& meet) {
   auto& p = *parts_;
-  speed_.ops_per_s.assign(planner::arithmetics, 0);
-  speed_.elements_per_s = static_cast<double>(many_rows / 2 * width) / median_of([&] { p.b.activate(); });
   const auto tiny = p.b.pack(arithmetic::f32, 16, 64);
+  const auto& kinds = kinds_;
+  std::vector<std::vector<std::unique_ptr<kernels::weight>>> single(kinds.size());
+  for (std::size_t i = 1; i < kinds.size(); ++i) single[i].push_back(p.b.pack(kinds[i], width, width));
+  speed_.ops_per_s.assign(planner::arithmetics, 0);
+
+  meet();
+  speed_.elements_per_s = static_cast<double>(many_rows / 2 * width) / median_of([&] { p.b.activate(); });
+  meet();
   p.b.prepare(tiny->input_type());
   speed_.operation_s = median_of([&] {
                          for (int i = 0; i < 100; ++i) p.b.multiply(*tiny, 1);
                        }) /
                        100;
+  meet();
   speed_.bytes_per_s = p.bytes(speed_.operation_s);
-  // Attention runs in f32, whatever the products are.
-  auto kinds = kinds_;
-  if (std::find(kinds.begin(), kinds.end(), arithmetic::f32) == kinds.end()) kinds.push_back(arithmetic::f32);
-  for (const auto kind : kinds) {
-    std::vector<std::unique_ptr<kernels::weight>> single;
-    if (kind != kinds_.front()) single.push_back(p.b.pack(kind, width, width));
-    speed_.ops_per_s[static_cast<std::size_t>(kind)] = p.ops(single.empty() ? p.streamed : single);
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    meet();
+    speed_.ops_per_s[static_cast<std::size_t>(kinds[i])] = p.ops(i == 0 ? p.streamed : single[i]);
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,18 +15,23 @@
 namespace fastserve::actors {
 
 /// Measures the operations of a back end, each for about 0.12 s, with the back end's threads. Takes 160 MiB
-/// while it lives. The median of several rounds counts. Ranks of a host measure at the same time, then one
-/// after the other.
+/// while it lives. The median of several rounds counts. Ranks of a host measure the same operation at the
+/// same time, then one rank after the other.
 class speed_bench {
  public:
   /// `kinds`: products to measure; the first is that of the model. Throws std::bad_alloc.
   speed_bench(kernels::backend& on, std::vector<planner::arithmetic> kinds);
   ~speed_bench();
 
-  void measure_together();
+  /// `meet` returns when all ranks have called it: before each of phases() measurements, so that what shares
+  /// a core or a memory channel is busy with the same.
+  void measure_together(const std::function<void()>& meet);
   /// After that: while the others of the host wait.
   void measure_alone();
   const rank_speed& result() const { return speed_; }
+
+  /// How often measure_together() meets the others.
+  static std::size_t phases(const std::vector<planner::arithmetic>& kinds);
 
  private:
   struct parts;

@@ -68,8 +68,11 @@ BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_written_is_no_error) {
 
 BOOST_AUTO_TEST_CASE(a_measurement_has_all_figures) {
   const auto on = kernels::make_cpu_backend(1);
-  actors::speed_bench bench{*on, {planner::arithmetic::int8}};
-  bench.measure_together();
+  const std::vector<planner::arithmetic> kinds{planner::arithmetic::int8};
+  actors::speed_bench bench{*on, kinds};
+  std::size_t met = 0;
+  bench.measure_together([&] { ++met; });
+  BOOST_TEST(met == actors::speed_bench::phases(kinds));
   bench.measure_alone();
   const auto& speed = bench.result();
   BOOST_TEST(speed.alone_ops >= 1);
