@@ -45,9 +45,11 @@ std::string bench_text(const bench_subject& of, const bench_figures& f) {
   else
     out += formatted("prefill          %10.1f tokens/s   %.0f Gop/s\n", f.prefill_tokens_per_s,
                      f.prefill_tokens_per_s * of.token_ops / 1e9);
-  out += formatted(
-      "decode           %10.1f tokens/s   %5.1f%% of the read bandwidth (%.1f GB/s), weights alone\n",
-      f.decode_tokens_per_s, of_reads(of, f), f.read_bytes_per_s / 1e9);
+  const bool decodes = f.decode_tokens_per_s > 0;
+  if (decodes)
+    out += formatted(
+        "decode           %10.1f tokens/s   %5.1f%% of the read bandwidth (%.1f GB/s), weights alone\n",
+        f.decode_tokens_per_s, of_reads(of, f), f.read_bytes_per_s / 1e9);
   out += formatted("weights          %10.1f MB\n", static_cast<double>(of.weight_bytes) / 1e6);
   if (f.turnaround_us > 0)
     out += formatted(
@@ -55,7 +57,7 @@ std::string bench_text(const bench_subject& of, const bench_figures& f) {
         f.turnaround_us);
   // What a pipeline of several stages hides, a single one does not.
   const double step_us = 1e6 * f.batch / std::max(f.decode_tokens_per_s, 1e-9);
-  if (of.stages == 1)
+  if (of.stages == 1 && decodes)
     out += formatted(
         "outside kernels  %10.2f %%          of a decode step of %.1f ms: actors, and %.0f us of drawing\n",
         100 * (f.turnaround_us + f.draw_us) / step_us, step_us / 1e3, f.draw_us);
@@ -68,7 +70,8 @@ std::string bench_text(const bench_subject& of, const bench_figures& f) {
   for (const auto n : of.stage_layers) cut += (cut.empty() ? "" : " + ") + std::to_string(n);
   out += "by measured speeds, " + cut + " layers:\n";
   out += "  prefill        " + beside(f.prefill_tokens_per_s, f.expected->prefill_tokens_per_s) + "\n";
-  out += "  decode         " + beside(f.decode_tokens_per_s, f.expected->decode_tokens_per_s) + "\n";
+  if (decodes)
+    out += "  decode         " + beside(f.decode_tokens_per_s, f.expected->decode_tokens_per_s) + "\n";
   return out;
 }
 

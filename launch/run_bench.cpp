@@ -2,6 +2,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "actors/median.hpp"
 #include "actors/unequal_ranks.hpp"
 #include "kernels/limits.hpp"
+#include "kernels/parts.hpp"
 #include "launch/bench_report.hpp"
 #include "launch/engine.hpp"
 #include "launch/prefix_hit.hpp"
@@ -26,35 +28,43 @@ namespace {
 using actors::median;
 using clock = std::chrono::steady_clock;
 
-// Counts tokens and knows when each prompt had its first one.
+// Counts tokens and knows when each prompt had its first one. Decoding is timed from the last of those on,
+// until `decoded` further tokens came: then the answers go on, so that all sequences decode all the time, and
+// are to be cancelled.
 class stopwatch final : public actors::answer_sink {
  public:
   explicit stopwatch(const engine& e) : engine_{e} {}
 
-  void start(int requests) {
+  void start(int requests, std::int64_t decoded, std::function<void()> cancel) {
     const std::lock_guard lock{mutex_};
     at_begin_ = engine_.profile();
     waiting_first_ = left_ = requests;
     decoded_ = 0;
+    wanted_ = decoded;
+    timed_ = false;
+    cancel_ = std::move(cancel);
     error_.clear();
     begin_ = clock::now();
   }
   void on_token(const actors::answer_token& token) override {
     const std::lock_guard lock{mutex_};
+    if (timed_) return;
     if (waiting_first_ == 0) ++decoded_;
     if (seen_.insert(token.request).second && --waiting_first_ == 0) {
       prefilled_ = clock::now();
       at_prefilled_ = engine_.profile();
     }
+    if (waiting_first_ == 0 && decoded_ >= wanted_) {
+      stop();
+      cancel_();
+    }
   }
   void on_done(const actors::answer_done& done) override {
     const std::lock_guard lock{mutex_};
     if (!done.error.empty() && error_.empty()) error_ = done.error;
-    if (--left_ == 0) {
-      end_ = clock::now();
-      at_end_ = engine_.profile();
-      ended_.notify_all();
-    }
+    if (--left_ > 0) return;
+    if (!timed_) stop();
+    ended_.notify_all();
   }
   std::string wait() {
     std::unique_lock lock{mutex_};
@@ -69,6 +79,12 @@ class stopwatch final : public actors::answer_sink {
   double decode_rate() const { return decoded_ > 0 ? decoded_ / decode_seconds() : 0; }
 
  private:
+  void stop() {
+    end_ = clock::now();
+    at_end_ = engine_.profile();
+    timed_ = true;
+  }
+
   const engine& engine_;
   kernels::step_profile::reading at_begin_, at_prefilled_, at_end_;
   std::mutex mutex_;
@@ -77,11 +93,14 @@ class stopwatch final : public actors::answer_sink {
   int waiting_first_ = 0;
   int left_ = 0;
   std::int64_t decoded_ = 0;
+  std::int64_t wanted_ = 0;
+  bool timed_ = false;
+  std::function<void()> cancel_;
   clock::time_point begin_, prefilled_, end_;
   std::string error_;
 };
 
-// All prompts at once, then every answer to its full length.
+// All prompts at once, then `decode_tokens` of each answer, the first one among them.
 struct workload {
   std::int32_t batch = 1;
   std::int32_t prompt_tokens = 1;
@@ -127,21 +146,32 @@ void print_profile(const stopwatch& watch, bool decodes) {
        1e-9 * static_cast<double>(decode.waited_ns));
 }
 
+// Rows that a prompt's chunk has at least: while the others' prompts are computed, an answer that has begun
+// gets a token with each of their chunks.
+constexpr std::int32_t least_chunk = 64;
+
 // One round.
 figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& watch, const workload& bench,
                 std::uint64_t& next_id, std::mt19937& random) {
+  const auto decode_tokens = std::max(bench.decode_tokens, 1);
+  const auto ahead = std::int64_t{bench.batch - 1} * kernels::parts(bench.prompt_tokens, least_chunk);
+  const auto max_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(decode_tokens + ahead, 1 << 30));
+  const auto first_id = next_id;
   std::vector<actors::submit> requests;
   for (std::int32_t i = 0; i < bench.batch; ++i) {
     actors::submit s;
     s.request = next_id++;
     s.prompt = random_prompt(bench.prompt_tokens, e.architecture().vocab_size, random);
     s.sampling.temperature = 0;
-    s.stop.max_tokens = std::max(bench.decode_tokens, 1);
+    s.stop.max_tokens = max_tokens;
     s.stop.ignore_eos = true;
     requests.push_back(std::move(s));
   }
   e.executor_stats();
-  watch.start(bench.batch);
+  watch.start(bench.batch, std::int64_t{bench.batch} * (decode_tokens - 1), [&front_end, first_id, &bench] {
+    for (std::int32_t i = 0; i < bench.batch; ++i)
+      mpi::anon_send(front_end, actors::cancel{first_id + static_cast<std::uint64_t>(i)});
+  });
   for (auto& r : requests) mpi::anon_send(front_end, std::move(r));
   if (const auto error = watch.wait(); !error.empty()) throw std::runtime_error(error);
   figures out;
