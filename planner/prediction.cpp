@@ -31,6 +31,20 @@ double chunk_of(const model_work& model, const rank_profile& on, const plan_wish
   return std::min({w.token_budget, w.prompt_tokens, std::ceil(rows / std::clamp(std::round(n), 1.0, most))});
 }
 
+// What a chunk costs more because the prompts before its own decode meanwhile: on average half of them, each
+// in one of the micro-batches in flight. All chunks but those of the first prompt draw then.
+stage_line decoding_beside(const model_work& model, const rank_profile& on, const plan_wishes& w,
+                           double prompts, double chunk, double stages) {
+  stage_line out;
+  const auto rows = (prompts - 1) / 2 / stages;
+  if (rows <= 0) return out;
+  const auto context = w.prompt_tokens / 2;
+  out.add(step_line(model, on, chunk + rows, context, 1 + rows, 0), 1);
+  out.add(step_line(model, on, chunk, context, 1, 0), -1);
+  out.head = (prompts - 1) / prompts * step_line(model, on, 1, 1, 1, std::max(rows, 1.0)).head;
+  return out;
+}
+
 // From the arrival of `prompts` prompts at once to the last one's first token. They are cut so that their
 // chunks fill the stages one behind the other; the slowest stage sets the pace once all are full.
 double prompts_s(const model_work& model, const cluster& on, const plan_wishes& w, const planned_pipeline& p,
@@ -44,9 +58,10 @@ double prompts_s(const model_work& model, const cluster& on, const plan_wishes& 
     const auto& busy = profile_of(on, s.rank);
     const auto r = chunks > 1 ? busy : busy.alone();
     const bool last = i + 1 == p.stages.size();
-    const auto all =
-        prompts *
-        prompt_line(model, r, w.prompt_tokens, chunk).seconds(s.last_layer - s.first_layer, i == 0, last);
+    stage_line line;
+    line.add(prompt_line(model, r, w.prompt_tokens, chunk), prompts);
+    line.add(decoding_beside(model, r, w, prompts, chunk, static_cast<double>(p.stages.size())), chunks);
+    const auto all = line.seconds(s.last_layer - s.first_layer, i == 0, last);
     sum += all / chunks;
     most = std::max(most, all / chunks);
     if (last) continue;
