@@ -15,6 +15,7 @@
 #include "launch/line_editor.hpp"
 #include "launch/parse_value.hpp"
 #include "launch/prompt_request.hpp"
+#include "launch/status_line.hpp"
 #include "launch/terminal.hpp"
 #include "launch/units.hpp"
 #include "launch/utf8_text.hpp"
@@ -42,8 +43,12 @@ class session final : public actors::answer_sink {
       failure_ = why;
       changed_.notify_all();
     });
+    status_line::divert([this](const std::string& lines) { interrupt_with(lines); });
   }
-  ~session() override { engine_.close_front_ends(); }
+  ~session() override {
+    status_line::divert(nullptr);
+    engine_.close_front_ends();
+  }
 
   void greet(const std::string& model) {
     const std::lock_guard lock{mutex_};
@@ -130,13 +135,17 @@ class session final : public actors::answer_sink {
 
   void on_token(const actors::answer_token& token) override {
     const std::lock_guard lock{mutex_};
-    if (open_ == token.request) write_all(harmless_text(token.text));
+    if (open_ != token.request) return;
+    const auto text = harmless_text(token.text);
+    write_all(text);
+    if (!text.empty()) in_line_ = text.back() != '\n';
   }
 
   void on_done(const actors::answer_done& done) override {
     const std::lock_guard lock{mutex_};
     if (open_ != done.request) return;
     write_all(harmless_text(done.text) + "\n");
+    in_line_ = false;
     open_.reset();
     last_ = done;
     if (!done.error.empty()) write_all(done.error + "\n");
@@ -168,6 +177,19 @@ class session final : public actors::answer_sink {
   void say(const std::string& text) {
     write_all(text);
     if (!open_) show_prompt();
+  }
+
+  // What the engine reports meanwhile: above the line that is being typed, or in lines of its own within an
+  // answer.
+  void interrupt_with(const std::string& lines) {
+    const std::lock_guard lock{mutex_};
+    if (open_) {
+      write_all((in_line_ ? "\n" : "") + lines);
+      in_line_ = false;
+    } else {
+      write_all((editor_ != nullptr ? editor_->hide() : std::string{"\n"}) + lines);
+      show_prompt();
+    }
   }
 
   void show_prompt() {
@@ -207,6 +229,7 @@ class session final : public actors::answer_sink {
   std::condition_variable changed_;
   std::deque<std::string> waiting_;
   std::optional<std::uint64_t> open_;
+  bool in_line_ = false;  // the answer's last line is not finished
   std::optional<actors::answer_done> last_;
   std::uint64_t last_id_ = 0;
   std::string failure_;

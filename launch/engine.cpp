@@ -15,6 +15,7 @@
 #include "launch/measure_ranks.hpp"
 #include "launch/model_form.hpp"
 #include "launch/rank_threads.hpp"
+#include "launch/status_line.hpp"
 #include "model/model_folder.hpp"
 #include "model/random_source.hpp"
 #include "mpi/process_mark.hpp"
@@ -163,7 +164,7 @@ void engine::make_coordinator() {
   wishes.hot_spares = settings_.failover.spares == "hot";
   coordinator_ = std::make_unique<actors::coordinator>(
       *host_, wishes, host_->context().failover,
-      [](const std::string& line) { std::fprintf(stderr, "fastserve: %s\n", line.c_str()); });
+      [](const std::string& line) { status_line::say("fastserve: " + line + "\n"); });
 }
 
 std::string engine::take_over(const actors::succeeded& before) {

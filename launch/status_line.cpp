@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <mutex>
+#include <utility>
 
 namespace fastserve::launch::status_line {
 
@@ -10,6 +11,7 @@ namespace {
 struct state {
   std::mutex mutex;
   bool drawn = false;
+  std::function<void(const std::string&)> elsewhere;
 };
 
 state& the_line() {
@@ -34,7 +36,10 @@ void draw(const std::string& text) {
 }
 
 void clear() {
-  make_room_for([] {});
+  auto& line = the_line();
+  const std::lock_guard lock{line.mutex};
+  erase(line);
+  std::fflush(stderr);
 }
 
 void inherit() {
@@ -44,15 +49,18 @@ void inherit() {
 }
 
 void say(const std::string& lines) {
-  make_room_for([&] { std::fputs(lines.c_str(), stderr); });
-}
-
-void make_room_for(const std::function<void()>& write) {
   auto& line = the_line();
   const std::lock_guard lock{line.mutex};
+  if (line.elsewhere) return line.elsewhere(lines);
   erase(line);
-  write();
+  std::fputs(lines.c_str(), stderr);
   std::fflush(stderr);
+}
+
+void divert(std::function<void(const std::string&)> write) {
+  auto& line = the_line();
+  const std::lock_guard lock{line.mutex};
+  line.elsewhere = std::move(write);
 }
 
 }  // namespace fastserve::launch::status_line

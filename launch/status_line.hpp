@@ -17,7 +17,9 @@ void inherit();
 
 /// Writes to stderr, whole lines.
 void say(const std::string& lines);
-/// The same for what writes by itself.
-void make_room_for(const std::function<void()>& write);
+/// From now on what is said goes to `write` and not to stderr: for a console, which has a prompt to keep at
+/// the end of the terminal. Null: to stderr again; on return nobody is in the old `write` any more. `write`
+/// must not call back into here.
+void divert(std::function<void(const std::string& lines)> write);
 
 }  // namespace fastserve::launch::status_line
