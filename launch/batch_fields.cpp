@@ -17,7 +17,6 @@ namespace {
 using nlohmann::json;
 using reader = void (*)(const std::string& name, const json& value, batch_request& out);
 
-constexpr std::int64_t most_int32 = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t most_stop_texts = 256;
 constexpr std::size_t most_stop_bytes = std::size_t{64} << 10;
 constexpr std::size_t most_stop_ids = 65536;
@@ -59,7 +58,7 @@ bool truth(const std::string& name, const json& value) {
 std::vector<std::int32_t> ids(const std::string& name, const json& list) {
   std::vector<std::int32_t> out;
   out.reserve(list.size());
-  for (const auto& id : list) out.push_back(static_cast<std::int32_t>(integer(name, id, 0, most_int32)));
+  for (const auto& id : list) out.push_back(static_cast<std::int32_t>(integer(name, id, 0, max_int32)));
   return out;
 }
 
@@ -121,7 +120,7 @@ void read_logprobs(const std::string& name, const json& value, batch_request& ou
 }
 
 void only_one(const std::string& name, const json& value, batch_request&) {
-  if (integer(name, value, 1, most_int32) != 1) unsupported(name, "all answers are given; ask for n of them");
+  if (integer(name, value, 1, max_int32) != 1) unsupported(name, "all answers are given; ask for n of them");
 }
 
 void read_cache_salt(const std::string& name, const json& value, batch_request& out) {
@@ -142,7 +141,7 @@ void only_empty(const std::string& name, const json& value, batch_request&) {
 }
 
 void only_zero(const std::string& name, const json& value, batch_request&) {
-  if (integer(name, value, 0, most_int32) != 0) unsupported(name, "cannot be obeyed");
+  if (integer(name, value, 0, max_int32) != 0) unsupported(name, "cannot be obeyed");
 }
 
 void not_looked_at(const std::string&, const json&, batch_request&) {}
@@ -154,7 +153,7 @@ const std::map<std::string, reader, std::less<>>& readers() {
       {"prompt", read_prompt},
       {"max_tokens",
        [](s& n, const json& v, r& o) {
-         o.stopping.max_tokens = static_cast<std::int32_t>(integer(n, v, 1, most_int32));
+         o.stopping.max_tokens = static_cast<std::int32_t>(integer(n, v, 1, max_int32));
        }},
       {"temperature", [](s& n, const json& v, r& o) { o.sampling.temperature = real(n, v); }},
       {"top_p", [](s& n, const json& v, r& o) { o.sampling.top_p = real(n, v); }},
@@ -162,7 +161,7 @@ const std::map<std::string, reader, std::less<>>& readers() {
        [](s& n, const json& v, r& o) {
          // vLLM's -1 and 0 both mean all.
          o.sampling.top_k =
-             static_cast<std::int32_t>(std::max<std::int64_t>(0, integer(n, v, -1, most_int32)));
+             static_cast<std::int32_t>(std::max<std::int64_t>(0, integer(n, v, -1, max_int32)));
        }},
       {"min_p", [](s& n, const json& v, r& o) { o.sampling.min_p = real(n, v); }},
       {"presence_penalty", [](s& n, const json& v, r& o) { o.sampling.presence_penalty = real(n, v); }},

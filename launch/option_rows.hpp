@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -20,8 +19,6 @@ namespace fastserve::launch {
 
 using shape = option_spec::shape;
 using commands = std::vector<command>;
-
-constexpr std::int64_t max_int32 = std::numeric_limits<std::int32_t>::max();
 
 /// The rows of each area, in the order of the help.
 std::vector<option_spec> general_rows();

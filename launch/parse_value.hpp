@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace fastserve::launch {
+
+inline constexpr std::int64_t max_int32 = std::numeric_limits<std::int32_t>::max();
 
 // Strict readers of one value. The whole text must be the value: no blanks around it, no unit behind it.
 // Each throws std::invalid_argument with "expected ..., found '...'".
