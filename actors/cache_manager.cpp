@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "scheduler/swap_pool.hpp"
 
@@ -30,7 +31,9 @@ cache_actor::behavior_type cache_manager_state::make_behavior() {
         need_ = need;
         executor_ = self_->current_sender();
         store_.reset();
+        if (swap_) swap_memory_ = need.shape.layers > 0 ? swap_->take_memory() : kernels::buffer{};
         swap_.reset();
+        block_ = {};
       },
       [this](const kv_allotment& allotment) { return make_store(allotment); },
       [this](const move_blocks& order) { move(order); },
@@ -50,9 +53,9 @@ kv_ready cache_manager_state::make_store(const kv_allotment& allotment) {
   ready.bytes = shape.block_bytes() * static_cast<std::uint64_t>(shape.blocks);
   try {
     store_ = context_.backend->make_kv_store(shape);
-    swap_ = std::make_unique<swap_store>(shape.block_bytes(), allotment.memory_slots, allotment.disk_slots,
-                                         context_.swap_folder);
-    block_.resize(shape.block_bytes());
+    swap_ = std::make_unique<swap_store>(*context_.backend, shape.block_bytes(), allotment.memory_slots,
+                                         allotment.disk_slots, context_.swap_folder, std::move(swap_memory_));
+    if (allotment.disk_slots > 0) block_ = context_.backend->allocate_host(shape.block_bytes());
     measure(ready, allotment);
     mpi::send(self_, caf::actor_cast<executor_actor>(executor_), kv_handle{need_.epoch, store_});
   } catch (const std::bad_alloc&) {
@@ -105,7 +108,7 @@ void cache_manager_state::move(const block_move& what) {
     return;
   }
   auto* slot = swap_->memory(what.other);
-  auto* host = slot != nullptr ? slot : block_.data();
+  auto* host = slot != nullptr ? slot : static_cast<std::byte*>(block_.data());
   if (what.kind == out) {
     device.read_block(host, *store_, what.block, *stream_);
     if (slot != nullptr) return;

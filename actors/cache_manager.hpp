@@ -30,7 +30,8 @@ class cache_manager_state {
   caf::strong_actor_ptr executor_;
   std::shared_ptr<kernels::kv_store> store_;
   std::unique_ptr<swap_store> swap_;
-  std::vector<std::byte> block_;  // on its way to or from disk
+  kernels::buffer swap_memory_;  // of the last epoch's store
+  kernels::buffer block_;        // on its way to or from disk
 };
 
 }  // namespace fastserve::actors

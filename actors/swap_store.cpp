@@ -30,12 +30,14 @@ int open_nameless(const std::string& folder) {
 
 }  // namespace
 
-swap_store::swap_store(std::size_t slot_bytes, std::int32_t memory_slots, std::int32_t disk_slots,
-                       const std::string& folder)
+swap_store::swap_store(kernels::backend& by, std::size_t slot_bytes, std::int32_t memory_slots,
+                       std::int32_t disk_slots, const std::string& folder, kernels::buffer kept)
     : slot_bytes_{slot_bytes}, memory_slots_{memory_slots}, folder_{folder} {
   const auto bytes = slot_bytes * static_cast<std::size_t>(memory_slots);
   try {
-    if (bytes > 0) memory_.reset(new std::byte[bytes]);  // untouched: pages come as they are used
+    if (bytes > 0 && kept.bytes() >= bytes) memory_ = std::move(kept);
+    kept = {};
+    if (bytes > 0 && memory_.empty()) memory_ = by.allocate_host(bytes);
   } catch (const std::bad_alloc&) {
     throw std::runtime_error("no memory for " + std::to_string(bytes) +
                              " bytes of swapped KV; lower --swap-space");
@@ -58,7 +60,8 @@ void swap_store::open(std::int32_t slots, const std::string& folder) {
 }
 
 std::byte* swap_store::memory(std::int32_t slot) const {
-  return slot < memory_slots_ ? memory_.get() + static_cast<std::size_t>(slot) * slot_bytes_ : nullptr;
+  if (slot >= memory_slots_) return nullptr;
+  return static_cast<std::byte*>(memory_.data()) + static_cast<std::size_t>(slot) * slot_bytes_;
 }
 
 void swap_store::write(std::int32_t slot, const std::byte* from) {

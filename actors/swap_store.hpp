@@ -2,8 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
+#include <utility>
+
+#include "kernels/backend.hpp"
 
 namespace fastserve::actors {
 
@@ -12,13 +14,17 @@ namespace fastserve::actors {
 /// rank ends. Which slot holds what is the scheduler's business (scheduler/swap_pool.hpp).
 class swap_store {
  public:
-  /// Takes the memory and the disk space, all of it. Throws std::runtime_error with one line: no memory, no
-  /// such folder, no space.
-  swap_store(std::size_t slot_bytes, std::int32_t memory_slots, std::int32_t disk_slots,
-             const std::string& folder);
+  /// Takes the memory, of the kind that `by` copies blocks to fastest, and the disk space, all of it. Throws
+  /// std::runtime_error with one line: no memory, no such folder, no space. `kept`: an earlier store's
+  /// memory, for this one where it is enough, because a GPU's host memory takes a while to make.
+  swap_store(kernels::backend& by, std::size_t slot_bytes, std::int32_t memory_slots, std::int32_t disk_slots,
+             const std::string& folder, kernels::buffer kept = {});
   swap_store(const swap_store&) = delete;
   swap_store& operator=(const swap_store&) = delete;
   ~swap_store();
+
+  /// The memory, for the store that takes this one's place; nothing else may be asked of this one then.
+  kernels::buffer take_memory() { return std::move(memory_); }
 
   /// The slot's memory; null for one on disk, which read() and write() are for.
   std::byte* memory(std::int32_t slot) const;
@@ -31,7 +37,7 @@ class swap_store {
 
   std::size_t slot_bytes_;
   std::int32_t memory_slots_;
-  std::unique_ptr<std::byte[]> memory_;
+  kernels::buffer memory_;
   std::string folder_;
   int file_ = -1;
 };

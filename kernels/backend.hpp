@@ -174,6 +174,9 @@ class backend {
   virtual std::unique_ptr<stream> make_stream() = 0;
   /// Uninitialised memory, 64-byte aligned. Throws std::bad_alloc.
   virtual buffer allocate(std::size_t bytes) = 0;
+  /// Uninitialised host memory, 64-byte aligned, of the kind that read_block() and write_block() are fastest
+  /// with. Throws std::bad_alloc.
+  virtual buffer allocate_host(std::size_t bytes) = 0;
   /// Host to device, contiguous. `from` may be reused when the call returns.
   virtual void upload(tensor_view to, const void* from, stream& on) = 0;
   /// Device to host, contiguous; complete when the call returns.
@@ -211,7 +214,8 @@ class backend {
   virtual std::unique_ptr<kv_store> make_kv_store(const kv_shape& shape) = 0;
   /// Copies one block over all layers (copy on write).
   virtual void copy_block(kv_store& kv, std::int32_t to, std::int32_t from, stream& on) = 0;
-  /// A block over all layers to or from host memory of shape().block_bytes() (swapping).
+  /// A block over all layers to or from host memory of shape().block_bytes() (swapping). The memory belongs
+  /// to the copy until `on` has been synchronized.
   virtual void read_block(void* to, const kv_store& kv, std::int32_t block, stream& on) = 0;
   virtual void write_block(kv_store& kv, std::int32_t block, const void* from, stream& on) = 0;
 

@@ -23,6 +23,7 @@ class cpu_backend : public backend {
 
   std::unique_ptr<stream> make_stream() override;
   buffer allocate(std::size_t bytes) override { return allocate_memory(bytes); }
+  buffer allocate_host(std::size_t bytes) override { return allocate_memory(bytes); }
   void upload(tensor_view to, const void* from, stream& on) override;
   void download(void* to, tensor_view from, stream& on) override;
   const void* host_read(tensor_view from, stream&) override { return from.data; }

@@ -141,19 +141,15 @@ void cuda_backend::copy_block(kv_store& kv, std::int32_t to, std::int32_t from, 
 }
 
 void cuda_backend::read_block(void* to, const kv_store& kv, std::int32_t block, stream& on) {
-  const auto handle = use(on);
   check(
-      cudaMemcpyAsync(to, device(kv).block(block), kv.shape().block_bytes(), cudaMemcpyDeviceToHost, handle),
+      cudaMemcpyAsync(to, device(kv).block(block), kv.shape().block_bytes(), cudaMemcpyDeviceToHost, use(on)),
       "cudaMemcpyAsync of a block");
-  check(cudaStreamSynchronize(handle), "read_block");
 }
 
 void cuda_backend::write_block(kv_store& kv, std::int32_t block, const void* from, stream& on) {
-  const auto handle = use(on);
   check(cudaMemcpyAsync(device(kv).block(block), from, kv.shape().block_bytes(), cudaMemcpyHostToDevice,
-                        handle),
+                        use(on)),
         "cudaMemcpyAsync of a block");
-  check(cudaStreamSynchronize(handle), "write_block");
 }
 
 std::unique_ptr<step_plan> cuda_backend::plan_step(const step_layout& layout, const rope_table& rope,

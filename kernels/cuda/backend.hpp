@@ -19,6 +19,7 @@ class cuda_backend final : public backend {
 
   std::unique_ptr<stream> make_stream() override { return std::make_unique<cuda_stream>(ordinal_); }
   buffer allocate(std::size_t bytes) override { return allocate_device(bytes, ordinal_); }
+  buffer allocate_host(std::size_t bytes) override { return allocate_pinned(bytes, ordinal_); }
   void upload(tensor_view to, const void* from, stream& on) override;
   void download(void* to, tensor_view from, stream& on) override;
   const void* host_read(tensor_view from, stream& on) override;

@@ -20,10 +20,10 @@ std::vector<cuda_device> cuda_devices();
 
 /// One GPU. Throws std::runtime_error when there is none of that ordinal or it cannot be used.
 ///
-/// Ops are queued on their stream and return at once; `download`, `host_read`, `read_block` and `write_block`
-/// return when they are complete, and `upload`'s source may be reused on return. Scratch memory is kept
-/// between calls and grows only, so steps allocate nothing once the largest was seen. Ops of a step belong on
-/// one stream: they share that scratch. Blocks may be moved on another stream by another thread meanwhile.
+/// Ops are queued on their stream and return at once; `download` and `host_read` return when they are
+/// complete, and `upload`'s source may be reused on return. Scratch memory is kept between calls and grows
+/// only, so steps allocate nothing once the largest was seen. Ops of a step belong on one stream: they share
+/// that scratch. Blocks may be moved on another stream by another thread meanwhile.
 std::unique_ptr<backend> make_cuda_backend(int ordinal);
 
 }  // namespace fastserve::kernels

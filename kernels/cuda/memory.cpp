@@ -10,6 +10,7 @@ void release(void* data, std::size_t, device where) {
   cudaSetDevice(where.ordinal);
   cudaFree(data);
 }
+void release_pinned(void* data, std::size_t, device) { cudaFreeHost(data); }
 
 }  // namespace
 
@@ -19,6 +20,14 @@ buffer allocate_device(std::size_t bytes, int ordinal) {
   void* data = nullptr;
   check(cudaMalloc(&data, bytes), "cudaMalloc");
   return {data, bytes, device{device_kind::cuda, ordinal}, release};
+}
+
+buffer allocate_pinned(std::size_t bytes, int ordinal) {
+  use_device(ordinal);
+  bytes = std::max(bytes, std::size_t{1});
+  void* data = nullptr;
+  check(cudaMallocHost(&data, bytes), "cudaMallocHost");
+  return {data, bytes, device{}, release_pinned};
 }
 
 cuda_stream::cuda_stream(int ordinal) : ordinal_{ordinal} {

@@ -15,6 +15,8 @@ inline void use_device(int ordinal) { check(cudaSetDevice(ordinal), "cudaSetDevi
 
 /// Device memory, 256-byte aligned. Throws std::bad_alloc.
 buffer allocate_device(std::size_t bytes, int ordinal);
+/// Page-locked host memory. Throws std::bad_alloc.
+buffer allocate_pinned(std::size_t bytes, int ordinal);
 
 class cuda_stream final : public stream {
  public:

@@ -16,8 +16,9 @@ BOOST_AUTO_TEST_SUITE(swap_store)
 
 BOOST_AUTO_TEST_CASE(slots_keep_what_they_are_given_and_leave_nothing_behind) {
   const temporary_folder folder;
+  const auto cpu = fastserve::kernels::make_cpu_backend(1);
   {
-    act::swap_store store{1000, 2, 5, folder.path().string()};
+    act::swap_store store{*cpu, 1000, 2, 5, folder.path().string()};
     BOOST_TEST(std::filesystem::is_empty(folder.path()));  // already nameless
     std::vector<std::byte> block(1000), back(1000);
     for (int i = 0; i < 7; ++i) {
@@ -42,9 +43,10 @@ BOOST_AUTO_TEST_CASE(slots_keep_what_they_are_given_and_leave_nothing_behind) {
 }
 
 BOOST_AUTO_TEST_CASE(says_what_is_wrong_with_the_folder) {
-  const auto reason = [](const std::string& folder, std::size_t bytes) -> std::string {
+  const auto cpu = fastserve::kernels::make_cpu_backend(1);
+  const auto reason = [&](const std::string& folder, std::size_t bytes) -> std::string {
     try {
-      act::swap_store store{bytes, 0, 1 << 20, folder};
+      act::swap_store store{*cpu, bytes, 0, 1 << 20, folder};
     } catch (const std::runtime_error& e) {
       return e.what();
     }
@@ -57,6 +59,27 @@ BOOST_AUTO_TEST_CASE(says_what_is_wrong_with_the_folder) {
   const auto full = reason(folder.path().string(), std::size_t{1} << 40);
   BOOST_TEST(full.find("lower --swap-disk") != std::string::npos);
   BOOST_TEST(std::filesystem::is_empty(folder.path()));
+}
+
+BOOST_AUTO_TEST_CASE(memory_passes_on_where_it_is_enough) {
+  const auto cpu = fastserve::kernels::make_cpu_backend(1);
+  act::swap_store first{*cpu, 1000, 4, 0, ""};
+  const auto* memory = first.memory(0);
+  act::swap_store second{*cpu, 500, 7, 0, "", first.take_memory()};
+  BOOST_TEST(second.memory(0) == memory);
+  BOOST_TEST(second.memory(6) == memory + 3000);
+  act::swap_store third{*cpu, 500, 9, 0, "", second.take_memory()};
+  std::memset(third.memory(0), 1, 4500);
+  const act::swap_store none{*cpu, 500, 0, 0, "", third.take_memory()};
+  BOOST_TEST(none.memory(0) == nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(says_what_is_wrong_with_the_memory) {
+  const auto cpu = fastserve::kernels::make_cpu_backend(1);
+  BOOST_CHECK_EXCEPTION((act::swap_store{*cpu, std::size_t{1} << 40, 1 << 20, 0, ""}), std::runtime_error,
+                        [](const std::runtime_error& e) {
+                          return std::string{e.what()}.find("lower --swap-space") != std::string::npos;
+                        });
 }
 
 BOOST_AUTO_TEST_CASE(the_gate_opens_by_ticket_and_epoch) {

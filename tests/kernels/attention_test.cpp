@@ -38,6 +38,7 @@ struct options {
 void poison(bench_top& top, kv_store& kv) {
   const std::vector<std::byte> nan(kv.shape().block_bytes(), std::byte{0xff});  // one in every type
   for (std::int32_t b = 0; b < kv.shape().blocks; ++b) top.ops->write_block(kv, b, nan.data(), top.on());
+  top.on().synchronize();
 }
 
 /// Tensor cores want queries and weights rounded to the store's type, too.
@@ -272,6 +273,7 @@ stored_token through_i8(const std::string& isa, const std::vector<float>& key,
   top.ops->rotate_and_store(device.view, nullptr, nullptr, *kv, 0, shape, *plan, top.on());
   std::vector<std::int8_t> block(kv->shape().block_bytes());
   top.ops->read_block(block.data(), *kv, 0, top.on());
+  top.on().synchronize();
   const auto half = block.size() / 2;
   const auto at = static_cast<std::size_t>(slot);
   const auto width = static_cast<std::size_t>(dim);
@@ -408,6 +410,7 @@ BOOST_AUTO_TEST_CASE(blocks_move) {
     for (std::int32_t b = 0; b < 4; ++b) {
       std::vector<std::byte> read(bytes);
       top.ops->read_block(read.data(), *kv, b, top.on());
+      top.on().synchronize();
       BOOST_TEST((read == written[static_cast<std::size_t>(b)]));
     }
   }

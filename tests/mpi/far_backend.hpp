@@ -26,6 +26,7 @@ class far_backend final : public kernels::backend {
     auto* data = new std::byte[bytes + 1]();
     return {far(data), bytes, where(), [](void* p, std::size_t, kernels::device) { delete[] near(p); }};
   }
+  kernels::buffer allocate_host(std::size_t) override { no(); }
   void upload(kernels::tensor_view to, const void* from, kernels::stream&) override {
     if (to.bytes() != 0) std::memcpy(near(to.data), from, to.bytes());
   }
