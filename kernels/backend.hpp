@@ -111,6 +111,23 @@ class kv_store {
   kv_shape shape_;
 };
 
+/// Queues the steps that go through one stage's weights and buffers. A back end may tell its device a step
+/// that is like one before in a single call; this one runs the ops.
+class step_recorder {
+ public:
+  step_recorder() = default;
+  step_recorder(const step_recorder&) = delete;
+  step_recorder& operator=(const step_recorder&) = delete;
+  virtual ~step_recorder() = default;
+  /// Queues a step on `on`. `ops` calls the back end's ops with this plan, this store and this stream, and
+  /// nothing else; for steps of equally many rows and sampled rows they are the same ops on the same weights
+  /// and buffers. They need not be called then: the bits are the same either way.
+  virtual void run(const step_plan& /*plan*/, const kv_store& /*kv*/, stream& /*on*/,
+                   const std::function<void()>& ops) {
+    ops();
+  }
+};
+
 enum class norm_kind : std::uint8_t { rms, layer };
 enum class activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
 enum class rope_kind : std::uint8_t {
@@ -221,6 +238,8 @@ class backend {
 
   // -- a step ---------------------------------------------------------------
 
+  /// For one set of weights and buffers; goes before they do.
+  virtual std::unique_ptr<step_recorder> make_recorder() { return std::make_unique<step_recorder>(); }
   /// Brings a step to the device. `rope` may be of kind none.
   virtual std::unique_ptr<step_plan> plan_step(const step_layout& layout, const rope_table& rope,
                                                const attention_shape& shape, stream& on) = 0;

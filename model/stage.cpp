@@ -37,6 +37,7 @@ std::size_t product(std::int64_t a, std::int64_t b) {
 /// What every layer of one step shares.
 struct stage::step {
   std::int32_t rows;
+  std::int32_t sampled;
   const kernels::step_plan& plan;
   kernels::kv_store& kv;
   kernels::stream& on;
@@ -66,6 +67,7 @@ stage::stage(const architecture& arch, weight_source& source, const stage_option
     sampled_ = on.allocate(product(options_.max_sampled, arch_.hidden_size) * sizeof(float));
     logits_ = on.allocate(product(options_.max_sampled, arch_.vocab_size) * sizeof(float));
   }
+  recorder_ = on.make_recorder();
 }
 
 std::size_t stage::scratch_bytes() const {
@@ -142,21 +144,34 @@ void stage::check(const kernels::step_layout& layout, const kernels::kv_store& k
       refuse("sampled rows are not ascending rows of the step");
 }
 
-void stage::forward(const kernels::step_layout& layout, kernels::kv_store& kv, kernels::stream& on) {
+stage::prepared_step stage::prepare(const kernels::step_layout& layout, const kernels::kv_store& kv,
+                                    kernels::stream& on) {
   check(layout, kv);
-  const auto rows = static_cast<std::int32_t>(layout.positions.size());
-  if (rows == 0) return;
+  prepared_step out;
+  out.rows = static_cast<std::int32_t>(layout.positions.size());
+  out.sampled = static_cast<std::int32_t>(layout.sampled_rows.size());
   const auto first = std::min(options_.range.first_layer, arch_.layers - 1);
-  const auto plan = backend_.plan_step(layout, arch_.rope, attention_shape(first), on);
-  const step s{rows, *plan, kv, on};
+  if (out.rows > 0) out.plan = backend_.plan_step(layout, arch_.rope, attention_shape(first), on);
+  return out;
+}
+
+void stage::forward(const prepared_step& what, kernels::kv_store& kv, kernels::stream& on) {
+  if (!what.plan) return;
+  const step s{what.rows, what.sampled, *what.plan, kv, on};
+  // Whoever looks at every op must see every op done.
+  if (tap_) return run(s);
+  recorder_->run(s.plan, kv, on, [this, &s] { run(s); });
+}
+
+void stage::run(const step& s) {
   if (options_.range.embeds) {
-    backend_.embed(hidden(rows), *weights_.token_embedding, weights_.position_embedding.get(), *plan, on);
-    tap("embedding", -1, hidden(rows));
+    backend_.embed(hidden(s.rows), *weights_.token_embedding, weights_.position_embedding.get(), s.plan,
+                   s.on);
+    tap("embedding", -1, hidden(s.rows));
   }
   for (auto layer = options_.range.first_layer; layer < options_.range.last_layer; ++layer)
     run_layer(layer, s);
-  if (options_.range.heads && !layout.sampled_rows.empty())
-    run_head(static_cast<std::int32_t>(layout.sampled_rows.size()), s);
+  if (options_.range.heads && s.sampled > 0) run_head(s);
 }
 
 void stage::run_layer(std::int32_t layer, const step& s) {
@@ -201,13 +216,13 @@ void stage::run_layer(std::int32_t layer, const step& s) {
   tap("mlp_residual", layer, residual);
 }
 
-void stage::run_head(std::int32_t sampled, const step& s) {
-  const auto rows = sampled_.view(dtype::f32, sampled, arch_.hidden_size);
+void stage::run_head(const step& s) {
+  const auto rows = sampled_.view(dtype::f32, s.sampled, arch_.hidden_size);
   backend_.gather_sampled(rows, hidden(s.rows), s.plan, s.on);
-  const auto normed = narrow_.view(weights_.head->input_type(), sampled, arch_.hidden_size);
+  const auto normed = narrow_.view(weights_.head->input_type(), s.sampled, arch_.hidden_size);
   backend_.norm(normed, rows, weights_.final_norm, s.on);
   tap("final_norm", -1, normed);
-  const auto out = logits(sampled);
+  const auto out = logits(s.sampled);
   backend_.linear(out, normed, *weights_.head, {}, false, s.on);
   tap("logits", -1, out);
 }

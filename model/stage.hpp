@@ -64,17 +64,29 @@ class stage {
   /// head only.
   kernels::tensor_view logits(std::int32_t sampled) const;
 
-  /// One step: all rows of `layout` through the layers. Throws std::invalid_argument when the layout does not
-  /// fit the stage, the model or the store: it comes by way of a message.
-  void forward(const kernels::step_layout& layout, kernels::kv_store& kv, kernels::stream& on);
+  /// A step that the device knows of and has not begun: what can be done before its input is there.
+  struct prepared_step {
+    std::int32_t rows = 0;
+    std::int32_t sampled = 0;
+    std::unique_ptr<kernels::step_plan> plan;  // null where there is nothing to do
+  };
+  /// Throws std::invalid_argument when the layout does not fit the stage, the model or the store: it comes by
+  /// way of a message.
+  prepared_step prepare(const kernels::step_layout& layout, const kernels::kv_store& kv, kernels::stream& on);
+  /// All rows of a step through the layers. Store and stream are those of prepare().
+  void forward(const prepared_step& what, kernels::kv_store& kv, kernels::stream& on);
+  void forward(const kernels::step_layout& layout, kernels::kv_store& kv, kernels::stream& on) {
+    forward(prepare(layout, kv, on), kv, on);
+  }
 
   void set_tap(stage_tap tap) { tap_ = std::move(tap); }
 
  private:
   struct step;
   void check(const kernels::step_layout& layout, const kernels::kv_store& kv) const;
+  void run(const step& s);
   void run_layer(std::int32_t layer, const step& s);
-  void run_head(std::int32_t sampled, const step& s);
+  void run_head(const step& s);
   kernels::attention_shape attention_shape(std::int32_t layer) const;
   void tap(std::string_view what, std::int32_t layer, kernels::tensor_view value) const {
     if (tap_) tap_(what, layer, value);
@@ -91,6 +103,7 @@ class stage {
   kernels::buffer sampled_;  ///< f32 [max_sampled, hidden]
   kernels::buffer logits_;   ///< f32 [max_sampled, vocab]
   stage_tap tap_;
+  std::unique_ptr<kernels::step_recorder> recorder_;  ///< goes first: it knows the addresses of all above
 };
 
 }  // namespace fastserve::model

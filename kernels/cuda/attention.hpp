@@ -26,7 +26,8 @@ inline constexpr int wide_warps = 4;
 inline constexpr int largest_mma_head = 256;
 inline constexpr int largest_head = 512;
 
-/// Consecutive pairs of one sequence over segments [segment_first, segment_last).
+/// Consecutive pairs of one sequence over segments [segment_first, segment_last). As it is made: nothing to
+/// do.
 struct attention_task {
   std::int32_t row = 0;         ///< of the sequence's first row in the step
   std::int32_t first_pair = 0;  ///< counted from there: row * group + head of the group
@@ -52,6 +53,7 @@ struct kv_layout {
   std::int64_t block_bytes = 0;
   std::int64_t half_bytes = 0;  ///< keys, or values, of one head
   dtype type = dtype::f32;
+  friend bool operator==(const kv_layout&, const kv_layout&) = default;
 };
 
 struct attention_job {

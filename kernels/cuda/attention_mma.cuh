@@ -362,6 +362,7 @@ class attention_block {
 template <class T, bool Bytes, int D, int Warps>
 __global__ void __launch_bounds__(Warps* warp_lanes) attend(attention_job job) {
   const attention_task task = job.tasks[block_x()];
+  if (task.pairs == 0) return;  // of a recorded step, which has room for more
   attention_block<T, Bytes, D, Warps> block{job, task, block_y()};
   block.run();
 }

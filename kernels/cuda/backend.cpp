@@ -29,10 +29,10 @@ tensor_view rows_of(const weight& w) {
 cuda_backend::cuda_backend(int ordinal)
     : ordinal_{ordinal},
       packer_{ordinal},
-      slots_{ordinal},
-      unrounded_{ordinal},
-      input_{ordinal},
-      states_{ordinal} {
+      slots_{ordinal, &scratch_moves_},
+      unrounded_{ordinal, &scratch_moves_},
+      input_{ordinal, &scratch_moves_},
+      states_{ordinal, &scratch_moves_} {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
   name_ = properties.name;

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "kernels/backend.hpp"
+#include "kernels/cuda/graphs.hpp"
 #include "kernels/cuda/linear.hpp"
 #include "kernels/cuda/memory.hpp"
 #include "kernels/cuda/plan.hpp"
@@ -36,6 +37,9 @@ class cuda_backend final : public backend {
   void read_block(void* to, const kv_store& kv, std::int32_t block, stream& on) override;
   void write_block(kv_store& kv, std::int32_t block, const void* from, stream& on) override;
 
+  std::unique_ptr<step_recorder> make_recorder() override {
+    return std::make_unique<cuda_recorder>(ordinal_, graphs_wanted(), scratch_moves_);
+  }
   std::unique_ptr<step_plan> plan_step(const step_layout& layout, const rope_table& rope,
                                        const attention_shape& shape, stream& on) override;
   void embed(tensor_view out, const weight& tokens, const weight* positions, const step_plan& plan,
@@ -62,6 +66,7 @@ class cuda_backend final : public backend {
   std::string name_;
   weight_packer packer_;
   staged_upload upload_;
+  std::uint64_t scratch_moves_ = 0;  ///< of what follows: recorded steps know the addresses
   plan_slots slots_;
   device_scratch unrounded_;                   ///< f32 results on their way to q8
   device_scratch input_;                       ///< of a product: padded to whole units, or rounded to q8

@@ -23,7 +23,8 @@ std::vector<cuda_device> cuda_devices();
 /// Ops are queued on their stream and return at once; `download` and `host_read` return when they are
 /// complete, and `upload`'s source may be reused on return. Scratch memory is kept between calls and grows
 /// only, so steps allocate nothing once the largest was seen. Ops of a step belong on one stream: they share
-/// that scratch. Blocks may be moved on another stream by another thread meanwhile.
+/// that scratch. Blocks may be moved on another stream by another thread meanwhile. Recorders keep decode
+/// steps as CUDA graphs, unless FASTSERVE_CUDA_GRAPHS is 0 (kernels/cuda/graphs.hpp).
 std::unique_ptr<backend> make_cuda_backend(int ordinal);
 
 }  // namespace fastserve::kernels

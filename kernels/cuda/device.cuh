@@ -178,8 +178,9 @@ void launch(const char* what, void (*kernel)(Parameters...), const launch_shape&
   assert(shape.x > 0 && shape.x <= largest_grid_x && shape.y > 0 && shape.y <= largest_grid_y);
   assert(shape.threads % warp_lanes == 0);
 #ifdef FASTSERVE_CUDA_EMULATION
-  emulation::run(what, static_cast<unsigned>(shape.x), static_cast<unsigned>(shape.y),
-                 static_cast<unsigned>(shape.threads), shape.shared_bytes, [&] { kernel(arguments...); });
+  emulation::launch(what, static_cast<unsigned>(shape.x), static_cast<unsigned>(shape.y),
+                    static_cast<unsigned>(shape.threads), shape.shared_bytes, shape.on,
+                    [=] { kernel(arguments...); });
 #else
   constexpr std::size_t without_asking = 48 * 1024;
   if (shape.shared_bytes > without_asking) {

@@ -1,6 +1,7 @@
 #include "kernels/cuda/memory.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace fastserve::kernels::cuda {
@@ -11,6 +12,14 @@ void release(void* data, std::size_t, device where) {
   cudaFree(data);
 }
 void release_pinned(void* data, std::size_t, device) { cudaFreeHost(data); }
+
+/// What to take for `bytes` that may be a little more from step to step: growing is slow, and costs recorded
+/// steps.
+std::size_t with_room(std::size_t bytes) {
+  constexpr std::size_t large = std::size_t{64} << 20;
+  if (bytes >= large) return (bytes + large - 1) / large * large;
+  return std::bit_ceil(std::max(bytes, std::size_t{4} << 10));
+}
 
 }  // namespace
 
@@ -50,6 +59,7 @@ void* pinned_memory::at_least(std::size_t bytes) {
     cudaFreeHost(data_);
     data_ = nullptr;
     bytes_ = 0;
+    bytes = with_room(bytes);
     check(cudaMallocHost(&data_, bytes), "cudaMallocHost");
     bytes_ = bytes;
   }
@@ -59,7 +69,8 @@ void* pinned_memory::at_least(std::size_t bytes) {
 void* device_scratch::at_least(std::size_t bytes) {
   if (memory_.bytes() < bytes) {
     memory_ = {};
-    memory_ = allocate_device(bytes, ordinal_);
+    memory_ = allocate_device(with_room(bytes), ordinal_);
+    if (moves_ != nullptr) ++*moves_;
   }
   return memory_.data();
 }

@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "kernels/backend.hpp"
@@ -73,11 +74,13 @@ class pinned_memory {
 /// Device memory that only grows. Contents are not kept. Growing waits for the device, because freeing does.
 class device_scratch {
  public:
-  explicit device_scratch(int ordinal) : ordinal_{ordinal} {}
+  /// `moves`, unless null, is counted up whenever the memory moves: recorded steps know its address.
+  explicit device_scratch(int ordinal, std::uint64_t* moves = nullptr) : ordinal_{ordinal}, moves_{moves} {}
   void* at_least(std::size_t bytes);
 
  private:
   int ordinal_;
+  std::uint64_t* moves_;
   buffer memory_;
 };
 

@@ -1,8 +1,7 @@
 #pragma once
 
 // The part of the CUDA runtime that kernels/cuda uses, over host memory: what the emulated back end is
-// compiled with in place of NVIDIA's header. Every call is complete when it returns. Device memory is
-// malloc'ed, so that a sanitizer sees where it ends, and filled with a pattern that is no number.
+// compiled with in place of NVIDIA's header. runtime.hpp says what it does of the real one.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,14 +13,24 @@ using cudaError_t = int;
 inline constexpr cudaError_t cudaSuccess = 0;
 inline constexpr cudaError_t cudaErrorInvalidValue = 1;
 inline constexpr cudaError_t cudaErrorMemoryAllocation = 2;
-inline constexpr cudaError_t cudaErrorNoDevice = 100;
 inline constexpr cudaError_t cudaErrorInsufficientDriver = 35;
+inline constexpr cudaError_t cudaErrorNoDevice = 100;
 inline constexpr cudaError_t cudaErrorNotReady = 600;
+inline constexpr cudaError_t cudaErrorStreamCaptureUnsupported = 900;
+inline constexpr cudaError_t cudaErrorStreamCaptureInvalidated = 901;
 
 using cudaStream_t = struct emulated_stream*;
 using cudaEvent_t = struct emulated_event*;
+using cudaGraph_t = struct emulated_graph*;
+using cudaGraphExec_t = struct emulated_graph_exec*;
+using cudaGraphNode_t = struct emulated_node*;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal,
+  cudaStreamCaptureModeThreadLocal,
+  cudaStreamCaptureModeRelaxed
+};
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDisableTiming = 2;
 struct cudaUUID_t {
@@ -52,40 +61,33 @@ inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   *free = *total = std::size_t{4} << 30;
   return cudaSuccess;
 }
-inline cudaError_t cudaMalloc(void** to, std::size_t bytes) {
-  if (bytes > std::size_t{4} << 30) return cudaErrorMemoryAllocation;
-  // Exactly as much as was asked for, at the alignment that the real one promises.
-  if (posix_memalign(to, 256, bytes) != 0) return cudaErrorMemoryAllocation;
-  std::memset(*to, 0xff, bytes);
-  return cudaSuccess;
-}
-inline cudaError_t cudaFree(void* data) { return std::free(data), cudaSuccess; }
-inline cudaError_t cudaMallocHost(void** to, std::size_t bytes) { return cudaMalloc(to, bytes); }
-inline cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
-                                   cudaStream_t) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  return cudaSuccess;
-}
-inline cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-                                     std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t) {
-  for (std::size_t i = 0; i < height && width > 0; ++i)
-    std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch,
-                width);
-  return cudaSuccess;
-}
-inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t) {
-  if (bytes > 0) std::memset(to, value, bytes);
-  return cudaSuccess;
-}
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* to, unsigned) {
-  return *to = nullptr, cudaSuccess;
-}
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* to, unsigned) { return *to = nullptr, cudaSuccess; }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
+
+cudaError_t cudaMalloc(void** to, std::size_t bytes);
+cudaError_t cudaFree(void* data);
+cudaError_t cudaMallocHost(void** to, std::size_t bytes);
+cudaError_t cudaFreeHost(void* data);
+cudaError_t cudaDeviceSynchronize();
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t on);
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                              std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t on);
+cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t on);
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* to, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t on);
+cudaError_t cudaStreamSynchronize(cudaStream_t on);
+cudaError_t cudaStreamWaitEvent(cudaStream_t on, cudaEvent_t event, unsigned);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* to, unsigned);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t on);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event);
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t on, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t on, cudaGraph_t* graph);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, std::size_t* count);
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t on);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);

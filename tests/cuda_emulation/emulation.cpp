@@ -5,7 +5,10 @@
 #include <cstdlib>
 #include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
+
+#include "runtime.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
@@ -214,8 +217,6 @@ void run_block(bool falling) {
   }
 }
 
-}  // namespace
-
 void run(const char* what, unsigned grid_x, unsigned grid_y, unsigned threads, std::size_t shared_bytes,
          const std::function<void()>& body) {
   static bool falling = false;
@@ -234,6 +235,13 @@ void run(const char* what, unsigned grid_x, unsigned grid_y, unsigned threads, s
   for (here.block_y = 0; here.block_y < grid_y; ++here.block_y) {
     for (here.block_x = 0; here.block_x < grid_x; ++here.block_x) run_block(falling);
   }
+}
+
+}  // namespace
+
+void launch(const char* what, unsigned grid_x, unsigned grid_y, unsigned threads, std::size_t shared_bytes,
+            cudaStream_t on, std::function<void()> body) {
+  queue(on, [=, body = std::move(body)] { run(what, grid_x, grid_y, threads, shared_bytes, body); });
 }
 
 void* shared() { return now.shared.get(); }

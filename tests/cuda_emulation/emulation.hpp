@@ -34,9 +34,9 @@ struct thread_index {
 /// Of the fiber that runs.
 extern thread_index here;
 
-/// Runs `body` once for each thread of each block.
-void run(const char* what, unsigned grid_x, unsigned grid_y, unsigned threads, std::size_t shared_bytes,
-         const std::function<void()>& body);
+/// Queues a kernel: `body`, which holds its arguments by value, once for each thread of each block.
+void launch(const char* what, unsigned grid_x, unsigned grid_y, unsigned threads, std::size_t shared_bytes,
+            cudaStream_t on, std::function<void()> body);
 
 /// Shared memory of the block that runs: as many bytes as the launch asked for.
 void* shared();
