@@ -158,6 +158,10 @@ std::optional<step_result> shard::run(const micro_batch& work) {
     auto start = now_ns();
     if (first && work.cause_ns > 0 && turnarounds_ns_.size() < most_turnarounds)
       turnarounds_ns_.push_back(start - work.cause_ns);
+    // While the device still computes the step before, or the activations are on their way.
+    const auto step = stage_->prepare(layout_, *kv_, *stream_);
+    const auto prepare_ns = now_ns() - start;
+    start += prepare_ns;
     if (!first) {
       const bool came = context_.channel->receive(place_.previous_rank, key, stage_->hidden(rows),
                                                   *context_.backend, *stream_, activation_deadline);
@@ -170,7 +174,7 @@ std::optional<step_result> shard::run(const micro_batch& work) {
     const auto moved = now_ns();
     stats_.move_ns += moved - start;
     start = moved;
-    stage_->forward(layout_, *kv_, *stream_);
+    stage_->forward(step, *kv_, *stream_);
     if (last) {
       const auto forwarded = now_ns();
       draw(work, result);
@@ -179,6 +183,7 @@ std::optional<step_result> shard::run(const micro_batch& work) {
       context_.channel->send(place_.next_rank, key, stage_->hidden(rows), *context_.backend, *stream_);
     }
     result.drawn_ns = now_ns();
+    start -= prepare_ns;
     stats_.compute_ns += result.drawn_ns - start;
     stats_.steps += 1;
     stats_.rows += static_cast<std::uint64_t>(rows);
