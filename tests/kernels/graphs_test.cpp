@@ -299,6 +299,18 @@ BOOST_AUTO_TEST_CASE(the_least_recently_used_goes) {
   BOOST_TEST(few.steps().replayed == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(graphs_in_flight_are_waited_for) {
+  both b;
+  step_maker steps{13};
+  for (int i = 0; i < 3; ++i) b.check(steps.make(2, 1, 100, true));
+  const auto last = steps.make(2, 1, 100, true);
+  b.recorded.run(last, *b.by);
+  BOOST_TEST(b.recorder().steps().replayed >= 1U);
+  b.by.reset();
+  b.plain.run(last, b.op_by_op);
+  BOOST_TEST(same_bits(b.recorded.logits(last), b.plain.logits(last)));
+}
+
 BOOST_AUTO_TEST_CASE(what_cannot_be_captured_is_run) {
   both b;
   step_maker steps{8};
