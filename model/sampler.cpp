@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/token_weight.hpp"
+#include "model/every_width.hpp"
 #include "model/philox.hpp"
 #include "model/softmax.hpp"
 
@@ -23,14 +25,6 @@ struct peak {
   std::int32_t token = 0;
   bool clean = true;  ///< no NaN, no +inf, something finite
 };
-
-// One copy of a loop for each vector width, chosen when the program starts. Only for what gives the same bits
-// on every one of them.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define FASTSERVE_EVERY_WIDTH __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FASTSERVE_EVERY_WIDTH
-#endif
 
 /// The largest of a block's values that are neither NaN nor +inf; `odd` is set when there are others.
 FASTSERVE_EVERY_WIDTH float block_peak(std::span<const float> block, std::int32_t& odd) {
@@ -106,8 +100,8 @@ void penalize(std::span<const float> logits, const sampling_params& p, std::span
 
 void add_logprobs(sampled_token& out, std::span<const float> logits, float max, std::int32_t wanted,
                   sampler_scratch& scratch) {
-  const double total = softmax_weights(scratch.weights, scratch.sums, logits, max, 1.0F);
-  const double log_total = std::log(total);
+  const auto total = softmax_weights(scratch.weights, scratch.sums, logits, max, 1.0F);
+  const double log_total = std::log(static_cast<double>(total) / kernels::full_weight);
   const auto logprob = [&](float logit) { return static_cast<float>((double{logit} - max) - log_total); };
   out.logprob = logprob(logits[static_cast<std::size_t>(out.token)]);
   select_top(logits, static_cast<std::size_t>(wanted), scratch.candidates);
@@ -115,75 +109,51 @@ void add_logprobs(sampled_token& out, std::span<const float> logits, float max, 
 }
 
 /// First index at which the running sum of weights exceeds `target`, by partial sums of blocks.
-std::size_t walk(std::span<const float> weights, std::span<const double> sums, double target) {
+std::size_t walk(std::span<const std::uint32_t> weights, std::span<const std::uint64_t> sums,
+                 std::uint64_t target) {
   std::size_t block = 0;
-  while (block + 1 < sums.size() && target >= sums[block]) target -= sums[block++];
-  const auto begin = block * softmax_block;
-  const auto end = std::min(begin + softmax_block, weights.size());
-  for (auto i = begin; i < end; ++i) {
-    if (target < weights[i]) return i;
-    target -= weights[i];
-  }
-  // rounding took us past the end: the last possible token before it
-  auto i = end;
-  while (i > 0 && !(weights[i - 1] > 0.0F)) --i;
-  return i > 0 ? i - 1 : 0;
+  while (target >= sums[block]) target -= sums[block++];
+  auto i = block * softmax_block;
+  while (target >= weights[i]) target -= weights[i++];
+  return i;
 }
 
-/// With top-k: the few that it leaves are sorted and walked. `scores` rank them.
-std::int32_t draw_of_top_k(std::span<const float> scores, const sampling_params& p, double uniform,
-                           sampler_scratch& scratch) {
+/// With top-k: the few that it leaves are sorted and walked.
+std::int32_t draw_of_top_k(std::span<const float> scores, const peak& top, const sampling_params& p,
+                           double uniform, sampler_scratch& scratch) {
   auto& kept = scratch.candidates;
   select_top(scores, static_cast<std::size_t>(p.top_k), kept);
-  double total = 0.0;
-  for (auto& c : kept) {
-    c.score = scratch.weights[static_cast<std::size_t>(c.token)];
-    total += c.score;
-  }
-  double sum = 0.0;
-  std::size_t count = 0;
-  while (count < kept.size() && (count == 0 || sum < p.top_p * total)) sum += kept[count++].score;
-  kept.resize(count);
-  // the likeliest weighs 1, so min_p itself is the bound
-  std::erase_if(kept, [&](const candidate& c) { return c.score < p.min_p || c.score == 0.0F; });
-
-  sum = 0.0;
-  for (const auto& c : kept) sum += c.score;
-  double target = uniform * sum;
-  for (const auto& c : kept) {
-    if (target < c.score) return c.token;
-    target -= c.score;
-  }
-  return kept.back().token;
-}
-
-/// Without top-k a cut is a bar: weights below it become 0, the rest is walked as it lies.
-double cut_by_bar(const sampling_params& p, double total, sampler_scratch& scratch) {
-  weight_bar cut{p.min_p, std::numeric_limits<double>::infinity()};
-  if (p.top_p < 1.0F) {
-    const auto by_sum = find_bar(scratch.weights, p.top_p * total);
-    if (by_sum.bar >= cut.bar) cut = by_sum;
-  }
-  double rest = cut.rest;
-  for (auto& w : scratch.weights) {
-    if (w > cut.bar) continue;
-    // of equals the lower ids, until they make up what is missing
-    if (w == cut.bar && rest > 0.0) {
-      rest -= w;
-    } else {
-      w = 0.0F;
-    }
-  }
-  return block_sums(scratch.sums, scratch.weights);
+  const auto weight = [&](const candidate& c) {
+    return kernels::token_weight(c.score, top.score, p.temperature);
+  };
+  const auto sum = [&] {
+    std::uint64_t total = 0;
+    for (const auto& c : kept) total += weight(c);
+    return total;
+  };
+  const auto beyond = [&](std::uint64_t target) {
+    std::size_t i = 0;
+    for (std::uint32_t w = 0; target >= (w = weight(kept[i])); ++i) target -= w;
+    return i;
+  };
+  if (p.top_p < 1.0F) kept.resize(beyond(kernels::top_p_target(p.top_p, sum())) + 1);
+  const auto least = kernels::least_weight(p.min_p);
+  std::erase_if(kept, [&](const candidate& c) { return weight(c) < least; });
+  std::sort(kept.begin(), kept.end(), [](const auto& a, const auto& b) { return a.token < b.token; });
+  return kept[beyond(kernels::draw_target(uniform, sum()))].token;
 }
 
 std::int32_t draw(std::span<const float> scores, const peak& top, const sampling_params& p, double uniform,
                   sampler_scratch& scratch) {
-  double total = softmax_weights(scratch.weights, scratch.sums, scores, top.score, p.temperature);
   if (p.top_k > 0 && static_cast<std::size_t>(p.top_k) < scores.size())
-    return draw_of_top_k(scores, p, uniform, scratch);
-  if (p.top_p < 1.0F || p.min_p > 0.0F) total = cut_by_bar(p, total, scratch);
-  return static_cast<std::int32_t>(walk(scratch.weights, scratch.sums, uniform * total));
+    return draw_of_top_k(scores, top, p, uniform, scratch);
+  auto& weights = scratch.weights;
+  auto total = softmax_weights(weights, scratch.sums, scores, top.score, p.temperature);
+  kernels::token_cut cut;
+  if (p.top_p < 1.0F) cut = find_cut(scores, weights, kernels::top_p_target(p.top_p, total));
+  if (p.top_p < 1.0F || p.min_p > 0.0F)
+    total = cut_weights(weights, scratch.sums, scores, cut, kernels::least_weight(p.min_p));
+  return static_cast<std::int32_t>(walk(weights, scratch.sums, kernels::draw_target(uniform, total)));
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ struct candidate {
 /// nothing from one call to the next that a result could depend on.
 struct sampler_scratch {
   std::vector<float> scores;
-  std::vector<float> weights;
-  std::vector<double> sums;
+  std::vector<std::uint32_t> weights;
+  std::vector<std::uint64_t> sums;
   std::vector<candidate> candidates;  ///< what top-k leaves
   std::vector<std::int32_t> counts;   ///< of each token in the answer; all zero between calls
   std::vector<std::int32_t> touched;  ///< tokens seen in prompt or answer

@@ -4,32 +4,25 @@
 #include <cstdint>
 #include <span>
 
-namespace fastserve::model {
+#include "kernels/draw.hpp"
 
-/// e^x for x <= 0 with a relative error below 3e-7; 0 below -87. Sums and products of single precision in a
-/// fixed order and no library call: the C library's exp differs between processors in the last bit, and a
-/// drawn token must not.
-float fixed_exp(float x);
+namespace fastserve::model {
 
 /// Number of weights that share one partial sum.
 inline constexpr std::size_t softmax_block = 256;
 
-/// sums[b] = sum of block b of softmax_block weights; returns the sum of all.
-double block_sums(std::span<double> sums, std::span<const float> weights);
+/// weights[i] = kernels::token_weight() of score i, sums[b] = sum of block b of softmax_block weights. max is
+/// the largest score, finite; temperature > 0. Returns the sum of all.
+std::uint64_t softmax_weights(std::span<std::uint32_t> weights, std::span<std::uint64_t> sums,
+                              std::span<const float> scores, float max, float temperature);
 
-/// weights[i] = fixed_exp((scores[i] - max) / temperature), so that the largest is 1, and their block_sums().
-/// max is finite, temperature > 0; scores of -inf weigh 0. Returns the sum of all.
-double softmax_weights(std::span<float> weights, std::span<double> sums, std::span<const float> scores,
-                       float max, float temperature);
+/// The first token, by falling score and then rising id, at which the running sum of weights exceeds
+/// `target`, which is below the sum of all. In three passes, without sorting.
+kernels::token_cut find_cut(std::span<const float> scores, std::span<const std::uint32_t> weights,
+                            std::uint64_t target);
 
-/// Where the heaviest weights, taken in order, first add up to a target: all above `bar` are needed, and of
-/// those equal to it as many as make up `rest`.
-struct weight_bar {
-  float bar = 0.0F;
-  double rest = 0.0;
-};
-
-/// Finds the bar in three passes, without sorting. weights >= 0, not all 0; target > 0.
-weight_bar find_bar(std::span<const float> weights, double target);
+/// Weights that are below `least` or behind the cut become 0. Returns the sum of the others, sets `sums`.
+std::uint64_t cut_weights(std::span<std::uint32_t> weights, std::span<std::uint64_t> sums,
+                          std::span<const float> scores, kernels::token_cut cut, std::uint32_t least);
 
 }  // namespace fastserve::model

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 
+#include "kernels/token_weight.hpp"
 #include "model/philox.hpp"
 #include "model/sampler.hpp"
 #include "model/softmax.hpp"
@@ -132,6 +133,7 @@ BOOST_AUTO_TEST_CASE(uniform_numbers) {
 }
 
 BOOST_AUTO_TEST_CASE(exponential) {
+  using kernels::fixed_exp;
   BOOST_CHECK_EQUAL(fixed_exp(0.0F), 1.0F);
   BOOST_CHECK_EQUAL(fixed_exp(-inf), 0.0F);
   BOOST_CHECK_EQUAL(fixed_exp(-1e30F), 0.0F);
@@ -139,6 +141,32 @@ BOOST_AUTO_TEST_CASE(exponential) {
     const double want = std::exp(double{x});
     BOOST_REQUIRE_LE(std::abs(fixed_exp(x) - want), 3e-7 * want);
   }
+}
+
+BOOST_AUTO_TEST_CASE(weights_and_targets) {
+  using namespace kernels;
+  BOOST_CHECK_EQUAL(token_weight(3.0F, 3.0F, 0.7F), full_weight);
+  BOOST_CHECK_EQUAL(token_weight(-inf, 3.0F, 0.7F), 0U);
+  for (const float t : {1e-44F, 1e-3F, 0.7F, 1.0F, 50.0F, 1e38F}) {
+    BOOST_CHECK_EQUAL(token_weight(5.0F, 5.0F, t), full_weight);
+    if (const float below = 5.0F - weightless * t; below > -inf)
+      BOOST_CHECK_EQUAL(token_weight(std::nextafter(below, -inf), 5.0F, t), 0U);
+  }
+  BOOST_CHECK_EQUAL(least_weight(0.0F), 0U);
+  BOOST_CHECK_EQUAL(least_weight(1.0F), full_weight);
+  BOOST_CHECK_EQUAL(least_weight(1e-30F), 1U);
+  BOOST_CHECK_EQUAL(top_p_target(1e-30F, 7), 0U);
+  BOOST_CHECK_EQUAL(top_p_target(0.5F, 8), 3U);  // a sum of 4 is enough
+  BOOST_CHECK_EQUAL(top_p_target(0.5F, 9), 4U);  // one of 5
+  BOOST_CHECK_EQUAL(draw_target(0.0, 9), 0U);
+  for (std::uint64_t total = 1; total < std::uint64_t{1} << 52U; total = total * 3 + 1)
+    BOOST_REQUIRE_LT(draw_target(1.0 - 0x1p-53, total), total);
+  const float rising[] = {-inf, -3e38F, -2.0F, -1e-45F, 0.0F, 1e-45F, 2.0F, 3e38F};
+  for (std::size_t i = 0; i + 1 < std::size(rising); ++i) {
+    BOOST_CHECK_LT(score_rank(rising[i]), score_rank(rising[i + 1]));
+    BOOST_CHECK_EQUAL(ranked_score(score_rank(rising[i])), rising[i]);
+  }
+  BOOST_CHECK_EQUAL(score_rank(-0.0F), score_rank(0.0F));
 }
 
 BOOST_AUTO_TEST_CASE(greedy) {
@@ -264,28 +292,34 @@ BOOST_AUTO_TEST_CASE(select_top_is_a_sort) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(find_bar_is_a_sort) {
+BOOST_AUTO_TEST_CASE(find_cut_is_a_sort) {
   std::mt19937 random(20);
   for (int round = 0; round < 400; ++round) {
-    std::vector<float> weights(1 + random() % 2000);
-    double total = 0;
-    for (auto& w : weights) {
-      w = fixed_exp(-static_cast<float>(random() % 1000) * (round % 3 == 0 ? 0.1F : 1e-5F));
-      if (round % 4 == 1) w = std::round(w * 8) / 8;  // many equals, zeros
-      total += w;
+    const std::size_t count = 1 + random() % 2000;
+    std::vector<float> scores(count);
+    for (auto& x : scores) {
+      x = -static_cast<float>(random() % 1000) * (round % 3 == 0 ? 0.1F : 1e-5F);
+      if (round % 4 == 1) x = std::round(x) + 0.0F;  // many equals
+      if (round % 4 == 2 && random() % 50 == 0) x = -inf;
     }
-    weights[random() % weights.size()] = 1.0F;
-    const double target = total * static_cast<double>(1 + random() % 1000) / 1000.0;
-    auto sorted = weights;
-    std::sort(sorted.begin(), sorted.end(), std::greater<>());
-    double sum = 0;
-    std::size_t count = 0;
-    while (count < sorted.size() && (count == 0 || sum < target * (1 - 1e-12))) sum += sorted[count++];
-    const auto got = find_bar(weights, target);
-    BOOST_REQUIRE_EQUAL(got.bar, sorted[count - 1]);
-    double above = 0;
-    for (const auto w : weights) above += w > got.bar ? w : 0.0F;
-    BOOST_REQUIRE_SMALL(got.rest - (target - above), 1e-9 * total);
+    scores[random() % count] = round % 5 == 0 ? -0.0F : 0.0F;
+    std::vector<std::uint32_t> weights(count);
+    std::vector<std::uint64_t> sums((count + softmax_block - 1) / softmax_block);
+    const auto total = softmax_weights(weights, sums, scores, 0.0F, 1.0F);
+    BOOST_REQUIRE_EQUAL(total, std::accumulate(weights.begin(), weights.end(), std::uint64_t{0}));
+    const std::uint64_t target = (random() << 30U | random()) % total;
+
+    std::vector<std::size_t> order(count);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return scores[a] > scores[b]; });
+    std::uint64_t sum = 0;
+    std::size_t last = 0;
+    while ((sum += weights[order[last]]) <= target) ++last;
+    const auto got = find_cut(scores, weights, target);
+    BOOST_REQUIRE_EQUAL(got.token, static_cast<std::int32_t>(order[last]));
+    BOOST_REQUIRE_EQUAL(got.score, scores[order[last]]);
+    BOOST_REQUIRE_EQUAL(cut_weights(weights, sums, scores, got, 0), sum);
+    BOOST_REQUIRE_EQUAL(std::accumulate(sums.begin(), sums.end(), std::uint64_t{0}), sum);
   }
 }
 
