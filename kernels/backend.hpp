@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/draw.hpp"
 #include "kernels/quantized.hpp"
 #include "kernels/step.hpp"
 #include "kernels/tensor.hpp"
@@ -285,6 +286,14 @@ class backend {
 
   /// out[i, :] = in[sampled_rows[i], :]. f32.
   virtual void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) = 0;
+
+  /// Whether draw() is there. Where logits are in host memory anyway, the host draws (model/sampler).
+  virtual bool draws() const { return false; }
+  /// out[i] = the token that rows[i] draws from its row of `logits`, the same as model::sample() does.
+  /// logits: f32 [rows, vocabulary], of fewer than 2^22 tokens. Complete when the call returns.
+  virtual void draw(std::span<drawn_row>, std::span<const draw_row>, tensor_view /*logits*/, stream&) {
+    throw std::logic_error("no tokens are drawn here");
+  }
 };
 
 /// The host's processors: `threads` OpenMP threads. `isa`: "" picks the best that the processor has, or

@@ -1,9 +1,12 @@
 #include "kernels/cuda/backend.hpp"
 
+#include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 #include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/cuda_backend.hpp"
+#include "kernels/cuda/draw.hpp"
 #include "kernels/cuda/kv.hpp"
 #include "kernels/cuda/rows.hpp"
 
@@ -32,7 +35,8 @@ cuda_backend::cuda_backend(int ordinal)
       slots_{ordinal, &scratch_moves_},
       unrounded_{ordinal, &scratch_moves_},
       input_{ordinal, &scratch_moves_},
-      states_{ordinal, &scratch_moves_} {
+      states_{ordinal, &scratch_moves_},
+      draws_{ordinal} {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
   name_ = properties.name;
@@ -202,6 +206,26 @@ void cuda_backend::gather_sampled(tensor_view out, tensor_view in, const step_pl
   assert(out.type == dtype::f32 && in.type == dtype::f32 && out.cols == in.cols &&
          out.rows == plan.sampled());
   launch_gather(out, in, plan.sampled_rows(), use(on));
+}
+
+void cuda_backend::draw(std::span<drawn_row> out, std::span<const draw_row> rows, tensor_view logits,
+                        stream& on) {
+  assert(logits.type == dtype::f32 && logits.cols > 0 && out.size() == rows.size());
+  assert(std::all_of(rows.begin(), rows.end(),
+                     [&](const draw_row& r) { return r.row >= 0 && r.row < logits.rows; }));
+  if (rows.empty()) return;
+  const auto handle = use(on);
+  const auto asked = rows.size_bytes();
+  auto* host = static_cast<std::byte*>(draws_on_host_.at_least(asked + out.size_bytes()));
+  auto* device = static_cast<std::byte*>(draws_.at_least(asked + out.size_bytes()));
+  std::memcpy(host, rows.data(), asked);
+  check(cudaMemcpyAsync(device, host, asked, cudaMemcpyHostToDevice, handle), "cudaMemcpyAsync of draws");
+  launch_draw(reinterpret_cast<drawn_row*>(device + asked), reinterpret_cast<const draw_row*>(device),
+              static_cast<std::int64_t>(rows.size()), logits, handle);
+  check(cudaMemcpyAsync(host + asked, device + asked, out.size_bytes(), cudaMemcpyDeviceToHost, handle),
+        "cudaMemcpyAsync of tokens");
+  check(cudaStreamSynchronize(handle), "draw");
+  std::memcpy(out.data(), host + asked, out.size_bytes());
 }
 
 void cuda_backend::rotate_and_store(tensor_view qkv, const norm_weights* query_norm,

@@ -54,6 +54,9 @@ class cuda_backend final : public backend {
                  const attention_shape& shape, const step_plan& plan, stream& on) override;
   void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) override;
   void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) override;
+  bool draws() const override { return true; }
+  void draw(std::span<drawn_row> out, std::span<const draw_row> rows, tensor_view logits,
+            stream& on) override;
 
  private:
   /// The stream's handle, with this device current.
@@ -71,6 +74,8 @@ class cuda_backend final : public backend {
   device_scratch unrounded_;                   ///< f32 results on their way to q8
   device_scratch input_;                       ///< of a product: padded to whole units, or rounded to q8
   device_scratch states_;                      ///< softmax states of split attention
+  device_scratch draws_;                       ///< what draw() asks for, then what it gets
+  pinned_memory draws_on_host_;                ///< the same
   std::map<const void*, pinned_memory> read_;  ///< host copies of views, by address
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 // What kernels use of the device besides plain C++: thread indices, shared memory, barriers, shuffles, 16-bit
 // floats, launches. Kernels call nothing of CUDA's directly, so that the same sources are also compiled for
@@ -57,6 +58,25 @@ inline float shuffle_xor(float x, int mask) {
   return all.of<float>(static_cast<unsigned>((thread_index() % warp_lanes) ^ mask));
 }
 
+inline std::uint64_t shuffle_xor(std::uint64_t x, int mask) {
+  const emulation::lanes all{"shuffle_xor of 64 bits", &x, sizeof x};
+  return all.of<std::uint64_t>(static_cast<unsigned>((thread_index() % warp_lanes) ^ mask));
+}
+/// What that lane has.
+inline std::uint64_t from_lane(std::uint64_t x, int lane) {
+  const emulation::lanes all{"from_lane", &x, sizeof x};
+  return all.of<std::uint64_t>(static_cast<unsigned>(lane));
+}
+/// Of the warp, those with `yes`.
+inline int count_lanes(bool yes) {
+  const emulation::lanes all{"count_lanes", &yes, sizeof yes};
+  int count = 0;
+  for (unsigned lane = 0; lane < warp_lanes; ++lane) count += all.of<bool>(lane) ? 1 : 0;
+  return count;
+}
+/// Adds to shared memory, whoever else does; what was there before.
+inline std::uint32_t add_shared(std::uint32_t* to, std::uint32_t x) { return std::exchange(*to, *to + x); }
+
 inline std::uint32_t bits_of(float x) { return cpu::bits_of(x); }
 inline float float_of(std::uint32_t bits) { return cpu::float_of(bits); }
 inline float to_float(bf16 x) { return cpu::bfloat_to_float(x.bits); }
@@ -91,6 +111,14 @@ FASTSERVE_DEVICE void* shared_memory() {
 FASTSERVE_DEVICE void sync_block() { __syncthreads(); }
 FASTSERVE_DEVICE void sync_warp() { __syncwarp(); }
 FASTSERVE_DEVICE float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffU, x, mask); }
+FASTSERVE_DEVICE std::uint64_t shuffle_xor(std::uint64_t x, int mask) {
+  return __shfl_xor_sync(0xffffffffU, x, mask);
+}
+FASTSERVE_DEVICE std::uint64_t from_lane(std::uint64_t x, int lane) {
+  return __shfl_sync(0xffffffffU, x, lane);
+}
+FASTSERVE_DEVICE int count_lanes(bool yes) { return __popc(__ballot_sync(0xffffffffU, yes)); }
+FASTSERVE_DEVICE std::uint32_t add_shared(std::uint32_t* to, std::uint32_t x) { return atomicAdd(to, x); }
 
 FASTSERVE_DEVICE std::uint32_t bits_of(float x) { return __float_as_uint(x); }
 FASTSERVE_DEVICE float float_of(std::uint32_t bits) { return __uint_as_float(bits); }
@@ -137,7 +165,8 @@ FASTSERVE_DEVICE std::uint32_t pack2(float low, float high) {
 
 // -- sums over a warp or a block, in an order that the number of threads fixes -------
 
-FASTSERVE_DEVICE float warp_sum(float x) {
+template <class T>
+FASTSERVE_DEVICE T warp_sum(T x) {
   for (int mask = 16; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
   return x;
 }
