@@ -23,9 +23,6 @@ constexpr std::chrono::seconds link_deadline{60};
 // Turnarounds kept between two requests for the counts.
 constexpr std::size_t most_turnarounds = 1 << 16;
 
-// Logits of a step from which on its tokens are drawn by all threads.
-constexpr std::size_t parallel_logits = 1 << 15;
-
 // Between two reports of how far the weights have come.
 constexpr std::chrono::milliseconds progress_period{100};
 
@@ -34,9 +31,7 @@ std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch
 }  // namespace
 
 shard::shard(rank_context& context)
-    : context_{context},
-      stream_{context.backend->make_stream()},
-      scratch_(static_cast<std::size_t>(context.backend->info().threads)) {
+    : context_{context}, stream_{context.backend->make_stream()}, drawer_{*context.backend} {
   stats_.rank = context.profile.rank;
 }
 
@@ -200,32 +195,19 @@ std::optional<step_result> shard::run(const micro_batch& work) {
 }
 
 void shard::draw(const micro_batch& work, step_result& out) {
-  const auto wanted = static_cast<std::int32_t>(layout_.sampled_rows.size());
-  if (wanted == 0) return;
-  const auto vocab = static_cast<std::size_t>(context_.architecture.vocab_size);
-  const auto* logits =
-      static_cast<const float*>(context_.backend->host_read(stage_->logits(wanted), *stream_));
-  drawn_.clear();
-  std::size_t row = 0;
+  if (layout_.sampled_rows.empty()) return;
+  wanted_.clear();
+  std::int32_t row = 0;
   for (const auto& s : work.sequences) {
     const auto position = static_cast<std::uint64_t>(s.first_position) + s.tokens.size();
-    for (const auto& order : s.draw) drawn_.push_back({&order, position, row});
+    for (const auto& order : s.draw) {
+      wanted_.push_back({&order.how, position, row, order.prompt, order.answer});
+      out.tokens.push_back({order.request, {}});
+    }
     row += s.draw.empty() ? 0 : 1;
   }
-  out.tokens.resize(drawn_.size());
-  const auto one = [&](std::int64_t i, int thread) {
-    const auto& d = drawn_[static_cast<std::size_t>(i)];
-    out.tokens[static_cast<std::size_t>(i)] = {
-        d.order->request,
-        model::sample({logits + d.row * vocab, vocab}, d.order->how, d.position, d.order->prompt,
-                      d.order->answer, scratch_[static_cast<std::size_t>(thread)])};
-  };
-  // A parallel region costs as much as looking through a small vocabulary.
-  const auto count = static_cast<std::int64_t>(drawn_.size());
-  if (drawn_.size() * vocab < parallel_logits)
-    for (std::int64_t i = 0; i < count; ++i) one(i, 0);
-  else
-    context_.backend->each_on_host(count, one);
+  const auto tokens = drawer_.draw(wanted_, stage_->logits(row), *stream_);
+  for (std::size_t i = 0; i < tokens.size(); ++i) out.tokens[i].token = std::move(tokens[i]);
 }
 
 executor_stats shard::take_stats() {

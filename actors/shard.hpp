@@ -7,8 +7,8 @@
 
 #include "actors/protocol.hpp"
 #include "actors/rank_context.hpp"
-#include "model/sampler.hpp"
 #include "model/stage.hpp"
+#include "model/token_drawer.hpp"
 
 namespace fastserve::actors {
 
@@ -47,13 +47,8 @@ class shard {
   std::optional<model::stage_weights> held_;  // a spare's
   std::shared_ptr<kernels::kv_store> kv_;
   kernels::step_layout layout_;
-  std::vector<model::sampler_scratch> scratch_;  // [threads]
-  struct draw_place {
-    const draw_order* order;
-    std::uint64_t position;
-    std::size_t row;  // of the step's logits
-  };
-  std::vector<draw_place> drawn_;  // of the step
+  model::token_drawer drawer_;
+  std::vector<model::draw_request> wanted_;  // of the step
   executor_stats stats_;
   std::vector<std::int64_t> turnarounds_ns_;
 };
