@@ -101,7 +101,7 @@ FASTSERVE_DEVICE place first_beyond(std::int32_t count, Value value, Target targ
     target -= from_lane(up_to, found) - there;
     begin += found * size;
     end = begin + size < end ? begin + size : end;
-    if (size == 1) return {begin, target, there};
+    if (size <= 1) return {begin, target, there};  // 0 after a wrong target, which must not hang the device
   }
 }
 
