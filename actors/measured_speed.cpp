@@ -163,9 +163,8 @@ std::size_t speed_bench::phases(const std::vector<arithmetic>& kinds) {
 void speed_bench::measure_together(const std::function<void()>& meet) {
   auto& p = *parts_;
   const auto tiny = p.b.pack(arithmetic::f32, 16, 64);
-  const auto& kinds = kinds_;
-  std::vector<std::vector<std::unique_ptr<kernels::weight>>> single(kinds.size());
-  for (std::size_t i = 1; i < kinds.size(); ++i) single[i].push_back(p.b.pack(kinds[i], width, width));
+  std::vector<std::vector<std::unique_ptr<kernels::weight>>> single(kinds_.size());
+  for (std::size_t i = 1; i < kinds_.size(); ++i) single[i].push_back(p.b.pack(kinds_[i], width, width));
   speed_.ops_per_s.assign(planner::arithmetics, 0);
 
   meet();
@@ -178,9 +177,9 @@ void speed_bench::measure_together(const std::function<void()>& meet) {
                        100;
   meet();
   speed_.bytes_per_s = p.bytes(speed_.operation_s);
-  for (std::size_t i = 0; i < kinds.size(); ++i) {
+  for (std::size_t i = 0; i < kinds_.size(); ++i) {
     meet();
-    speed_.ops_per_s[static_cast<std::size_t>(kinds[i])] = p.ops(i == 0 ? p.streamed : single[i]);
+    speed_.ops_per_s[static_cast<std::size_t>(kinds_[i])] = p.ops(i == 0 ? p.streamed : single[i]);
   }
 }
 

@@ -146,14 +146,12 @@ void print_profile(const stopwatch& watch, bool decodes) {
        1e-9 * static_cast<double>(decode.waited_ns));
 }
 
-// Rows that a prompt's chunk has at least: while the others' prompts are computed, an answer that has begun
-// gets a token with each of their chunks.
-constexpr std::int32_t least_chunk = 64;
-
 // One round.
 figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& watch, const workload& bench,
                 std::uint64_t& next_id, std::mt19937& random) {
   const auto decode_tokens = std::max(bench.decode_tokens, 1);
+  // While the others' prompts are computed, an answer that has begun gets a token with each of their chunks.
+  const auto least_chunk = static_cast<std::int64_t>(planner::plan_wishes{}.least_chunk);
   const auto ahead = std::int64_t{bench.batch - 1} * kernels::parts(bench.prompt_tokens, least_chunk);
   const auto max_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(decode_tokens + ahead, 1 << 30));
   const auto first_id = next_id;
