@@ -45,22 +45,22 @@ thread_local emulated_stream* capturing = nullptr;
   std::abort();
 }
 
+/// Whether a thread that captures may make a call; one that may not breaks the capture.
+enum class while_capturing : std::uint8_t { allowed, illegal };
+
 /// One call of the runtime: counted, alone, refused where a test wants that.
 struct call {
-  explicit call(const char* name) : lock{guard} {
+  explicit call(const char* name, while_capturing made = while_capturing::allowed) : lock{guard} {
     ++counted[name];
     if (refused.erase(name) > 0) error = cudaErrorMemoryAllocation;
+    if (made == while_capturing::illegal && capturing != nullptr) {
+      capturing->capture_broken = true;
+      error = cudaErrorStreamCaptureUnsupported;
+    }
   }
   std::lock_guard<std::recursive_mutex> lock;
   cudaError_t error = cudaSuccess;
 };
-
-/// Whether this thread captures, which the call breaks.
-bool breaks_capture() {
-  if (capturing == nullptr) return false;
-  capturing->capture_broken = true;
-  return true;
-}
 
 void work_off(emulated_stream& on, std::uint64_t until) {
   while (on.done() < until && !on.queued.empty()) {
@@ -165,26 +165,24 @@ void refuse(const std::string& function) {
 using namespace fastserve::emulation;
 
 cudaError_t cudaMalloc(void** to, std::size_t bytes) {
-  const call c{"cudaMalloc"};
-  if (breaks_capture()) return cudaErrorStreamCaptureUnsupported;
+  const call c{"cudaMalloc", while_capturing::illegal};
   return c.error != cudaSuccess ? c.error : take(on_device, to, bytes);
 }
 cudaError_t cudaFree(void* data) {
-  const call c{"cudaFree"};
-  return breaks_capture() ? cudaErrorStreamCaptureUnsupported : give_back(on_device, data);
+  const call c{"cudaFree", while_capturing::illegal};
+  return c.error != cudaSuccess ? c.error : give_back(on_device, data);
 }
 cudaError_t cudaMallocHost(void** to, std::size_t bytes) {
-  const call c{"cudaMallocHost"};
-  if (breaks_capture()) return cudaErrorStreamCaptureUnsupported;
+  const call c{"cudaMallocHost", while_capturing::illegal};
   return c.error != cudaSuccess ? c.error : take(pinned, to, bytes);
 }
 cudaError_t cudaFreeHost(void* data) {
-  const call c{"cudaFreeHost"};
-  return breaks_capture() ? cudaErrorStreamCaptureUnsupported : give_back(pinned, data);
+  const call c{"cudaFreeHost", while_capturing::illegal};
+  return c.error != cudaSuccess ? c.error : give_back(pinned, data);
 }
 cudaError_t cudaDeviceSynchronize() {
-  const call c{"cudaDeviceSynchronize"};
-  if (breaks_capture()) return cudaErrorStreamCaptureUnsupported;
+  const call c{"cudaDeviceSynchronize", while_capturing::illegal};
+  if (c.error != cudaSuccess) return c.error;
   work_off_all();
   return cudaSuccess;
 }
@@ -233,14 +231,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t on) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t on) {
-  const call c{"cudaStreamSynchronize"};
-  if (breaks_capture()) return cudaErrorStreamCaptureUnsupported;
+  const call c{"cudaStreamSynchronize", while_capturing::illegal};
+  if (c.error != cudaSuccess) return c.error;
   work_off(*on, on->ever);
   return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t on, cudaEvent_t event, unsigned) {
-  const call c{"cudaStreamWaitEvent"};
-  if (breaks_capture()) return cudaErrorStreamCaptureUnsupported;
+  const call c{"cudaStreamWaitEvent", while_capturing::illegal};
+  if (c.error != cudaSuccess) return c.error;
   queue(on, [e = *event] {
     if (e.on != nullptr) work_off(*e.on, e.behind);
   });
@@ -256,21 +254,21 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t on) {
-  const call c{"cudaEventRecord"};
   // The real one makes it a part of the graph, which nothing here wants.
-  if (breaks_capture()) return cudaErrorStreamCaptureUnsupported;
+  const call c{"cudaEventRecord", while_capturing::illegal};
+  if (c.error != cudaSuccess) return c.error;
   *event = {on, on->ever};
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  const call c{"cudaEventSynchronize"};
-  if (breaks_capture()) return cudaErrorStreamCaptureUnsupported;
+  const call c{"cudaEventSynchronize", while_capturing::illegal};
+  if (c.error != cudaSuccess) return c.error;
   if (event->on != nullptr) work_off(*event->on, event->behind);
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  const call c{"cudaEventQuery"};
-  if (breaks_capture()) return cudaErrorStreamCaptureUnsupported;
+  const call c{"cudaEventQuery", while_capturing::illegal};
+  if (c.error != cudaSuccess) return c.error;
   return event->on == nullptr || event->on->done() >= event->behind ? cudaSuccess : cudaErrorNotReady;
 }
 
