@@ -18,7 +18,7 @@ root=$work/gpu-bundle
 mkdir -p "$root/bin" "$root/lib" "$root/share"
 
 programs=("$build/fastserve")
-for name in test_cuda bench_kernels; do
+for name in test_cuda test_cuda_models bench_cuda; do
   if [ -x "$build/tests/$name" ]; then programs+=("$build/tests/$name"); fi
 done
 for program in "${programs[@]}"; do
@@ -38,18 +38,23 @@ mkdir -p "$root/lib/openmpi"
 cp "$plugins"/mca_*.so "$root/lib/openmpi/"
 # Fabrics and resource managers bring libraries of their own; a job of one rank uses none of them.
 rm -f "$root"/lib/openmpi/mca_*{ofi,ucx,psm,psm2,openib,usnic,portals4,tm,slurm,gridengine,alps,lsf,monitoring}*
-mapfile -t needed < <(libraries "${programs[@]}" "$root"/lib/openmpi/*.so)
+# mpirun, for several ranks on one machine.
+cp "$(readlink -f "$(command -v mpirun)")" "$root/bin/mpirun"
+mkdir -p "$root/share/openmpi"
+cp "$(dirname "$(ompi_info --path pkgdatadir --parsable | sed 's/.*://')")"/openmpi/*.txt "$root/share/openmpi/"
+mapfile -t needed < <(libraries "${programs[@]}" "$root/bin/mpirun" "$root"/lib/openmpi/*.so)
 for library in "${needed[@]}"; do cp -L "$library" "$root/lib/"; done
 
 cp -r models/demo tests/data/models "$root/share/"
 cat >"$root/run" <<'END'
 #!/bin/sh
-# run PROGRAM ARGUMENTS: a program of this bundle, as a job of one rank.
+# run PROGRAM ARGUMENTS: a program of this bundle, as a job of one rank. run mpirun ...: `run` stands for its programs.
 here=$(cd "$(dirname "$0")" && pwd)
 program=$1
 shift
 export LD_LIBRARY_PATH="$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-export OMPI_MCA_mca_base_component_path="$here/lib/openmpi" OMPI_MCA_ess_singleton_isolated=1 OMPI_MCA_btl=self,vader
+export OPAL_PREFIX="$here" OPAL_DATADIR="$here/share" OMPI_MCA_mca_base_component_path="$here/lib/openmpi" OMPI_MCA_btl=self,vader,tcp
+if [ -z "${OMPI_COMM_WORLD_SIZE:-}" ] && [ "$program" != mpirun ]; then export OMPI_MCA_ess_singleton_isolated=1; fi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 exec "$here/bin/$program" "$@"
 END
