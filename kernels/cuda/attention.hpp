@@ -22,6 +22,7 @@ inline constexpr int chunk_tokens = 64;
 inline constexpr int segment_tokens = 256;
 inline constexpr int warp_pairs = 16;
 inline constexpr int wide_warps = 4;
+inline constexpr int wide_pairs = wide_warps * warp_pairs;
 /// Largest head that goes through tensor cores; larger ones, and f32 stores, through plain arithmetic.
 inline constexpr int largest_mma_head = 256;
 inline constexpr int largest_head = 512;
@@ -64,6 +65,7 @@ struct attention_job {
   dtype out_type;
   kv_layout kv;
   const attention_task* tasks;
+  std::int32_t task_pairs;  ///< most that a task has
   const attention_merge* merges;
   const std::int32_t* blocks;
   const std::int32_t* positions;      ///< [rows]

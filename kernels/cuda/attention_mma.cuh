@@ -240,13 +240,19 @@ class attention_block {
       s.maximum[h] = best[h];
     }
 #pragma unroll
-    for (int j = 0; j < chunk_tokens / 8; ++j) {
+    for (int q = 0; q < chunk_tokens / 16; ++q) {
+      float part[2] = {0, 0};
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float weight = exp2_fast(scores[j][i] - best[i / 2]);
-        total[i / 2] += weight;
-        scores[j][i] = weight;
+      for (int j = 2 * q; j < 2 * q + 2; ++j) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float weight = exp2_fast(scores[j][i] - best[i / 2]);
+          part[i / 2] += weight;
+          scores[j][i] = weight;
+        }
       }
+      total[0] += part[0];
+      total[1] += part[1];
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -361,15 +367,22 @@ class attention_block {
 
 template <class T, bool Bytes, int D, int Warps>
 __global__ void __launch_bounds__(Warps* warp_lanes) attend(attention_job job) {
-  const attention_task task = job.tasks[block_x()];
-  if (task.pairs == 0) return;  // of a recorded step, which has room for more
+  constexpr int most = Warps * warp_pairs;
+  const int blocks = (job.task_pairs + most - 1) / most;  // to a task
+  attention_task task = job.tasks[block_x() / blocks];
+  const int passed = static_cast<int>(block_x() % blocks) * most;
+  task.first_pair += passed;
+  task.pairs = task.pairs - passed < most ? task.pairs - passed : most;
+  if (task.pairs <= 0) return;  // of a recorded step, which has room for more
   attention_block<T, Bytes, D, Warps> block{job, task, block_y()};
   block.run();
 }
 
 template <class T, bool Bytes, int D>
 void launch_attend(const attention_job& job, std::int64_t tasks, int warps, cudaStream_t on) {
-  const launch_shape shape{tasks, job.kv_heads, warps * warp_lanes, attention_shared_bytes(job.head_dim), on};
+  const int most = warps * warp_pairs;
+  const launch_shape shape{tasks * ((job.task_pairs + most - 1) / most), job.kv_heads, warps * warp_lanes,
+                           attention_shared_bytes(job.head_dim), on};
   if (warps == 1) {
     launch("attention, few rows", attend<T, Bytes, D, 1>, shape, job);
   } else {

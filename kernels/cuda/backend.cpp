@@ -7,6 +7,7 @@
 #include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/cuda_backend.hpp"
 #include "kernels/cuda/draw.hpp"
+#include "kernels/cuda/hopper/hopper.hpp"
 #include "kernels/cuda/kv.hpp"
 #include "kernels/cuda/rows.hpp"
 
@@ -31,7 +32,8 @@ tensor_view rows_of(const weight& w) {
 
 cuda_backend::cuda_backend(int ordinal)
     : ordinal_{ordinal},
-      packer_{ordinal},
+      hopper_{hopper::runs_on(ordinal)},
+      packer_{ordinal, hopper_},
       slots_{ordinal, &scratch_moves_},
       unrounded_{ordinal, &scratch_moves_},
       input_{ordinal, &scratch_moves_},
@@ -40,8 +42,9 @@ cuda_backend::cuda_backend(int ordinal)
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
   name_ = properties.name;
-  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, ordinal),
+  check(cudaDeviceGetAttribute(&cuts_.multiprocessors, cudaDevAttrMultiProcessorCount, ordinal),
         "cudaDeviceGetAttribute");
+  if (hopper_) cuts_.pairs = hopper::prompt_pairs;
 }
 
 cudaStream_t cuda_backend::use(stream& on) const {
@@ -159,7 +162,7 @@ void cuda_backend::write_block(kv_store& kv, std::int32_t block, const void* fro
 std::unique_ptr<step_plan> cuda_backend::plan_step(const step_layout& layout, const rope_table& rope,
                                                    const attention_shape& shape, stream& on) {
   const auto handle = use(on);
-  return std::make_unique<cuda_plan>(layout, rope, shape, multiprocessors_, slots_, handle);
+  return std::make_unique<cuda_plan>(layout, rope, shape, cuts_, slots_, handle);
 }
 
 void cuda_backend::embed(tensor_view out, const weight& tokens, const weight* positions,
@@ -297,11 +300,17 @@ void cuda_backend::attention(tensor_view out, tensor_view query, const kv_store&
                        1));
   if (plan.narrow_tasks() > 0) {
     job.tasks = plan.narrow();
+    job.task_pairs = warp_pairs;
     launch_attention_mma(job, plan.narrow_tasks(), 1, handle);
   }
   if (plan.wide_tasks() > 0) {
     job.tasks = plan.wide();
-    launch_attention_mma(job, plan.wide_tasks(), wide_warps, handle);
+    job.task_pairs = cuts_.pairs;
+    if (hopper_ && hopper::attends(job.kv.type, shape.head_dim)) {
+      hopper::launch_attention(job, plan.wide_tasks(), kv.shape().blocks, handle);
+    } else {
+      launch_attention_mma(job, plan.wide_tasks(), wide_warps, handle);
+    }
   }
   if (plan.merge_count() > 0) launch_attention_merge(job, plan.merge_count(), handle);
 }

@@ -65,7 +65,8 @@ class cuda_backend final : public backend {
   tensor_view unrounded(const tensor_view& out);
 
   int ordinal_;
-  int multiprocessors_ = 0;
+  bool hopper_;
+  cut_device cuts_;
   std::string name_;
   weight_packer packer_;
   staged_upload upload_;

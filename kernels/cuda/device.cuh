@@ -96,6 +96,7 @@ inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float exp2_fast(float x) { return std::exp2(x); }
 inline int round_to_int(float x) { return static_cast<int>(std::nearbyint(x)); }
 inline vec4 load_streaming(const void* from) { return *static_cast<const vec4*>(from); }
+inline void wait_for_previous() {}
 
 #else
 
@@ -135,8 +136,13 @@ FASTSERVE_DEVICE std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b)
   return out;
 }
 FASTSERVE_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-/// Within 2 units in the last place; the same bits for the same x everywhere.
-FASTSERVE_DEVICE float exp2_fast(float x) { return exp2f(x); }
+/// Within 2 units in the last place, what is smaller than normal numbers is zero; the same bits for the same
+/// x everywhere.
+FASTSERVE_DEVICE float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 FASTSERVE_DEVICE int round_to_int(float x) { return __float2int_rn(x); }
 /// 16 bytes that are read once: they should not push others out of the first cache.
 FASTSERVE_DEVICE vec4 load_streaming(const void* from) {
@@ -145,6 +151,14 @@ FASTSERVE_DEVICE vec4 load_streaming(const void* from) {
                : "=r"(v.x[0]), "=r"(v.x[1]), "=r"(v.x[2]), "=r"(v.x[3])
                : "l"(from));
   return v;
+}
+
+/// First of all in a kernel that is launched `early`, but for what reads weights alone: until the kernels
+/// before it on the stream are done and what they wrote is there. The next one may come and wait, too.
+FASTSERVE_DEVICE void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" : : : "memory");
+#endif
 }
 
 #endif
@@ -162,6 +176,20 @@ template <class T>
 FASTSERVE_DEVICE std::uint32_t pack2(float low, float high) {
   return rounded_to<T>(low).bits | static_cast<std::uint32_t>(rounded_to<T>(high).bits) << 16;
 }
+#ifndef FASTSERVE_CUDA_EMULATION
+template <>
+FASTSERVE_DEVICE std::uint32_t pack2<bf16>(float low, float high) {
+  std::uint32_t both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+  return both;
+}
+template <>
+FASTSERVE_DEVICE std::uint32_t pack2<f16>(float low, float high) {
+  std::uint32_t both;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+  return both;
+}
+#endif
 
 // -- sums over a warp or a block, in an order that the number of threads fixes -------
 
@@ -196,10 +224,26 @@ struct launch_shape {
   int threads = warp_lanes;
   std::size_t shared_bytes = 0;
   cudaStream_t on = nullptr;
+  bool early = false;  ///< may begin while the kernel before it ends: it calls wait_for_previous()
 };
 
 inline constexpr std::int64_t largest_grid_x = 0x7fffffff;
 inline constexpr std::int64_t largest_grid_y = 65535;
+
+#ifndef FASTSERVE_CUDA_EMULATION
+/// Whether this process's device lets a kernel begin while the one before it ends: from Hopper on.
+inline bool begins_early() {
+  static const bool does = [] {
+    int device = 0;
+    int major = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+          "cudaDeviceGetAttribute");
+    return major >= 9;
+  }();
+  return does;
+}
+#endif
 
 template <class... Parameters>
 void launch(const char* what, void (*kernel)(Parameters...), const launch_shape& shape,
@@ -218,9 +262,19 @@ void launch(const char* what, void (*kernel)(Parameters...), const launch_shape&
                                static_cast<int>(shape.shared_bytes)),
           what);
   }
-  kernel<<<dim3(static_cast<unsigned>(shape.x), static_cast<unsigned>(shape.y)),
-           static_cast<unsigned>(shape.threads), shape.shared_bytes, shape.on>>>(arguments...);
-  check(cudaGetLastError(), what);
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(shape.x), static_cast<unsigned>(shape.y));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = shape.on;
+  cudaLaunchAttribute attribute;
+  config.attrs = &attribute;
+  if (shape.early && begins_early()) {
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.numAttrs = 1;
+  }
+  check(cudaLaunchKernelEx(&config, kernel, arguments...), what);
 #endif
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/cuda/linear.hpp"
 
 #include "kernels/cuda/backend.hpp"
+#include "kernels/cuda/hopper/hopper.hpp"
 #include "kernels/cuda/rows.hpp"
 #include "kernels/parts.hpp"
 
@@ -13,6 +14,7 @@ constexpr std::int64_t few_rows = 64;
 
 void launch_product(const product& p, int multiprocessors, cudaStream_t on) {
   if (p.form == weight_form::f32) return launch_product_f32(p, on);
+  if (p.panels) return hopper::launch_product(p, multiprocessors, on);
   const bool numbers = p.form == weight_form::bf16 || p.form == weight_form::f16;
   // Large tiles want a block for every multiprocessor; otherwise weights are read again for every 64 rows.
   const bool many = p.rows > few_rows && parts(p.rows, 128) * parts(p.features, 128) >= multiprocessors;
@@ -67,6 +69,7 @@ void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, ten
   }
   for (const auto& s : w.sections()) {
     p.form = s.form;
+    p.panels = s.panels;
     p.weights = w.data() + s.tiles_at;
     p.features = s.rows;
     p.units = s.units;
@@ -78,7 +81,7 @@ void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, ten
     p.group_columns = s.format.group == 0 ? std::int64_t{1} << 30 : s.format.group;
     p.wide_scales = s.format.scale == dtype::f32;
     p.zero = s.format.zero;
-    launch_product(p, multiprocessors_, handle);
+    launch_product(p, cuts_.multiprocessors, handle);
   }
 }
 

@@ -19,10 +19,14 @@
 // Weights are the first operand of the mma (16 output features), rows the second (8 rows). A tile is 16
 // features by one unit; its elements lie so that a lane's fragments are 16 bytes of its own (fragment_*
 // below), and k is permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
+// For Hopper's matrix unit 16-bit numbers lie in panels instead (hopper/): 64 features by one unit, a
+// feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands at i ^
+// (feature % 8).
 
 namespace fastserve::kernels::cuda {
 
 inline constexpr int tile_features = 16;
+inline constexpr int panel_tiles = 4;
 inline constexpr int unit_columns = 64;
 inline constexpr int w8a8_unit_columns = 128;
 inline constexpr int segments = 8;
@@ -46,7 +50,8 @@ constexpr int tile_bytes(weight_form form) {
 /// One product, or one section of a weight whose parts differ in format.
 struct product {
   weight_form form;
-  const char* weights;      ///< [tile of features][unit][tile_bytes]; f32: [features][units * 64]
+  bool panels;              ///< of 16-bit numbers
+  const char* weights;      ///< [tile, or panel, of features][unit][bytes]; f32: [features][units * 64]
   const char* input;        ///< 16 byte aligned, zero beyond the last column up to whole units
   std::int64_t row_bytes;   ///< from one row of the input to the next
   std::int64_t unit_bytes;  ///< from one unit of a row to the next

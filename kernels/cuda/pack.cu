@@ -33,10 +33,18 @@ __global__ void __launch_bounds__(pack_threads) pack_numbers(pack_numbers_job jo
       reinterpret_cast<float*>(job.to)[row * job.units * unit_columns + k] = x;
       continue;
     }
+    const std::uint16_t bits =
+        job.form == weight_form::bf16 ? rounded_to<bf16>(x).bits : rounded_to<f16>(x).bits;
+    if (job.panels) {
+      constexpr int features = panel_tiles * tile_features;
+      auto* panel = reinterpret_cast<std::uint16_t*>(job.to) +
+                    (row / features * job.units + k / unit_columns) * features * unit_columns;
+      panel[row % features * unit_columns + (k % unit_columns / 8 ^ row % 8) * 8 + k % 8] = bits;
+      continue;
+    }
     const auto at = place_of(static_cast<int>(row % tile_features), static_cast<int>(k % unit_columns));
     auto* tile = reinterpret_cast<std::uint16_t*>(job.to + tile_at(row, k / unit_columns, job.units, 2048));
-    tile[((at.chunk * 2 + at.step) * warp_lanes + at.lane) * 8 + at.reg * 2 + at.half] =
-        job.form == weight_form::bf16 ? rounded_to<bf16>(x).bits : rounded_to<f16>(x).bits;
+    tile[((at.chunk * 2 + at.step) * warp_lanes + at.lane) * 8 + at.reg * 2 + at.half] = bits;
   }
 }
 

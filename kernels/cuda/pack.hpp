@@ -15,6 +15,7 @@ namespace fastserve::kernels::cuda {
 struct pack_numbers_job {
   char* to;
   weight_form form;
+  bool panels;
   std::int64_t units;
   const void* from;
   dtype type;

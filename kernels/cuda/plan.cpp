@@ -104,13 +104,13 @@ void attention_cut::clear() {
 }
 
 void cut_attention(attention_cut& out, const step_layout& layout, const std::vector<std::int32_t>& blocks_at,
-                   const attention_shape& shape, int multiprocessors) {
+                   const attention_shape& shape, const cut_device& device) {
   out.clear();
   const std::int32_t group = shape.heads / shape.kv_heads;
   const auto few = [&](const step_sequence& s) { return std::int64_t{s.rows} * group <= warp_pairs; };
   const auto sequences_of_few = std::count_if(layout.sequences.begin(), layout.sequences.end(), few);
   // Eight warps to a multiprocessor and it has enough to do.
-  const bool split = sequences_of_few * shape.kv_heads < std::int64_t{8} * multiprocessors;
+  const bool split = sequences_of_few * shape.kv_heads < std::int64_t{8} * device.multiprocessors;
   for (std::size_t i = 0; i < layout.sequences.size(); ++i) {
     const auto& s = layout.sequences[i];
     attention_task task;
@@ -118,7 +118,7 @@ void cut_attention(attention_cut& out, const step_layout& layout, const std::vec
     task.first_position = s.first_position;
     task.blocks_at = blocks_at[i];
     const std::int32_t pairs = s.rows * group;
-    const std::int32_t at_once = few(s) ? warp_pairs : warp_pairs * wide_warps;
+    const std::int32_t at_once = few(s) ? warp_pairs : device.pairs;
     for (task.first_pair = 0; task.first_pair < pairs; task.first_pair += at_once) {
       task.pairs = std::min(at_once, pairs - task.first_pair);
       const std::int32_t end = s.first_position + (task.first_pair + task.pairs - 1) / group + 1;
@@ -151,7 +151,7 @@ void round_up(attention_cut& cut, std::size_t sequences) {
 }
 
 cuda_plan::cuda_plan(const step_layout& layout, const rope_table& rope, const attention_shape& shape,
-                     int multiprocessors, plan_slots& slots, cudaStream_t on)
+                     const cut_device& device, plan_slots& slots, cudaStream_t on)
     : slots_{slots}, on_{on}, slot_{slots.take()} {
   shape_.rows = static_cast<std::int64_t>(layout.positions.size());
   shape_.sampled = static_cast<std::int64_t>(layout.sampled_rows.size());
@@ -176,7 +176,7 @@ cuda_plan::cuda_plan(const step_layout& layout, const rope_table& rope, const at
     }
   }
   arrays.cut.clear();
-  if (shape.kv_heads > 0) cut_attention(arrays.cut, layout, arrays.blocks_at, shape, multiprocessors);
+  if (shape.kv_heads > 0) cut_attention(arrays.cut, layout, arrays.blocks_at, shape, device);
   if (recordable(layout)) round_up(arrays.cut, layout.sequences.size());
   shape_.narrow = static_cast<std::int64_t>(arrays.cut.narrow.size());
   shape_.wide = static_cast<std::int64_t>(arrays.cut.wide.size());

@@ -13,16 +13,21 @@ namespace fastserve::kernels::cuda {
 /// Attention of a step cut into tasks. Pure arithmetic: see attention.hpp for what the cuts must keep.
 struct attention_cut {
   std::vector<attention_task> narrow;  ///< of one warp
-  std::vector<attention_task> wide;    ///< of wide_warps
+  std::vector<attention_task> wide;    ///< of more pairs
   std::vector<attention_merge> merges;
   std::int32_t states = 0;
 
   void clear();
 };
+/// What tasks are cut for.
+struct cut_device {
+  int multiprocessors = 1;
+  std::int32_t pairs = wide_pairs;  ///< of a wide task, at most
+};
 /// Sequences of few rows are split into segments where the device would be idle otherwise. `blocks_at` by
 /// sequence.
 void cut_attention(attention_cut& out, const step_layout& layout, const std::vector<std::int32_t>& blocks_at,
-                   const attention_shape& shape, int multiprocessors);
+                   const attention_shape& shape, const cut_device& device);
 /// Adds tasks of nothing, so that as many sequences a few tokens further on have as many tasks: the grids of
 /// a recorded step are fixed.
 void round_up(attention_cut& cut, std::size_t sequences);
@@ -98,7 +103,7 @@ class cuda_plan final : public step_plan {
   static constexpr std::int64_t most_recorded_rows = 64;
 
   cuda_plan(const step_layout& layout, const rope_table& rope, const attention_shape& shape,
-            int multiprocessors, plan_slots& slots, cudaStream_t on);
+            const cut_device& device, plan_slots& slots, cudaStream_t on);
   ~cuda_plan() override;
 
   const plan_shape& shape() const { return shape_; }

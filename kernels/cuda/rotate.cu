@@ -54,6 +54,7 @@ FASTSERVE_DEVICE void store(char* half, dtype type, int slot, int dim, const flo
 
 /// A block to a row, a warp to a head at a time.
 __global__ void __launch_bounds__(rotate_threads) rotate_and_store_rows(rotate_job job) {
+  wait_for_previous();
   const std::int64_t row = block_x();
   const int dim = job.head_dim;
   float* queries = job.qkv + row * job.stride;
@@ -89,6 +90,7 @@ struct turns_parameters {
 };
 
 __global__ void __launch_bounds__(rotate_threads) compute_turns(turns_parameters p) {
+  wait_for_previous();
   const std::int64_t row = block_x();
   for (int i = thread_index(); i < p.pairs; i += rotate_threads) {
     const float angle = static_cast<float>(p.positions[row]) * p.inverse_frequency[i];
@@ -101,12 +103,12 @@ __global__ void __launch_bounds__(rotate_threads) compute_turns(turns_parameters
 }  // namespace
 
 void launch_rotate_and_store(const rotate_job& job, std::int64_t rows, cudaStream_t on) {
-  launch("rotate and store", rotate_and_store_rows, {rows, 1, rotate_threads, 0, on}, job);
+  launch("rotate and store", rotate_and_store_rows, {rows, 1, rotate_threads, 0, on, true}, job);
 }
 
 void launch_turns(float* turns, const std::int32_t* positions, const float* inverse_frequency,
                   std::int64_t rows, std::int32_t pairs, float magnitude, cudaStream_t on) {
-  launch("rotation tables", compute_turns, {rows, 1, rotate_threads, 0, on},
+  launch("rotation tables", compute_turns, {rows, 1, rotate_threads, 0, on, true},
          turns_parameters{turns, positions, inverse_frequency, pairs, magnitude});
 }
 

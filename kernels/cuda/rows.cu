@@ -26,6 +26,7 @@ struct norm_parameters {
 };
 
 __global__ void __launch_bounds__(row_threads) norm_rows(norm_parameters p) {
+  wait_for_previous();
   auto* room = static_cast<float*>(shared_memory());
   const float* in = p.in + block_x() * p.in_stride;
   char* out = row_at(p.out, block_x(), p.out_stride, p.type == dtype::f32 ? 4 : 2);
@@ -89,6 +90,7 @@ FASTSERVE_DEVICE float activated(float x, activation f) {
 }
 
 __global__ void __launch_bounds__(row_threads) activate_elements(activate_parameters p) {
+  wait_for_previous();
   const std::int64_t row_fours = (p.cols + 3) / 4;
   for (std::int64_t n = block_x() * row_threads + thread_index(); n < p.rows * row_fours;
        n += grid_x() * row_threads) {
@@ -115,6 +117,7 @@ struct quantize_parameters {
 
 /// A warp to a record, four columns to a lane.
 __global__ void __launch_bounds__(row_threads) quantize_records(quantize_parameters p) {
+  wait_for_previous();
   const std::int64_t n = block_x() * (row_threads / warp_lanes) + thread_index() / warp_lanes;
   if (n >= p.rows * p.records) return;  // whole warps
   const std::int64_t r = n / p.records;
@@ -150,6 +153,7 @@ struct embed_parameters {
 };
 
 __global__ void __launch_bounds__(row_threads) embed_rows(embed_parameters p) {
+  wait_for_previous();
   const std::int64_t r = block_x();
   const std::int64_t token = std::int64_t{p.ids[r]} * p.cols;
   const std::int64_t position = p.positions != nullptr ? std::int64_t{p.at[r]} * p.cols : 0;
@@ -168,6 +172,7 @@ struct gather_parameters {
 };
 
 __global__ void __launch_bounds__(row_threads) gather_rows(gather_parameters p) {
+  wait_for_previous();
   const float* in = p.in + p.rows[block_x()] * p.in_stride;
   for (std::int64_t i = thread_index(); i < p.cols; i += row_threads)
     p.out[block_x() * p.out_stride + i] = in[i];
@@ -181,6 +186,7 @@ struct pad_parameters {
 };
 
 __global__ void __launch_bounds__(row_threads) pad_rows(pad_parameters p) {
+  wait_for_previous();
   for (std::int64_t i = thread_index(); i < p.columns; i += row_threads) {
     const std::int64_t from = block_x() * p.in_stride + i;
     const std::int64_t to = block_x() * p.columns + i;
@@ -211,7 +217,7 @@ void launch_norm(tensor_view out, tensor_view in, const norm_weights& by, cudaSt
                           by.kind == norm_kind::layer,
                           fours(in),
                           fours(out)};
-  launch("norm", norm_rows, {in.rows, 1, row_threads, sizeof(float) * row_threads / warp_lanes, on}, p);
+  launch("norm", norm_rows, {in.rows, 1, row_threads, sizeof(float) * row_threads / warp_lanes, on, true}, p);
 }
 
 void launch_activate(tensor_view out, tensor_view in, activation f, bool gated, cudaStream_t on) {
@@ -224,7 +230,7 @@ void launch_activate(tensor_view out, tensor_view in, activation f, bool gated, 
                               gated,      whole_in,
                               fours(out)};
   const std::int64_t blocks = parts(out.rows * parts(out.cols, 4), row_threads);
-  launch("activate", activate_elements, {std::min(blocks, largest_grid_x), 1, row_threads, 0, on}, p);
+  launch("activate", activate_elements, {std::min(blocks, largest_grid_x), 1, row_threads, 0, on, true}, p);
 }
 
 void launch_quantize(tensor_view out, tensor_view in, cudaStream_t on) {
@@ -238,7 +244,7 @@ void launch_quantize(tensor_view out, tensor_view in, cudaStream_t on) {
                               in.cols,
                               records};
   launch("quantize", quantize_records,
-         {parts(in.rows * records, row_threads / warp_lanes), 1, row_threads, 0, on}, p);
+         {parts(in.rows * records, row_threads / warp_lanes), 1, row_threads, 0, on, true}, p);
 }
 
 void launch_embed(tensor_view out, tensor_view tokens, const std::int32_t* ids, const tensor_view* positions,
@@ -253,7 +259,7 @@ void launch_embed(tensor_view out, tensor_view tokens, const std::int32_t* ids, 
                            out.cols,
                            tokens.type,
                            positions == nullptr ? dtype::f32 : positions->type};
-  launch("embed", embed_rows, {out.rows, 1, row_threads, 0, on}, p);
+  launch("embed", embed_rows, {out.rows, 1, row_threads, 0, on, true}, p);
 }
 
 void launch_gather(tensor_view out, tensor_view in, const std::int32_t* rows, cudaStream_t on) {
@@ -264,13 +270,13 @@ void launch_gather(tensor_view out, tensor_view in, const std::int32_t* rows, cu
                             out.stride,
                             in.stride,
                             in.cols};
-  launch("gather", gather_rows, {out.rows, 1, row_threads, 0, on}, p);
+  launch("gather", gather_rows, {out.rows, 1, row_threads, 0, on, true}, p);
 }
 
 void launch_pad(void* out, std::int64_t columns, tensor_view in, cudaStream_t on) {
   if (in.rows == 0) return;
   const pad_parameters p{out, in.data, in.stride, in.cols, columns, static_cast<int>(size_of(in.type))};
-  launch("pad", pad_rows, {in.rows, 1, row_threads, 0, on}, p);
+  launch("pad", pad_rows, {in.rows, 1, row_threads, 0, on, true}, p);
 }
 
 }  // namespace fastserve::kernels::cuda

@@ -24,7 +24,8 @@ bool is_integer(weight_form form) {
 
 /// Sizes and places of a section's parts, from `at` on.
 void lay_out(weight_section& s, std::int64_t cols, std::size_t at) {
-  const auto tiles = static_cast<std::size_t>(s.tiles());
+  const auto tiles = static_cast<std::size_t>(
+      s.panels ? (s.tiles() + panel_tiles - 1) / panel_tiles * panel_tiles : s.tiles());
   s.units = (cols + columns_of(s.form) - 1) / columns_of(s.form);
   s.tiles_at = at;
   std::size_t bytes =
@@ -88,6 +89,7 @@ std::unique_ptr<weight> weight_packer::pack(std::span<const host_matrix> stacked
   all.form = compute == dtype::f32   ? weight_form::f32
              : compute == dtype::f16 ? weight_form::f16
                                      : weight_form::bf16;
+  all.panels = panels_ && all.form != weight_form::f32;
   for (const auto& m : stacked) {
     if (!is_float(m.type) || !is_float(compute))
       throw std::invalid_argument("pack: " + std::string{name_of(is_float(m.type) ? compute : m.type)} +
@@ -162,8 +164,8 @@ void weight_packer::put(const cuda_weight& to, const weight_section& section, st
     upload_(raw, static_cast<const char*>(from.data) + static_cast<std::size_t>(first) * line, bytes,
             on_.handle());
     launch_pack_numbers(
-        {to.data() + section.tiles_at, section.form, section.units, raw, from.type, from.transposed, count,
-         inner, row + (from.transposed ? 0 : first), from.transposed ? first : 0},
+        {to.data() + section.tiles_at, section.form, section.panels, section.units, raw, from.type,
+         from.transposed, count, inner, row + (from.transposed ? 0 : first), from.transposed ? first : 0},
         on_.handle());
   }
 }

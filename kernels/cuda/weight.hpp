@@ -13,6 +13,7 @@ struct weight_section {
   std::int64_t first_row = 0;
   std::int64_t rows = 0;
   weight_form form = weight_form::bf16;
+  bool panels = false;      ///< laid out for hopper::launch_product
   quantized_format format;  ///< of integer forms
   std::int64_t units = 0;
   std::int64_t groups = 0;
@@ -58,7 +59,8 @@ class cuda_table final : public weight {
 /// (pack.cu).
 class weight_packer {
  public:
-  explicit weight_packer(int ordinal) : ordinal_{ordinal}, on_{ordinal}, raw_{ordinal} {}
+  /// `panels`: numbers of 16 bits are laid out so.
+  weight_packer(int ordinal, bool panels) : ordinal_{ordinal}, panels_{panels}, on_{ordinal}, raw_{ordinal} {}
 
   /// backend::pack, pack_quantized and table. Throw std::invalid_argument when matrices do not stack.
   std::unique_ptr<weight> pack(std::span<const host_matrix> stacked, dtype compute);
@@ -71,6 +73,7 @@ class weight_packer {
            const quantized_matrix& from);
 
   int ordinal_;
+  bool panels_;
   cuda_stream on_;
   device_scratch raw_;
   staged_upload upload_;

@@ -1,11 +1,12 @@
 // Speeds of the ops on a GPU at the shapes of Llama-3-8B, beside the device's copy bandwidth measured in the
 // same run.
-//   bench_cuda [bf16|int8|int4 ...] [products|rows|attention ...]
+//   bench_cuda [bf16|int8|int4 ...] [products|rows|attention ...] [NUMBER OF ROWS ...]
 // A figure is the median of seven runs of several calls that follow one another without a wait.
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <random>
 #include <string>
@@ -89,7 +90,7 @@ struct weights_kind {
   quantized_format format;
 };
 
-void bench_products(bench& b, const weights_kind& kind) {
+void bench_products(bench& b, const weights_kind& kind, const std::vector<std::int64_t>& row_counts) {
   struct product {
     const char* name;
     std::int64_t outputs, inputs;
@@ -108,7 +109,7 @@ void bench_products(bench& b, const weights_kind& kind) {
     for (std::size_t bytes = 0; bytes < std::size_t{200} << 20; bytes += layers.back()->bytes())
       layers.push_back(kind.type == dtype::q8 ? b.ops->quantize({&host, 1}, kind.format)
                                               : b.ops->pack({&host, 1}, kind.type));
-    for (const std::int64_t rows : {1, 8, 16, 32, 64, 128, 512, 2048}) {
+    for (const auto rows : row_counts) {
       const auto in = b.view(rows, p.inputs, layers[0]->input_type());
       const auto out = b.view(rows, p.outputs, dtype::f32);
       std::size_t next = 0;
@@ -203,13 +204,17 @@ int main(int argc, char** argv) {
   const auto says = [&](const std::string& word) {
     return std::find(words.begin(), words.end(), word) != words.end();
   };
+  std::vector<std::int64_t> row_counts;
+  for (const auto& word : words)
+    if (const int rows = std::atoi(word.c_str()); rows > 0) row_counts.push_back(rows);
+  if (row_counts.empty()) row_counts = {1, 8, 16, 32, 64, 128, 512, 2048};
   const bool all_parts = !says("products") && !says("rows") && !says("attention");
   const bool all_kinds = !says("bf16") && !says("int8") && !says("int4");
   bench b;
   for (const auto& kind : all) {
     if (!all_kinds && !says(kind.name)) continue;
     std::printf("== %s\n", kind.name.c_str());
-    if (all_parts || says("products")) bench_products(b, kind);
+    if (all_parts || says("products")) bench_products(b, kind, row_counts);
     if (kind.name == "bf16" && (all_parts || says("rows"))) bench_rows(b);
     if (kind.name != "int4" && (all_parts || says("attention")))
       bench_attention(b, kind.name == "bf16" ? dtype::bf16 : dtype::i8);

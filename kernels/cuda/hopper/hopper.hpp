@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/cuda/attention.hpp"
+#include "kernels/cuda/linear.hpp"
+
+// Kernels that only a Hopper GPU runs (compute capability 9.0). Elsewhere, and for what they do not take,
+// there are the others, which give the same bits.
+
+namespace fastserve::kernels::cuda::hopper {
+
+/// Whether the device `ordinal` runs them. FASTSERVE_CUDA_HOPPER=0 in the environment says no.
+bool runs_on(int ordinal);
+
+/// Products by weights in panels (weight_section::panels), bf16 and f16.
+void launch_product(const product& p, int multiprocessors, cudaStream_t on);
+
+/// Pairs of a task of attention over a prompt's chunk.
+inline constexpr int prompt_pairs = 128;
+/// Whether launch_attention takes stores of this type and heads of this size.
+constexpr bool attends(dtype type, int head_dim) {
+  return (type == dtype::bf16 || type == dtype::f16) && head_dim % 8 == 0 && head_dim <= 128;
+}
+/// Attention of tasks of up to prompt_pairs that are not to be merged. `blocks`: of the store.
+void launch_attention(const attention_job& job, std::int64_t tasks, std::int64_t blocks, cudaStream_t on);
+
+}  // namespace fastserve::kernels::cuda::hopper

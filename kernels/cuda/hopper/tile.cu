@@ -1,0 +1,140 @@
+#include "kernels/cuda/hopper/device.cuh"
+#include "kernels/cuda/hopper/tensor_map.hpp"
+#include "kernels/cuda/linear_units.cuh"
+
+// Many rows: a block computes 64 features a warpgroup by 128 rows (or 64), segment after segment. A warp
+// beside the warpgroups fetches unit after unit of weights and rows into a ring.
+
+namespace fastserve::kernels::cuda::hopper {
+namespace {
+
+constexpr int most_slots = 8;
+constexpr int ring_bytes = 216 * 1024;
+
+template <int Groups, int Rows>
+struct tile_shape {
+  static constexpr int threads = (Groups + 1) * group_threads;
+  static constexpr int slot_bytes = Groups * panel_bytes + Rows * panel_row_bytes;
+  static constexpr int slots = ring_bytes / slot_bytes < most_slots ? ring_bytes / slot_bytes : most_slots;
+  static constexpr std::size_t shared_bytes = std::size_t{1024} + slots * slot_bytes;
+  // Of a multiprocessor's 65536, what the fetching warpgroup leaves.
+  static constexpr int registers = Groups == 3 ? 160 : 232;
+};
+
+template <class T, int Groups, int Rows>
+__global__ void __launch_bounds__(tile_shape<Groups, Rows>::threads, 1)
+    tile_panels(const __grid_constant__ CUtensorMap input, product p) {
+  using shape = tile_shape<Groups, Rows>;
+  constexpr int count = Rows / 2;
+  __shared__ std::uint64_t barriers[2 * most_slots];
+  const std::uint32_t full = shared_address(barriers);
+  const std::uint32_t empty = full + 8 * most_slots;
+  const std::uint32_t memory = (shared_address(shared_memory()) + 1023) / 1024 * 1024;
+  const std::int64_t row = block_x() * Rows;
+  const std::int64_t panel = block_y() * Groups;
+  if (thread_index() == 0) {
+    for (int s = 0; s < shape::slots; ++s) {
+      init_barrier(full + 8 * s, 1);
+      init_barrier(empty + 8 * s, Groups * group_threads / warp_lanes);
+    }
+    publish_barriers();
+  }
+  sync_block();
+  const int group = thread_index() / group_threads;
+  if (group == Groups) {
+    leave_registers<32>();
+    if (thread_index() != Groups * group_threads) return;
+    const std::int64_t panels = (p.features + panel_rows - 1) / panel_rows;
+    wait_for_previous();
+    ring_place at;
+    for (std::int64_t u = 0; u < p.units; ++u) {
+      wait(empty + 8 * at.slot, at.phase ^ 1);
+      expect_bytes(full + 8 * at.slot, shape::slot_bytes);
+      const std::uint32_t to = memory + at.slot * shape::slot_bytes;
+#pragma unroll
+      for (int g = 0; g < Groups; ++g) {
+        const std::int64_t from = panel + g < panels ? panel + g : panels - 1;
+        copy_bytes(to + g * panel_bytes, p.weights + (from * p.units + u) * panel_bytes, panel_bytes,
+                   full + 8 * at.slot);
+      }
+      copy_box(to + Groups * panel_bytes, input, static_cast<int>(u) * panel_columns, static_cast<int>(row),
+               full + 8 * at.slot);
+      at.next(shape::slots);
+    }
+    return;
+  }
+
+  take_registers<shape::registers>();
+  const int lane = thread_index() % warp_lanes;
+  const auto leave = [&](int slot) {
+    if (lane == 0) arrive(empty + 8 * slot);
+  };
+  float sum[count];
+  float whole[count];
+  const std::int64_t length = segment_units(p.units);
+  ring_place at;
+  for (std::int64_t first = 0; first < p.units; first += length) {
+    const std::int64_t last = first + length < p.units ? first + length : p.units;
+    int before = -1;  // the slot that may still be read
+    for (std::int64_t u = first; u < last; ++u) {
+      wait(full + 8 * at.slot, at.phase);
+      const std::uint32_t slot = memory + at.slot * shape::slot_bytes;
+      const auto features = panel_at(slot + group * panel_bytes);
+      const auto rows = panel_at(slot + Groups * panel_bytes);
+      begin_products();
+#pragma unroll
+      for (int step = 0; step < 4; ++step)
+        multiply_panels<T>(sum, features + 2 * step, rows + 2 * step, u > first || step > 0);
+      commit_products();
+      wait_products<1>();
+      if (before >= 0) leave(before);
+      before = at.slot;
+      at.next(shape::slots);
+    }
+    wait_products<0>();
+    leave(before);
+#pragma unroll
+    for (int i = 0; i < count; ++i) whole[i] = first == 0 ? sum[i] : whole[i] + sum[i];
+  }
+  wait_for_previous();  // of the output: it may be the residual
+  const std::int64_t feature =
+      (panel + group) * panel_rows + thread_index() % group_threads / warp_lanes * 16 + lane / 4;
+#pragma unroll
+  for (int i = 0; i < count; ++i)
+    finish<float_form<T>>(p, whole[i], row + i / 4 * 8 + lane % 4 * 2 + i % 2, feature + i % 4 / 2 * 8);
+}
+
+template <class T, int Groups, int Rows>
+void launch_shape_of(const product& p, cudaStream_t on) {
+  using shape = tile_shape<Groups, Rows>;
+  constexpr std::int64_t features = Groups * panel_rows;
+  launch("product, many rows", tile_panels<T, Groups, Rows>,
+         {(p.rows + Rows - 1) / Rows, (p.features + features - 1) / features, shape::threads,
+          shape::shared_bytes, on, true},
+         map_rows(p, Rows), p);
+}
+
+template <class T>
+void launch_of(const product& p, int multiprocessors, cudaStream_t on) {
+  // Rounds of blocks over the device, times what a block takes (measured on an H100, in thousandths of the
+  // time that 128 features by 128 rows take).
+  const auto cost = [&](std::int64_t features, std::int64_t rows, std::int64_t block) {
+    const std::int64_t blocks = (p.features + features - 1) / features * ((p.rows + rows - 1) / rows);
+    return (blocks + multiprocessors - 1) / multiprocessors * block;
+  };
+  const auto wide = cost(192, 128, 1260);
+  const auto middle = cost(128, 128, 1000);
+  const auto narrow = cost(128, 64, 660);
+  if (wide <= middle && wide <= narrow) return launch_shape_of<T, 3, 128>(p, on);
+  if (middle <= narrow) return launch_shape_of<T, 2, 128>(p, on);
+  launch_shape_of<T, 2, 64>(p, on);
+}
+
+}  // namespace
+
+void launch_tile(const product& p, int multiprocessors, cudaStream_t on) {
+  return p.form == weight_form::f16 ? launch_of<f16>(p, multiprocessors, on)
+                                    : launch_of<bf16>(p, multiprocessors, on);
+}
+
+}  // namespace fastserve::kernels::cuda::hopper
