@@ -1,5 +1,7 @@
 #pragma once
 
+#include <bit>
+
 #include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/mma.cuh"
@@ -16,6 +18,16 @@ struct visible {
 };
 FASTSERVE_DEVICE visible visible_from(int position, int window) {
   return {window > 0 && position + 1 > window ? position + 1 - window : 0, position};
+}
+
+/// All of a task at once: a look at its pairs first would be a round trip to memory of its own.
+FASTSERVE_DEVICE attention_task load_task(const attention_task* from) {
+  struct {
+    vec4 part[2];
+  } words;
+  static_assert(sizeof words == sizeof(attention_task));
+  for (int i = 0; i < 2; ++i) words.part[i] = load_streaming(reinterpret_cast<const vec4*>(from) + i);
+  return std::bit_cast<attention_task>(words);
 }
 
 /// into = into + from: two parts of one softmax over different tokens. An empty part changes nothing.

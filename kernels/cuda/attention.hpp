@@ -9,9 +9,13 @@
 // Attention over the KV store, and what fills it. A "pair" is a query head of a row: the pairs of a KV head
 // share the loads of its keys and values. Every pair's order of operations is fixed by its position alone:
 //   - tokens go in chunks of 64, cut by absolute position; a chunk is one mma chain over head_dim, one
-//   rescaling of the
-//     online softmax (arXiv 2205.14135, algorithm 1), one mma chain over its tokens. A token that the pair
-//     does not see weighs an exact zero; a chunk of which it sees nothing changes nothing;
+//   rescaling of
+//     the online softmax (arXiv 2205.14135, algorithm 1), one mma chain over its tokens. A token that the
+//     pair does not see weighs an exact zero; a chunk of which it sees nothing changes nothing;
+//   - a chunk's denominator: of each 16 tokens q, a lane t of the four that share the pair's row adds its
+//   weights
+//     p_q = ((w[2t] + w[2t + 1]) + w[2t + 8]) + w[2t + 9]; its total is ((p_0 + p_1) + p_2) + p_3; the lanes'
+//     totals are added in a tree, t ^ 1 first, then t ^ 2; the softmax's is fma(old total, factor, that sum);
 //   - chunks go in segments of 256 tokens, each an online softmax of its own; segments are merged in rising
 //   order,
 //     by the block that computed them or, where several blocks did, by merge_segments.
@@ -80,17 +84,18 @@ constexpr int padded_head(int head_dim) { return head_dim <= 64 ? 64 : head_dim 
 /// Floats of a softmax in flight: weighted sums of values, maximum, denominator.
 constexpr std::int64_t state_floats(int head_dim) { return head_dim + 2; }
 
-/// Shared memory of the mma kernel.
+/// Shared memory of the mma kernel for prompt chunks.
 constexpr std::size_t attention_shared_bytes(int head_dim) {
   return std::size_t{2} * chunk_tokens * (static_cast<std::size_t>(padded_head(head_dim)) + 8) * 2 +
          2 * chunk_tokens * sizeof(float);
 }
 
-/// By the type of the store: bf16, f16 or i8.
-void launch_attention_mma(const attention_job& job, std::int64_t tasks, int warps, cudaStream_t on);
-void launch_attention_bf16(const attention_job& job, std::int64_t tasks, int warps, cudaStream_t on);
-void launch_attention_f16(const attention_job& job, std::int64_t tasks, int warps, cudaStream_t on);
-void launch_attention_i8(const attention_job& job, std::int64_t tasks, int warps, cudaStream_t on);
+/// By the type of the store: bf16, f16 or i8. Narrow: tasks of up to warp_pairs, otherwise of up to
+/// wide_warps times as many. The same pair gets the same bits either way.
+void launch_attention_mma(const attention_job& job, std::int64_t tasks, bool narrow, cudaStream_t on);
+void launch_attention_bf16(const attention_job& job, std::int64_t tasks, bool narrow, cudaStream_t on);
+void launch_attention_f16(const attention_job& job, std::int64_t tasks, bool narrow, cudaStream_t on);
+void launch_attention_i8(const attention_job& job, std::int64_t tasks, bool narrow, cudaStream_t on);
 void launch_attention_merge(const attention_job& job, std::int64_t merges, cudaStream_t on);
 void launch_attention_plain(const attention_job& job, std::int64_t rows, cudaStream_t on);
 

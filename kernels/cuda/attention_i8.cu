@@ -2,8 +2,8 @@
 
 namespace fastserve::kernels::cuda {
 
-void launch_attention_i8(const attention_job& job, std::int64_t tasks, int warps, cudaStream_t on) {
-  launch_attend_of<bf16, true>(job, tasks, warps, on);
+void launch_attention_i8(const attention_job& job, std::int64_t tasks, bool narrow, cudaStream_t on) {
+  launch_attend_of<bf16, true>(job, tasks, narrow, on);
 }
 
 }  // namespace fastserve::kernels::cuda

@@ -6,33 +6,47 @@
 namespace fastserve::kernels::cuda {
 namespace {
 
-constexpr int merge_threads = 128;
+constexpr int merge_threads = 512;
+constexpr int merged_at_once = 16;  ///< segments whose loads are in flight
 
-/// A block to (merge, KV head); threads over the head's elements.
+/// A block to (merge, KV head); threads over the pairs' elements.
 __global__ void __launch_bounds__(merge_threads) merge_segments(attention_job job) {
+  wait_for_previous();
   const attention_merge merge = job.merges[block_x()];
   const std::int64_t floats = state_floats(job.head_dim);
   const std::int64_t step = std::int64_t{job.kv_heads} * warp_pairs * floats;  // to the next segment
-  for (int pair = 0; pair < merge.pairs.pairs; ++pair) {
+  for (int i = thread_index(); i < merge.pairs.pairs * job.head_dim; i += merge_threads) {
+    const int pair = i / job.head_dim;
+    const int d = i % job.head_dim;
     const float* first =
         job.states +
         ((merge.pairs.state * std::int64_t{job.kv_heads} + block_y()) * warp_pairs + pair) * floats;
+    float sum = first[d];
+    float maximum = first[job.head_dim];
+    float total = first[job.head_dim + 1];
+    for (int s = 1; s < merge.segments; s += merged_at_once) {
+      float sums[merged_at_once], maxima[merged_at_once], totals[merged_at_once];
+#pragma unroll
+      for (int j = 0; j < merged_at_once; ++j) {
+        if (s + j >= merge.segments) continue;
+        const float* from = first + (s + j) * step;
+        sums[j] = from[d];
+        maxima[j] = from[job.head_dim];
+        totals[j] = from[job.head_dim + 1];
+      }
+#pragma unroll
+      for (int j = 0; j < merged_at_once; ++j) {
+        if (s + j >= merge.segments) continue;
+        const auto by = factors_of(maximum, maxima[j]);
+        maximum = by.best;
+        total = merged(total, totals[j], by);
+        sum = merged(sum, sums[j], by);
+      }
+    }
     const int at = merge.pairs.first_pair + pair;
     const std::int64_t to = (merge.pairs.row + at / job.group) * job.out_stride +
                             (block_y() * job.group + at % job.group) * job.head_dim;
-    for (int d = thread_index(); d < job.head_dim; d += merge_threads) {
-      float sum = first[d];
-      float maximum = first[job.head_dim];
-      float total = first[job.head_dim + 1];
-      for (int s = 1; s < merge.segments; ++s) {
-        const float* from = first + s * step;
-        const auto by = factors_of(maximum, from[job.head_dim]);
-        maximum = by.best;
-        total = merged(total, from[job.head_dim + 1], by);
-        sum = merged(sum, from[d], by);
-      }
-      store_element(job.out, job.out_type, to + d, sum * (1.0F / total));
-    }
+    store_element(job.out, job.out_type, to + d, sum * (1.0F / total));
   }
 }
 
@@ -46,6 +60,7 @@ FASTSERVE_DEVICE float stored(const char* half, dtype type, int dim, int token, 
 /// A warp to (row, head). Lanes are tokens while scores are computed, elements of the head while values are
 /// added.
 __global__ void __launch_bounds__(warp_lanes) attend_plain(attention_job job) {
+  wait_for_previous();
   auto* weights = static_cast<float*>(shared_memory());
   constexpr int pieces = largest_head / warp_lanes;
   const std::int64_t row = block_x() / job.heads;
@@ -116,19 +131,19 @@ __global__ void __launch_bounds__(warp_lanes) attend_plain(attention_job job) {
 
 }  // namespace
 
-void launch_attention_mma(const attention_job& job, std::int64_t tasks, int warps, cudaStream_t on) {
-  if (job.kv.type == dtype::bf16) return launch_attention_bf16(job, tasks, warps, on);
-  if (job.kv.type == dtype::f16) return launch_attention_f16(job, tasks, warps, on);
-  launch_attention_i8(job, tasks, warps, on);
+void launch_attention_mma(const attention_job& job, std::int64_t tasks, bool narrow, cudaStream_t on) {
+  if (job.kv.type == dtype::bf16) return launch_attention_bf16(job, tasks, narrow, on);
+  if (job.kv.type == dtype::f16) return launch_attention_f16(job, tasks, narrow, on);
+  launch_attention_i8(job, tasks, narrow, on);
 }
 
 void launch_attention_merge(const attention_job& job, std::int64_t merges, cudaStream_t on) {
-  launch("attention, merging", merge_segments, {merges, job.kv_heads, merge_threads, 0, on}, job);
+  launch("attention, merging", merge_segments, {merges, job.kv_heads, merge_threads, 0, on, true}, job);
 }
 
 void launch_attention_plain(const attention_job& job, std::int64_t rows, cudaStream_t on) {
   launch("attention, plain", attend_plain,
-         {rows * job.heads, 1, warp_lanes, chunk_tokens * sizeof(float), on}, job);
+         {rows * job.heads, 1, warp_lanes, chunk_tokens * sizeof(float), on, true}, job);
 }
 
 }  // namespace fastserve::kernels::cuda

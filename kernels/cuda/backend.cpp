@@ -300,8 +300,7 @@ void cuda_backend::attention(tensor_view out, tensor_view query, const kv_store&
                        1));
   if (plan.narrow_tasks() > 0) {
     job.tasks = plan.narrow();
-    job.task_pairs = warp_pairs;
-    launch_attention_mma(job, plan.narrow_tasks(), 1, handle);
+    launch_attention_mma(job, plan.narrow_tasks(), true, handle);
   }
   if (plan.wide_tasks() > 0) {
     job.tasks = plan.wide();
@@ -309,7 +308,7 @@ void cuda_backend::attention(tensor_view out, tensor_view query, const kv_store&
     if (hopper_ && hopper::attends(job.kv.type, shape.head_dim)) {
       hopper::launch_attention(job, plan.wide_tasks(), kv.shape().blocks, handle);
     } else {
-      launch_attention_mma(job, plan.wide_tasks(), wide_warps, handle);
+      launch_attention_mma(job, plan.wide_tasks(), false, handle);
     }
   }
   if (plan.merge_count() > 0) launch_attention_merge(job, plan.merge_count(), handle);

@@ -109,8 +109,8 @@ void cut_attention(attention_cut& out, const step_layout& layout, const std::vec
   const std::int32_t group = shape.heads / shape.kv_heads;
   const auto few = [&](const step_sequence& s) { return std::int64_t{s.rows} * group <= warp_pairs; };
   const auto sequences_of_few = std::count_if(layout.sequences.begin(), layout.sequences.end(), few);
-  // Eight warps to a multiprocessor and it has enough to do.
-  const bool split = sequences_of_few * shape.kv_heads < std::int64_t{8} * device.multiprocessors;
+  // Three blocks to a multiprocessor are as many as find room in it.
+  const bool split = sequences_of_few * shape.kv_heads < std::int64_t{3} * device.multiprocessors;
   for (std::size_t i = 0; i < layout.sequences.size(); ++i) {
     const auto& s = layout.sequences[i];
     attention_task task;

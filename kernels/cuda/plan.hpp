@@ -12,8 +12,8 @@ namespace fastserve::kernels::cuda {
 
 /// Attention of a step cut into tasks. Pure arithmetic: see attention.hpp for what the cuts must keep.
 struct attention_cut {
-  std::vector<attention_task> narrow;  ///< of one warp
-  std::vector<attention_task> wide;    ///< of more pairs
+  std::vector<attention_task> narrow;  ///< of up to warp_pairs
+  std::vector<attention_task> wide;    ///< of more
   std::vector<attention_merge> merges;
   std::int32_t states = 0;
 

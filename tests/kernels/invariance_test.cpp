@@ -259,4 +259,54 @@ BOOST_DATA_TEST_CASE(long_contexts_are_the_same_whoever_computes_their_segments,
   }
 }
 
+namespace {
+
+/// The last rows of a sequence in one go, a few at a time and alone: the same bits. Many sequences of few
+/// rows are not cut into segments, one is.
+void check_companies(const std::string& isa, dtype type, const attention_shape& shape) {
+  constexpr std::int32_t tokens = emulated ? 330 : 800;
+  constexpr std::int32_t last = emulated ? 24 : 200;
+  constexpr std::int32_t first = tokens - last;
+  bench_top top{isa};
+  const std::int32_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
+  const auto count = (tokens + kv_block_tokens - 1) / kv_block_tokens;
+  auto kv = top.ops->make_kv_store({1, count, shape.kv_heads, shape.head_dim, type});
+  std::vector<std::int32_t> table;
+  for (std::int32_t b = 0; b < count; ++b) table.push_back(count - 1 - b);
+  auto qkv = top.put(random_matrix(tokens, width, 21));
+  const auto plan_of = [&](std::int32_t from, std::int32_t rows, std::int32_t at_once) {
+    step_layout layout;
+    for (std::int32_t r = 0; r < rows; r += at_once)
+      layout.sequences.push_back({r, std::min(at_once, rows - r), from + r, table});
+    for (std::int32_t r = 0; r < rows; ++r) layout.positions.push_back(from + r);
+    return top.ops->plan_step(layout, {}, shape, top.on());
+  };
+  top.ops->rotate_and_store(qkv.view, nullptr, nullptr, *kv, 0, shape, *plan_of(0, tokens, tokens), top.on());
+  const auto attend = [&](std::int32_t from, std::int32_t rows, std::int32_t at_once) {
+    auto out = top.empty(rows, std::int64_t{shape.heads} * shape.head_dim);
+    const auto query =
+        qkv.view.row_range(from, rows).col_range(0, std::int64_t{shape.heads} * shape.head_dim);
+    top.ops->attention(out.view, query, *kv, 0, shape, *plan_of(from, rows, at_once), top.on());
+    return top.get(out.view).values;
+  };
+  const auto whole = attend(first, last, last);
+  for (const std::int32_t at_once : {1, 2, 5}) BOOST_TEST(same_bits(attend(first, last, at_once), whole));
+  for (const std::int32_t rows : {1, 3}) {
+    const auto row = static_cast<std::ptrdiff_t>(whole.size()) / last;
+    BOOST_TEST(same_bits(attend(first, rows, rows), {whole.begin(), whole.begin() + rows * row}));
+    BOOST_TEST(same_bits(attend(tokens - rows, rows, rows), {whole.end() - rows * row, whole.end()}));
+  }
+}
+
+}  // namespace
+
+BOOST_DATA_TEST_CASE(a_row_attends_alike_in_any_company, every_isa(), isa) {
+  for (const auto type : kv_types) {
+    for (const std::int32_t dim : {20, 24, 64, 80, 128, 256})
+      check_companies(isa, type, {6, 2, dim, 0.3F, 0});
+    check_companies(isa, type, {4, 2, 64, 0.3F, 100});
+    check_companies(isa, type, {32, 2, 16, 0.3F, 0});
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -279,24 +279,19 @@ class prompt_block {
       factor[h] = exp2_fast(s.maximum[h] - best[h]);
       s.maximum[h] = best[h];
     }
-    float total[2];
 #pragma unroll
-    for (int q = 0; q < score_count / 8; ++q) {
-      float part[2] = {0, 0};
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int h = i % 4 / 2;
-        const float weight = exp2_fast(scores[8 * q + i] - best[h]);
-        part[h] = i % 2 == 0 && i < 4 ? weight : part[h] + weight;
-        scores[8 * q + i] = weight;
-      }
-#pragma unroll
-      for (int h = 0; h < 2; ++h) total[h] = q == 0 ? part[h] : total[h] + part[h];
-    }
+    for (int j = 0; j < score_count; ++j) scores[j] = exp2_fast(scores[j] - best[j % 4 / 2]);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      for (int mask = 1; mask < 4; mask *= 2) total[h] += shuffle_xor(total[h], mask);
-      s.total[h] = fma(s.total[h], factor[h], total[h]);
+      float total = 0;
+#pragma unroll
+      for (int j = 0; j < score_count; j += 8) {
+        const float part =
+            ((scores[j + 2 * h] + scores[j + 2 * h + 1]) + scores[j + 4 + 2 * h]) + scores[j + 5 + 2 * h];
+        total = j == 0 ? part : total + part;
+      }
+      for (int mask = 1; mask < 4; mask *= 2) total += shuffle_xor(total, mask);
+      s.total[h] = fma(s.total[h], factor[h], total);
     }
     if (count_lanes(factor[0] != 1.0F || factor[1] != 1.0F) > 0) {
 #pragma unroll
