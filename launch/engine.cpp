@@ -24,6 +24,13 @@ namespace fastserve::launch {
 
 namespace {
 
+// NCCL joins different GPUs alone. FASTSERVE_LINK_ONE_GPU=1 has ranks that share one try all the same, for
+// tests on machines that have no more: NCCL wants another NCCL_HOSTID for each of them then.
+std::string link_device(const std::string& gpu, int rank) {
+  const char* wanted = std::getenv("FASTSERVE_LINK_ONE_GPU");
+  return wanted != nullptr && std::string_view{wanted} == "1" ? gpu + "/" + std::to_string(rank) : gpu;
+}
+
 namespace fs = std::filesystem;
 
 // What each rank sees. A driver takes its time to wake: nobody asks it who does not want to know.
@@ -108,7 +115,7 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   const auto info = context.backend->info();
   context.profile = {env.rank(),   env.host(),
                      info.name,    info.memory_bytes / context.memory_sharers,
-                     info.threads, context.device_link ? on.gpu_id : std::string{}};
+                     info.threads, context.device_link ? link_device(on.gpu_id, env.rank()) : std::string{}};
   if (makes_weights_up(settings))
     context.open_weights = [arch] { return std::make_unique<model::random_source>(arch, arch.stored_type); };
   else

@@ -18,8 +18,7 @@ template <class T, bool Bytes, int D, bool Whole>
 class decode_block : pair_tile {
  public:
   static constexpr int warps = chunk_tokens / kv_block_tokens;
-  /// Chunks in shared memory. Bytes on their way are in registers, which need the buffer later than copies
-  /// do.
+  /// Chunks in shared memory. Bytes, which come by way of registers, reach their buffer a chunk before use.
   static constexpr int stages = Bytes || D <= 128 ? 2 : 1;
   static constexpr int stride = D + 8;                     // as of attention_block
   static constexpr int weights_stride = chunk_tokens + 8;  // of a pair
@@ -46,19 +45,15 @@ class decode_block : pair_tile {
     softmax_state<D / warps> whole;
     clear(state);
     clear(whole);
-    std::int32_t next = 0;  // page of the keys to come, and of the values: its keys have been asked for
-    std::int32_t pending = 0;
+    std::int32_t page = 0;  // whose keys have been asked for, but not the values
     if (first < last) {
-      std::int32_t pages[stages];
-#pragma unroll
-      for (int i = 0; i < stages; ++i) pages[i] = page_of(first + i);
-      next = page_of(first + stages);
 #pragma unroll
       for (int i = 0; i < stages; ++i) {
         const bool left = first + i < last;
-        if (left) fetch(false, first + i, pages[i]);
+        page = next_page(first);
+        if (left) fetch(false, first + i, page);
         copy_async_commit();
-        if (left) fetch(true, first + i, pages[i]);
+        if (left) fetch(true, first + i, page);
         copy_async_commit();
         if (left) land(false, first + i);
         if (left) land(true, first + i);
@@ -85,12 +80,11 @@ class decode_block : pair_tile {
       const int keys_chunk = chunk + stages;
       const bool values_left = chunk > first && values_chunk < last;  // the first ones are on their way
       const bool keys_left = keys_chunk < last;
-      if (values_left) fetch(true, values_chunk, pending);
+      if (values_left) fetch(true, values_chunk, page);
       if (chunk > first) copy_async_commit();
-      if (keys_left) fetch(false, keys_chunk, next);
+      page = next_page(first);
+      if (keys_left) fetch(false, keys_chunk, page);
       copy_async_commit();
-      pending = next;
-      next = page_of(keys_chunk + 1);
       float factor[2];
       weigh(state, factor, scores, chunk);
       copy_async_wait<2 * stages - 1>();
@@ -141,12 +135,18 @@ class decode_block : pair_tile {
   }
   FASTSERVE_DEVICE bool sees(int token) const { return token >= all_.first && token <= all_.last; }
 
-  /// The warp's page of a chunk; one that somebody sees where nobody sees the page.
-  FASTSERVE_DEVICE std::int32_t page_of(int chunk) const {
-    int at = chunk * warps + warp_;
-    if (at < all_.first / kv_block_tokens) at = all_.first / kv_block_tokens;
-    if (at > all_.last / kv_block_tokens) at = all_.last / kv_block_tokens;
-    return blocks_[at];
+  /// The warp's page of the next chunk, from the first of all on; of those that nobody sees, one that
+  /// somebody does. Lanes look up 32 chunks in one load.
+  FASTSERVE_DEVICE std::int32_t next_page(int first) {
+    const int lane = asked_ % warp_lanes;
+    if (lane == 0) {
+      int at = (first + asked_ + lane_) * warps + warp_;
+      if (at < all_.first / kv_block_tokens) at = all_.first / kv_block_tokens;
+      if (at > all_.last / kv_block_tokens) at = all_.last / kv_block_tokens;
+      pages_ = blocks_[at];
+    }
+    ++asked_;
+    return static_cast<std::int32_t>(from_lane(static_cast<std::uint32_t>(pages_), lane));
   }
 
   /// Columns of the last step beyond head_dim: nothing else writes them.
@@ -364,6 +364,8 @@ class decode_block : pair_tile {
   float* scales_;           ///< [stage][keys, values][64]
   float* totals_;           ///< [warp][h][lane]
   float* maxima_;           ///< [warp][16]
+  std::int32_t pages_ = 0;  ///< lanes' share of next_page()
+  int asked_ = 0;
   std::uint32_t query_[D / 16][4];
   byte_page arriving_[Bytes ? 2 : 1];
 };

@@ -52,7 +52,9 @@ FASTSERVE_DEVICE void store(char* half, dtype type, int slot, int dim, const flo
         number ? (inverse > 0.0F ? largest / 127.0F : 0.0F) : largest - largest;
 }
 
-/// A block to a row, a warp to a head at a time.
+constexpr int rotate_heads = rotate_threads / warp_lanes;  // of a block
+
+/// A warp to a head of a row.
 __global__ void __launch_bounds__(rotate_threads) rotate_and_store_rows(rotate_job job) {
   wait_for_previous();
   const std::int64_t row = block_x();
@@ -65,19 +67,17 @@ __global__ void __launch_bounds__(rotate_threads) rotate_and_store_rows(rotate_j
   char* block =
       job.kv.layer + job.blocks[job.row_blocks_at[row] + position / kv_block_tokens] * job.kv.block_bytes;
   const int slot = position % kv_block_tokens;
-  for (int h = thread_index() / warp_lanes; h < job.heads + 2 * job.kv_heads;
-       h += rotate_threads / warp_lanes) {
-    if (h < job.heads) {
-      turn(queries + std::int64_t{h} * dim, job.query_gain, job.query_epsilon, job, turns);
-    } else if (h < job.heads + job.kv_heads) {
-      const std::int64_t head = h - job.heads;
-      turn(keys + head * dim, job.key_gain, job.key_epsilon, job, turns);
-      sync_warp();
-      store(block + 2 * head * job.kv.half_bytes, job.kv.type, slot, dim, keys + head * dim);
-    } else {
-      const std::int64_t head = h - job.heads - job.kv_heads;
-      store(block + (2 * head + 1) * job.kv.half_bytes, job.kv.type, slot, dim, values + head * dim);
-    }
+  const std::int64_t h = block_y() * rotate_heads + thread_index() / warp_lanes;
+  if (h < job.heads) {
+    turn(queries + h * dim, job.query_gain, job.query_epsilon, job, turns);
+  } else if (h < job.heads + job.kv_heads) {
+    const std::int64_t head = h - job.heads;
+    turn(keys + head * dim, job.key_gain, job.key_epsilon, job, turns);
+    sync_warp();
+    store(block + 2 * head * job.kv.half_bytes, job.kv.type, slot, dim, keys + head * dim);
+  } else if (h < job.heads + 2 * job.kv_heads) {
+    const std::int64_t head = h - job.heads - job.kv_heads;
+    store(block + (2 * head + 1) * job.kv.half_bytes, job.kv.type, slot, dim, values + head * dim);
   }
 }
 
@@ -103,7 +103,10 @@ __global__ void __launch_bounds__(rotate_threads) compute_turns(turns_parameters
 }  // namespace
 
 void launch_rotate_and_store(const rotate_job& job, std::int64_t rows, cudaStream_t on) {
-  launch("rotate and store", rotate_and_store_rows, {rows, 1, rotate_threads, 0, on, true}, job);
+  launch(
+      "rotate and store", rotate_and_store_rows,
+      {rows, (job.heads + 2 * job.kv_heads + rotate_heads - 1) / rotate_heads, rotate_threads, 0, on, true},
+      job);
 }
 
 void launch_turns(float* turns, const std::int32_t* positions, const float* inverse_frequency,

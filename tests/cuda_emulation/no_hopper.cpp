@@ -11,4 +11,8 @@ void launch_product(const product&, int, cudaStream_t) {
   throw std::logic_error("not on an emulated device");
 }
 
+void launch_attention(const attention_job&, std::int64_t, std::int64_t, cudaStream_t) {
+  throw std::logic_error("not on an emulated device");
+}
+
 }  // namespace fastserve::kernels::cuda::hopper

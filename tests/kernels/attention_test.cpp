@@ -334,6 +334,8 @@ BOOST_DATA_TEST_CASE(long_contexts_in_segments, every_isa(), isa) {
       with.type = dtype::bf16;
       check_attention(isa, {4, 2, 64, 0}, {{700, 1}, {255, 1}, {256, 1}, {250, 40}}, with);
       check_attention(isa, {2, 1, 16, 300}, {{900, 1}, {600, 30}}, with);
+      // More heads than an emulated device needs to be busy: a block goes through all of the segments.
+      check_attention(isa, {8, 8, 16, 0}, {{2300, 1}}, with);
     }
     with.type = dtype::i8;
     check_attention(isa, {4, 2, 16, 0}, {{2100, 1}, {1020, 9}}, with);
