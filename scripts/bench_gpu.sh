@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # A whole round on one GPU, in under 8 minutes: the tests of the CUDA back end, then speeds beside the device's limits
 # and beside PyTorch. Writes JSON and logs.
-# Usage: scripts/bench_gpu.sh [--config CONFIG.json] [--run COMMAND] [--out FOLDER] [--quick]
+# Usage: scripts/bench_gpu.sh [--config CONFIG.json] [--run COMMAND] [--out FOLDER] [--seconds N] [--quick]
 #   --config   the shape, with random weights (Llama-3-8B is what docs/performance.md states)
 #   --run      what stands before a program's name: a bundle's `gpu-bundle/run` (scripts/gpu_bundle.sh); without it the
 #              programs of build-cuda/
 #   --out      where results go (gpu-results)
+#   --seconds  what fits in so many (470); tests first, then speeds, then PyTorch, then integers
 #   --quick    no peers
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -13,11 +14,13 @@ config=
 run=()
 out=gpu-results
 peers=1
+seconds=470
 while [ $# -gt 0 ]; do
   case $1 in
     --config) config=$2; shift ;;
     --run) run=("$2"); shift ;;
     --out) out=$2; shift ;;
+    --seconds) seconds=$2; shift ;;
     --quick) peers=0 ;;
     *)
       echo "bench_gpu.sh: unknown argument $1" >&2
@@ -35,8 +38,11 @@ if ! nvidia-smi >/dev/null 2>&1; then
   exit 1
 fi
 mkdir -p "$out"
+# Random weights take any context: prompts of 8192 tokens and their answers, too.
+sed -E 's/("max_position_embeddings": *)[0-9]+/\116384/' "$config" >"$out/config.json"
+config=$out/config.json
 begin=$SECONDS
-left() { echo $((470 - (SECONDS - begin))); }
+left() { echo $((seconds - (SECONDS - begin))); }
 program() {
   local name=$1
   shift
@@ -53,16 +59,18 @@ failures=0
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit --format=csv | tee "$out/device.csv"
 
 echo "== tests of the CUDA back end"
-FASTSERVE_REQUIRE_GPU=1 program test_cuda --log_level=test_suite >"$out/test_cuda.log" 2>&1
-code=$?
-tail -3 "$out/test_cuda.log"
-if [ "$code" -ne 0 ]; then
-  echo "test_cuda: exit code $code, see $out/test_cuda.log"
-  failures=$((failures + 1))
-fi
+for name in test_cuda test_cuda_models; do
+  FASTSERVE_REQUIRE_GPU=1 program $name --log_level=test_suite >"$out/$name.log" 2>&1
+  code=$?
+  tail -1 "$out/$name.log"
+  if [ "$code" -ne 0 ]; then
+    echo "$name: exit code $code, see $out/$name.log"
+    failures=$((failures + 1))
+  fi
+done
 if command -v compute-sanitizer >/dev/null && [ ${#run[@]} -eq 0 ]; then
   echo "== memory checker"
-  timeout 90 compute-sanitizer --error-exitcode 9 build-cuda/tests/test_cuda --run_test='*small*' >"$out/sanitizer.log" 2>&1
+  timeout 90 compute-sanitizer --error-exitcode 9 build-cuda/tests/test_cuda --run_test='attention,hopper' >"$out/sanitizer.log" 2>&1
   code=$?
   tail -1 "$out/sanitizer.log"
   # Some machines refuse the tool the device: that is no finding.
@@ -70,36 +78,34 @@ if command -v compute-sanitizer >/dev/null && [ ${#run[@]} -eq 0 ]; then
 fi
 
 : >"$out/bench.jsonl"
-# bench PROMPT ANSWER BATCH OPTIONS...: one line of JSON.
+# bench PROMPTS ANSWER BATCHES OPTIONS...: a line of JSON for each prompt length and batch.
 bench() {
-  local prompt=$1 answer=$2 batch=$3
+  local prompts=$1 answer=$2 batches=$3
   shift 3
   if [ "$(left)" -lt 20 ]; then
-    echo "out of time: no bench of $batch x $prompt + $answer"
+    echo "out of time: no bench of $batches x $prompts + $answer $*"
     return
   fi
   if ! timeout "$(left)" bash -c "$(declare -f program); $(declare -p run); program \"\$@\"" _ fastserve bench --device gpu \
-    --random-weights "$config" --prompt-tokens "$prompt" --decode-tokens "$answer" --batch "$batch" --max-batch 128 \
-    --token-budget 8192 --json "$@" >>"$out/bench.jsonl" 2>>"$out/bench.log"; then
-    echo "bench of $batch x $prompt + $answer failed: $(tail -1 "$out/bench.log")"
+    --random-weights "$config" --prompt-tokens "$prompts" --decode-tokens "$answer" --batch "$batches" --max-batch 128 \
+    --token-budget 8192 --max-context 8400 --json "$@" >>"$out/bench.jsonl" 2>>"$out/bench.log"; then
+    echo "bench of $batches x $prompts + $answer $* failed: $(tail -1 "$out/bench.log")"
     failures=$((failures + 1))
-  else
-    tail -1 "$out/bench.jsonl"
   fi
 }
-echo "== decode"
-for batch in 1 8 32 128; do bench 128 64 "$batch" --dtype bf16; done
+echo "== decode and prefill"
+bench 128 64 1,8,32,128 --dtype bf16
 bench 1024 64 64 --dtype bf16
-echo "== prefill"
-for prompt in 512 2048 8192; do bench "$prompt" 1 1 --dtype bf16 --max-context 8200; done
-echo "== integers"
-bench 128 64 1 --quantize int8
-bench 128 64 1 --quantize int4 --quantize-group 128
+bench 512,2048,8192 32 1 --dtype bf16
 
 if [ "$peers" -eq 1 ] && [ "$(left)" -gt 60 ]; then
   echo "== PyTorch"
-  timeout "$(left)" python3 scripts/gpu_reference.py "$config" --seconds "$(($(left) - 40))" --out "$out/reference.json" \
+  timeout "$(left)" python3 scripts/gpu_reference.py "$config" --peers plain,compiled --seconds "$(($(left) - 40))" --out "$out/reference.json" \
     >"$out/reference.log" 2>&1 || echo "gpu_reference.py did not end: see $out/reference.log"
 fi
+echo "== integers"
+bench 128 64 1 --quantize int8 --quantize-group row
+bench 128 64 1 --quantize int4 --quantize-group 128
+python3 scripts/gpu_table.py "$config" "$out" | tee "$out/table.md"
 echo "$((SECONDS - begin)) s, $failures failures; results in $out"
 [ "$failures" -eq 0 ]

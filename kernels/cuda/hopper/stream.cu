@@ -30,8 +30,7 @@ class stream_block {
         full_{shared_address(barriers)},
         empty_{full_ + 8 * most_slots},
         memory_{(shared_address(shared_memory()) + 1023) / 1024 * 1024},
-        panel_{block_x()},
-        row_{block_y() * Rows} {}
+        panel_{block_x()} {}
 
   FASTSERVE_DEVICE void run() {
     if (thread_index() == 0) {
@@ -48,13 +47,13 @@ class stream_block {
 
  private:
   FASTSERVE_DEVICE void fetch_weights(int slot, std::int64_t u) {
-    expect_bytes(full_ + 8 * slot, slot_bytes<Rows>);
+    expect_bytes(full_ + 8 * slot, panel_bytes + static_cast<int>(p_.rows) * panel_row_bytes);
     copy_bytes(memory_ + slot * slot_bytes<Rows>, p_.weights + (panel_ * p_.units + u) * panel_bytes,
                panel_bytes, full_ + 8 * slot);
   }
   FASTSERVE_DEVICE void fetch_rows(int slot, std::int64_t u) {
-    copy_box(memory_ + slot * slot_bytes<Rows> + panel_bytes, input_, static_cast<int>(u) * panel_columns,
-             static_cast<int>(row_), full_ + 8 * slot);
+    copy_box(memory_ + slot * slot_bytes<Rows> + panel_bytes, input_, static_cast<int>(u) * panel_columns, 0,
+             full_ + 8 * slot);
   }
 
   FASTSERVE_DEVICE void fetch() {
@@ -110,14 +109,14 @@ class stream_block {
     const std::int64_t feature = panel_ * panel_rows + thread_index() / warp_lanes * 16 + lane / 4;
 #pragma unroll
     for (int i = 0; i < count; ++i)
-      finish<float_form<T>>(p_, whole[i], row_ + i / 4 * 8 + lane % 4 * 2 + i % 2, feature + i % 4 / 2 * 8);
+      finish<float_form<T>>(p_, whole[i], i / 4 * 8 + lane % 4 * 2 + i % 2, feature + i % 4 / 2 * 8);
   }
 
   const product& p_;
   const CUtensorMap& input_;
   int slots_;
   std::uint32_t full_, empty_, memory_;
-  std::int64_t panel_, row_;
+  std::int64_t panel_;
 };
 
 template <class T, int Rows>
@@ -131,15 +130,12 @@ __global__ void __launch_bounds__(stream_threads)
 template <class T, int Rows>
 void launch_rows(const product& p, int multiprocessors, cudaStream_t on) {
   const std::int64_t panels = (p.features + panel_rows - 1) / panel_rows;
-  const std::int64_t groups = (p.rows + Rows - 1) / Rows;
   // All blocks at once where they fit, and evenly over the device.
-  const std::int64_t there =
-      std::clamp<std::int64_t>((panels * groups + multiprocessors - 1) / multiprocessors, 1, 3);
+  const std::int64_t there = std::clamp<std::int64_t>((panels + multiprocessors - 1) / multiprocessors, 1, 3);
   const int slots = std::min((ring_bytes / static_cast<int>(there) - 2048) / slot_bytes<Rows>, most_slots);
-  launch(
-      "product, few rows", stream_panels<T, Rows>,
-      {panels, groups, stream_threads, static_cast<std::size_t>(1024 + slots * slot_bytes<Rows>), on, true},
-      map_rows(p, Rows), p, slots);
+  launch("product, few rows", stream_panels<T, Rows>,
+         {panels, 1, stream_threads, static_cast<std::size_t>(1024 + slots * slot_bytes<Rows>), on, true},
+         map_rows(p, static_cast<int>(p.rows)), p, slots);
 }
 
 template <class T>

@@ -2,8 +2,8 @@
 #include "kernels/cuda/hopper/tensor_map.hpp"
 #include "kernels/cuda/linear_units.cuh"
 
-// Many rows: a block computes 64 features a warpgroup by 128 rows (or 64), segment after segment. A warp
-// beside the warpgroups fetches unit after unit of weights and rows into a ring.
+// Many rows, more than a block has: a block computes 64 features a warpgroup by 128 rows (or 64), segment
+// after segment. A warp beside the warpgroups fetches unit after unit of weights and rows into a ring.
 
 namespace fastserve::kernels::cuda::hopper {
 namespace {
@@ -30,7 +30,9 @@ __global__ void __launch_bounds__(tile_shape<Groups, Rows>::threads, 1)
   const std::uint32_t full = shared_address(barriers);
   const std::uint32_t empty = full + 8 * most_slots;
   const std::uint32_t memory = (shared_address(shared_memory()) + 1023) / 1024 * 1024;
-  const std::int64_t row = block_x() * Rows;
+  // The last block begins early, so that all its rows are there: zeros in their place are slow to come.
+  const std::int64_t own_row = block_x() * Rows;
+  const std::int64_t row = own_row + Rows <= p.rows ? own_row : p.rows - Rows;
   const std::int64_t panel = block_y() * Groups;
   if (thread_index() == 0) {
     for (int s = 0; s < shape::slots; ++s) {
@@ -100,8 +102,10 @@ __global__ void __launch_bounds__(tile_shape<Groups, Rows>::threads, 1)
   const std::int64_t feature =
       (panel + group) * panel_rows + thread_index() % group_threads / warp_lanes * 16 + lane / 4;
 #pragma unroll
-  for (int i = 0; i < count; ++i)
-    finish<float_form<T>>(p, whole[i], row + i / 4 * 8 + lane % 4 * 2 + i % 2, feature + i % 4 / 2 * 8);
+  for (int i = 0; i < count; ++i) {
+    const std::int64_t at = row + i / 4 * 8 + lane % 4 * 2 + i % 2;
+    if (at >= own_row) finish<float_form<T>>(p, whole[i], at, feature + i % 4 / 2 * 8);
+  }
 }
 
 template <class T, int Groups, int Rows>
