@@ -62,9 +62,9 @@ echo "== tests of the CUDA back end"
 for name in test_cuda test_cuda_models; do
   FASTSERVE_REQUIRE_GPU=1 program $name --log_level=test_suite >"$out/$name.log" 2>&1
   code=$?
-  tail -1 "$out/$name.log"
+  echo "$name: $(grep -c 'Leaving test case' "$out/$name.log") cases, exit code $code"
   if [ "$code" -ne 0 ]; then
-    echo "$name: exit code $code, see $out/$name.log"
+    echo "see $out/$name.log"
     failures=$((failures + 1))
   fi
 done
@@ -75,6 +75,28 @@ if command -v compute-sanitizer >/dev/null && [ ${#run[@]} -eq 0 ]; then
   tail -1 "$out/sanitizer.log"
   # Some machines refuse the tool the device: that is no finding.
   if [ "$code" -eq 9 ]; then failures=$((failures + 1)); fi
+fi
+
+echo "== two ranks on this GPU, over NCCL"
+console=(console --device gpu --model models/demo --max-tokens 24)
+if [ ${#run[@]} -gt 0 ]; then
+  start=("${run[@]}" mpirun)
+  rank=("${run[@]}" fastserve "${console[@]}")
+else
+  start=(mpirun)
+  rank=(build-cuda/fastserve "${console[@]}")
+fi
+printf 'Hello\nOnce upon a time\n' >"$out/prompts.txt"
+"${rank[@]}" <"$out/prompts.txt" >"$out/one.txt" 2>"$out/one.log"
+# NCCL joins ranks of one GPU only where it takes them for ranks of two hosts.
+one_gpu=(-x FASTSERVE_LINK_ONE_GPU=1 -x)
+timeout 60 "${start[@]}" --oversubscribe --bind-to none -n 1 "${one_gpu[@]}" NCCL_HOSTID=a "${rank[@]}" : \
+  -n 1 "${one_gpu[@]}" NCCL_HOSTID=b "${rank[@]}" <"$out/prompts.txt" >"$out/two.txt" 2>"$out/two.log"
+if grep -q ' NCCL$' "$out/two.log" && cmp -s "$out/one.txt" "$out/two.txt"; then
+  echo "the same answers as of one rank"
+else
+  echo "not the answers of one rank, or not over NCCL: see $out/one.txt, two.txt and two.log"
+  failures=$((failures + 1))
 fi
 
 : >"$out/bench.jsonl"

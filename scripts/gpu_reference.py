@@ -180,6 +180,18 @@ def measure_transformers(c, a, result, left, compiled):
             result["prefill"][n] = n / timed(a.device, run, 3)
 
 
+class kept(dict):
+    """Calls `keep` for every figure that is entered."""
+
+    def __init__(self, keep):
+        super().__init__()
+        self.keep = keep
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        self.keep()
+
+
 def sizes(text):
     return [int(x) for x in text.split(",") if x]
 
@@ -192,8 +204,15 @@ def main():
     left = lambda: time.monotonic() - begin < a.seconds
     out = {"device": torch.cuda.get_device_name() if a.device != "cpu" else "cpu", "torch": torch.__version__,
            "context": a.context, "limits": limits(a.device), "peers": {}}
+
+    def keep():
+        if a.out:
+            with open(a.out, "w") as f:
+                f.write(json.dumps(out, indent=1) + "\n")
+
+    keep()  # what there is, should the rest be cut short
     for name in a.peers.split(","):
-        result = out["peers"].setdefault(name, {"decode": {}, "prefill": {}})
+        result = out["peers"].setdefault(name, {"decode": kept(keep), "prefill": kept(keep)})
         try:
             if name == "plain":
                 measure_plain(c, a, result, left)
@@ -207,11 +226,8 @@ def main():
             torch.cuda.empty_cache()
         if not left():
             result.setdefault("skipped", "out of time")
-    text = json.dumps(out, indent=1)
-    if a.out:
-        with open(a.out, "w") as f:
-            f.write(text + "\n")
-    print(text)
+        keep()
+    print(json.dumps(out, indent=1))
 
 
 if __name__ == "__main__":

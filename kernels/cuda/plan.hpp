@@ -100,7 +100,7 @@ class cuda_plan final : public step_plan {
  public:
   /// Rows of the largest step that is worth recording: beyond, the device is busy for longer than it takes to
   /// tell it what to do.
-  static constexpr std::int64_t most_recorded_rows = 64;
+  static constexpr std::int64_t most_recorded_rows = 128;
 
   cuda_plan(const step_layout& layout, const rope_table& rope, const attention_shape& shape,
             const cut_device& device, plan_slots& slots, cudaStream_t on);
