@@ -93,7 +93,8 @@ void cuda_backend::copy(tensor_view to, tensor_view from, stream& on) {
   if (to.rows == 0 || width == 0) return;
   // In one piece: faster by a fifth than row by row, however large.
   if (to.contiguous() && from.contiguous()) {
-    check(cudaMemcpyAsync(to.data, from.data, to.bytes(), cudaMemcpyDeviceToDevice, handle), "cudaMemcpyAsync");
+    check(cudaMemcpyAsync(to.data, from.data, to.bytes(), cudaMemcpyDeviceToDevice, handle),
+          "cudaMemcpyAsync");
     return;
   }
   // A single row may have any stride, even one that is shorter than it.
