@@ -11,6 +11,7 @@
 #include <random>
 #include <string>
 
+#include "attention_batch.hpp"
 #include "kernels/cuda/cuda_backend.hpp"
 #include "kernels/limits.hpp"
 
@@ -144,33 +145,22 @@ void bench_rows(bench& b) {
 }
 
 void bench_attention(bench& b, dtype type) {
-  struct batch {
-    const char* name;
-    std::int32_t sequences, before, rows;
-  };
-  const batch batches[] = {{"decode at 128", 1, 128, 1},   {"decode at 8192", 1, 8192, 1},
-                           {"decode at 128", 32, 128, 1},  {"decode at 1024", 64, 1024, 1},
-                           {"decode at 128", 128, 128, 1}, {"prefill 512", 1, 0, 512},
-                           {"prefill 2048", 1, 0, 2048},   {"prefill 8192", 1, 0, 8192}};
+  const attention_batch batches[] = {{"decode at 128", 1, 128, 1},   {"decode at 8192", 1, 8192, 1},
+                                     {"decode at 128", 32, 128, 1},  {"decode at 1024", 64, 1024, 1},
+                                     {"decode at 128", 128, 128, 1}, {"prefill 512", 1, 0, 512},
+                                     {"prefill 2048", 1, 0, 2048},   {"prefill 8192", 1, 0, 8192}};
   const rope_table rope{rope_kind::half, std::vector<float>(head_dim / 2, 0.5F), 1.0F};
   const attention_shape shape{heads, kv_heads, head_dim, 0.088F, 0};
   for (const auto& c : batches) {
-    const std::int32_t tokens = c.before + c.rows;
-    const std::int32_t blocks = (tokens + kv_block_tokens - 1) / kv_block_tokens;
+    const std::int32_t tokens = c.tokens();
     const double bytes = double{1} * c.sequences * tokens * 2 * kv_heads *
                          static_cast<double>(kv_vector_bytes(head_dim, type));
     const auto layers = static_cast<std::int32_t>(std::clamp(2e8 / bytes, 2.0, 32.0));
-    const auto kv = b.ops->make_kv_store({layers, blocks * c.sequences, kv_heads, head_dim, type});
+    const auto kv = b.ops->make_kv_store({layers, c.blocks() * c.sequences, kv_heads, head_dim, type});
     std::vector<std::byte> host(kv->shape().block_bytes());
     for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<std::byte>(i % 2 == 1 ? 0x3c : i * 7);
     for (std::int32_t i = 0; i < kv->shape().blocks; ++i) b.ops->write_block(*kv, i, host.data(), *b.on);
-    step_layout layout;
-    for (std::int32_t s = 0; s < c.sequences; ++s) {
-      step_sequence sequence{static_cast<std::int32_t>(layout.positions.size()), c.rows, c.before, {}};
-      for (std::int32_t i = 0; i < blocks; ++i) sequence.blocks.push_back(i * c.sequences + s);
-      layout.sequences.push_back(sequence);
-      for (std::int32_t t = c.before; t < tokens; ++t) layout.positions.push_back(t);
-    }
+    const auto layout = layout_of(c);
     const auto rows = static_cast<std::int64_t>(layout.positions.size());
     const auto qkv = b.view(rows, (heads + 2 * kv_heads) * head_dim, dtype::f32);
     const auto query = qkv.col_range(0, std::int64_t{heads} * head_dim);

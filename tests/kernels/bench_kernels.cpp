@@ -12,6 +12,7 @@
 #include <random>
 #include <string>
 
+#include "attention_batch.hpp"
 #include "kernels/backend.hpp"
 #include "kernels/cpu/topology.hpp"
 #include "kernels/cpu/waiting.hpp"
@@ -167,40 +168,29 @@ void bench_attention(dtype type, int threads) {
   bench b{threads};
   b.measure_limits(dtype::f32);
   std::printf("attention: limits %.1f GB/s, %.0f GOP/s\n", b.bandwidth * 1e-9, b.peak * 1e-9);
-  struct batch {
-    const char* name;
-    std::int32_t sequences;
-    std::int32_t before;
-    std::int32_t rows;
+  struct batch : attention_batch {
     std::int32_t kv_heads = ::kv_heads;
   };
-  const batch batches[] = {{"decode at 512", 1, 512, 1},
-                           {"decode at 8192", 1, 8192, 1},
-                           {"decode at 32768", 1, 32768, 1},
-                           {"decode at 1024", 32, 1024, 1},
-                           {"decode at 32768, MHA", 1, 32768, 1, heads},
-                           {"prefill 512", 1, 0, 512},
-                           {"prefill 512 at 8192", 1, 8192, 512}};
+  const batch batches[] = {{{"decode at 512", 1, 512, 1}},
+                           {{"decode at 8192", 1, 8192, 1}},
+                           {{"decode at 32768", 1, 32768, 1}},
+                           {{"decode at 1024", 32, 1024, 1}},
+                           {{"decode at 32768, MHA", 1, 32768, 1}, heads},
+                           {{"prefill 512", 1, 0, 512}},
+                           {{"prefill 512 at 8192", 1, 8192, 512}}};
   rope_table rope{rope_kind::half, std::vector<float>(head_dim / 2, 0.5F), 1.0F};
   for (const auto& c : batches) {
     const std::int32_t kv_heads = c.kv_heads;
     const attention_shape shape{heads, kv_heads, head_dim, 0.125F, 0};
-    const std::int32_t tokens = c.before + c.rows;
-    const std::int32_t blocks = (tokens + 15) / 16;
+    const std::int32_t tokens = c.tokens();
     // Layers in turn, as in a pass.
     const double token_bytes = 2.0 * kv_heads * static_cast<double>(kv_vector_bytes(head_dim, type));
     const double bytes = c.sequences * tokens * token_bytes;
     const auto layers = static_cast<std::int32_t>(std::clamp(2e8 / bytes, 2.0, 64.0));
-    const auto kv = b.ops->make_kv_store({layers, blocks * c.sequences, kv_heads, head_dim, type});
+    const auto kv = b.ops->make_kv_store({layers, c.blocks() * c.sequences, kv_heads, head_dim, type});
     const auto host = std::vector<std::byte>(kv->shape().block_bytes());
     for (std::int32_t i = 0; i < kv->shape().blocks; ++i) b.ops->write_block(*kv, i, host.data(), *b.on);
-    step_layout layout;
-    for (std::int32_t s = 0; s < c.sequences; ++s) {
-      step_sequence sequence{static_cast<std::int32_t>(layout.positions.size()), c.rows, c.before, {}};
-      for (std::int32_t i = 0; i < blocks; ++i) sequence.blocks.push_back(i * c.sequences + s);
-      layout.sequences.push_back(sequence);
-      for (std::int32_t t = c.before; t < tokens; ++t) layout.positions.push_back(t);
-    }
+    const auto layout = layout_of(c);
     const auto rows = static_cast<std::int64_t>(layout.positions.size());
     const auto qkv = b.view(rows, (heads + 2 * kv_heads) * head_dim, dtype::f32);
     const auto query = qkv.col_range(0, std::int64_t{heads} * head_dim);
