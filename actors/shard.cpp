@@ -178,13 +178,13 @@ std::optional<step_result> shard::run(const micro_batch& work) {
       context_.channel->send(place_.next_rank, key, stage_->hidden(rows), *context_.backend, *stream_);
     }
     result.drawn_ns = now_ns();
-    start -= prepare_ns;
-    stats_.compute_ns += result.drawn_ns - start;
+    const auto compute_ns = prepare_ns + result.drawn_ns - start;
+    stats_.compute_ns += compute_ns;
     stats_.steps += 1;
     stats_.rows += static_cast<std::uint64_t>(rows);
     context_.vitals->steps += 1;
     context_.vitals->rows += static_cast<std::uint64_t>(rows);
-    context_.vitals->compute_ns += result.drawn_ns - start;
+    context_.vitals->compute_ns += compute_ns;
   } catch (const std::exception& e) {
     result.error = "rank " + std::to_string(context_.profile.rank) + ": " + e.what();
     result.tokens.clear();
