@@ -12,9 +12,6 @@
 namespace fastserve::kernels::cuda::hopper {
 namespace {
 
-/// Rows beyond which a product reads its weights for more than one block of them.
-constexpr std::int64_t few_rows = 128;
-
 /// Of the driver's library, which this program is not linked to.
 decltype(&cuTensorMapEncodeTiled) encoder() {
   static const auto found = [] {

@@ -1,6 +1,5 @@
-#include "kernels/cuda/hopper/device.cuh"
 #include "kernels/cuda/hopper/tensor_map.hpp"
-#include "kernels/cuda/linear_units.cuh"
+#include "kernels/cuda/hopper/unit_ring.cuh"
 
 // Many rows, more than a block has: a block computes 64 features a warpgroup by 128 rows (or 64), segment
 // after segment. A warp beside the warpgroups fetches unit after unit of weights and rows into a ring.
@@ -9,10 +8,12 @@ namespace fastserve::kernels::cuda::hopper {
 namespace {
 
 constexpr int most_slots = 8;
+static_assert(most_slots <= unit_ring::most_slots);
 constexpr int ring_bytes = 216 * 1024;
 
 template <int Groups, int Rows>
 struct tile_shape {
+  static_assert(Rows <= few_rows, "a tile's rows are all there");
   static constexpr int threads = (Groups + 1) * group_threads;
   static constexpr int slot_bytes = Groups * panel_bytes + Rows * panel_row_bytes;
   static constexpr int slots = ring_bytes / slot_bytes < most_slots ? ring_bytes / slot_bytes : most_slots;
@@ -25,23 +26,13 @@ template <class T, int Groups, int Rows>
 __global__ void __launch_bounds__(tile_shape<Groups, Rows>::threads, 1)
     tile_panels(const __grid_constant__ CUtensorMap input, product p) {
   using shape = tile_shape<Groups, Rows>;
-  constexpr int count = Rows / 2;
-  __shared__ std::uint64_t barriers[2 * most_slots];
-  const std::uint32_t full = shared_address(barriers);
-  const std::uint32_t empty = full + 8 * most_slots;
-  const std::uint32_t memory = (shared_address(shared_memory()) + 1023) / 1024 * 1024;
+  __shared__ std::uint64_t barriers[2 * unit_ring::most_slots];
+  const unit_ring ring{barriers, shape::slots, shape::slot_bytes};
   // The last block begins early, so that all its rows are there: zeros in their place are slow to come.
   const std::int64_t own_row = block_x() * Rows;
   const std::int64_t row = own_row + Rows <= p.rows ? own_row : p.rows - Rows;
   const std::int64_t panel = block_y() * Groups;
-  if (thread_index() == 0) {
-    for (int s = 0; s < shape::slots; ++s) {
-      init_barrier(full + 8 * s, 1);
-      init_barrier(empty + 8 * s, Groups * group_threads / warp_lanes);
-    }
-    publish_barriers();
-  }
-  sync_block();
+  ring.init(Groups * group_threads / warp_lanes);
   const int group = thread_index() / group_threads;
   if (group == Groups) {
     leave_registers<32>();
@@ -50,62 +41,27 @@ __global__ void __launch_bounds__(tile_shape<Groups, Rows>::threads, 1)
     wait_for_previous();
     ring_place at;
     for (std::int64_t u = 0; u < p.units; ++u) {
-      wait(empty + 8 * at.slot, at.phase ^ 1);
-      expect_bytes(full + 8 * at.slot, shape::slot_bytes);
-      const std::uint32_t to = memory + at.slot * shape::slot_bytes;
+      wait(ring.empty(at.slot), at.phase ^ 1);
+      expect_bytes(ring.full(at.slot), shape::slot_bytes);
+      const std::uint32_t to = ring.memory(at.slot);
 #pragma unroll
       for (int g = 0; g < Groups; ++g) {
         const std::int64_t from = panel + g < panels ? panel + g : panels - 1;
         copy_bytes(to + g * panel_bytes, p.weights + (from * p.units + u) * panel_bytes, panel_bytes,
-                   full + 8 * at.slot);
+                   ring.full(at.slot));
       }
       copy_box(to + Groups * panel_bytes, input, static_cast<int>(u) * panel_columns, static_cast<int>(row),
-               full + 8 * at.slot);
+               ring.full(at.slot));
       at.next(shape::slots);
     }
     return;
   }
 
   take_registers<shape::registers>();
-  const int lane = thread_index() % warp_lanes;
-  const auto leave = [&](int slot) {
-    if (lane == 0) arrive(empty + 8 * slot);
-  };
-  float sum[count];
-  float whole[count];
-  const std::int64_t length = segment_units(p.units);
-  ring_place at;
-  for (std::int64_t first = 0; first < p.units; first += length) {
-    const std::int64_t last = first + length < p.units ? first + length : p.units;
-    int before = -1;  // the slot that may still be read
-    for (std::int64_t u = first; u < last; ++u) {
-      wait(full + 8 * at.slot, at.phase);
-      const std::uint32_t slot = memory + at.slot * shape::slot_bytes;
-      const auto features = panel_at(slot + group * panel_bytes);
-      const auto rows = panel_at(slot + Groups * panel_bytes);
-      begin_products();
-#pragma unroll
-      for (int step = 0; step < 4; ++step)
-        multiply_panels<T>(sum, features + 2 * step, rows + 2 * step, u > first || step > 0);
-      commit_products();
-      wait_products<1>();
-      if (before >= 0) leave(before);
-      before = at.slot;
-      at.next(shape::slots);
-    }
-    wait_products<0>();
-    leave(before);
-#pragma unroll
-    for (int i = 0; i < count; ++i) whole[i] = first == 0 ? sum[i] : whole[i] + sum[i];
-  }
+  float whole[Rows / 2];
+  multiply_units<T>(whole, ring, p.units, group * panel_bytes, Groups * panel_bytes);
   wait_for_previous();  // of the output: it may be the residual
-  const std::int64_t feature =
-      (panel + group) * panel_rows + thread_index() % group_threads / warp_lanes * 16 + lane / 4;
-#pragma unroll
-  for (int i = 0; i < count; ++i) {
-    const std::int64_t at = row + i / 4 * 8 + lane % 4 * 2 + i % 2;
-    if (at >= own_row) finish<float_form<T>>(p, whole[i], at, feature + i % 4 / 2 * 8);
-  }
+  finish_panel<T>(p, whole, panel + group, row, own_row);
 }
 
 template <class T, int Groups, int Rows>
