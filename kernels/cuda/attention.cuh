@@ -30,6 +30,21 @@ FASTSERVE_DEVICE attention_task load_task(const attention_task* from) {
   return std::bit_cast<attention_task>(words);
 }
 
+/// What any of a task's pairs [first_pair, first_pair + pairs) sees.
+FASTSERVE_DEVICE visible range_of(const attention_job& job, const attention_task& task, int first_pair,
+                                  int pairs) {
+  if (pairs <= 0) return {};
+  const int first = task.first_position + first_pair / job.group;
+  const int last = task.first_position + (first_pair + pairs - 1) / job.group;
+  return {visible_from(first, job.window).first, last};
+}
+
+/// Where a pair's query, or result, begins in rows of `stride` elements.
+FASTSERVE_DEVICE std::int64_t place_of(const attention_job& job, const attention_task& task,
+                                       std::int64_t head, int pair, std::int64_t stride) {
+  return (task.row + pair / job.group) * stride + (head * job.group + pair % job.group) * job.head_dim;
+}
+
 /// into = into + from: two parts of one softmax over different tokens. An empty part changes nothing.
 struct merge_factors {
   float best, old_factor, new_factor;

@@ -94,13 +94,7 @@ class decode_block : pair_tile {
       if (values_left) land(true, values_chunk);
       if (keys_left) land(false, keys_chunk);
       if ((chunk + 1) % (segment_tokens / chunk_tokens) != 0 && chunk + 1 < last) continue;
-      if (merging) {
-        merge(whole, state);
-      } else {
-        whole = state;
-      }
-      merging = true;
-      clear(state);
+      close_segment(whole, state, merging);
     }
     copy_async_wait<0>();
     const int first_dim = warp_ * (D / warps);

@@ -22,7 +22,7 @@ class attention_block : pair_tile {
     keys_ = memory;
     values_ = memory + chunk_tokens * stride;
     scales_ = reinterpret_cast<float*>(memory + 2 * chunk_tokens * stride);
-    mine_ = range_of(first_pair_, pairs_);
+    mine_ = range_of(job, task, first_pair_, pairs_);
   }
 
   FASTSERVE_DEVICE void run() {
@@ -59,13 +59,7 @@ class attention_block : pair_tile {
       if (looks) add_values(state, scores);
       sync_block();  // all are done with the values
       if ((chunk + 1) % chunks != 0 && chunk + 1 < last) continue;
-      if (merging) {
-        merge(whole, state);
-      } else {
-        whole = state;
-      }
-      merging = true;
-      clear(state);
+      close_segment(whole, state, merging);
     }
     copy_async_wait<0>();
     if (pairs_ <= 0) return;

@@ -43,6 +43,18 @@ FASTSERVE_DEVICE void merge(softmax_state<Dims>& into, const softmax_state<Dims>
     for (int i = 0; i < 4; ++i) into.sums[j][i] = merged(into.sums[j][i], from.sums[j][i], by[i / 2]);
 }
 
+/// A finished segment's state to those before it, if any; then it is that of the next segment.
+template <int Dims>
+FASTSERVE_DEVICE void close_segment(softmax_state<Dims>& whole, softmax_state<Dims>& state, bool& merging) {
+  if (merging) {
+    merge(whole, state);
+  } else {
+    whole = state;
+  }
+  merging = true;
+  clear(state);
+}
+
 /// This lane's part of a chunk's denominator over 16 tokens, of which `low` and `high` weigh eight each.
 FASTSERVE_DEVICE float lane_total(const float (&low)[4], const float (&high)[4], int h) {
   return ((low[2 * h] + low[2 * h + 1]) + high[2 * h]) + high[2 * h + 1];
@@ -64,15 +76,7 @@ class pair_tile {
       const int pair = first_pair_ + g + 8 * h;
       if (present_[h]) sees_[h] = visible_from(task.first_position + pair / job.group, job.window);
     }
-    all_ = range_of(task.first_pair, task.pairs);
-  }
-
-  /// What any of the pairs sees.
-  FASTSERVE_DEVICE visible range_of(int first_pair, int pairs) const {
-    if (pairs <= 0) return {};
-    const int first = task_.first_position + first_pair / job_.group;
-    const int last = task_.first_position + (first_pair + pairs - 1) / job_.group;
-    return {visible_from(first, job_.window).first, last};
+    all_ = range_of(job, task, task.first_pair, task.pairs);
   }
 
   /// Chunks of the task's segments of which any of its pairs sees something: [first, last).
@@ -92,9 +96,7 @@ class pair_tile {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int pair = first_pair_ + thread_index() % warp_lanes / 4 + 8 * h;
-      if (present_[h])
-        from[h] += (task_.row + pair / job_.group) * job_.query_stride +
-                   (head_ * job_.group + pair % job_.group) * job_.head_dim;
+      if (present_[h]) from[h] += place_of(job_, task_, head_, pair, job_.query_stride);
     }
     two_floats all[D / 16][4];
     if (job_.head_dim % 2 == 0 && job_.query_stride % 2 == 0 &&
@@ -139,8 +141,7 @@ class pair_tile {
     for (int h = 0; h < 2; ++h) {
       if (!present_[h]) continue;
       const int pair = first_pair_ + lane / 4 + 8 * h;
-      const std::int64_t to = (task_.row + pair / job_.group) * job_.out_stride +
-                              (head_ * job_.group + pair % job_.group) * job_.head_dim;
+      const std::int64_t to = place_of(job_, task_, head_, pair, job_.out_stride);
       const float factor = 1.0F / s.total[h];
 #pragma unroll
       for (int j = 0; j < Dims / 8; ++j) {

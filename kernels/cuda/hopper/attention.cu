@@ -1,4 +1,4 @@
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_pairs.cuh"
 #include "kernels/cuda/hopper/device.cuh"
 #include "kernels/cuda/hopper/tensor_map.hpp"
 
@@ -14,7 +14,7 @@ constexpr int groups = prompt_pairs / panel_rows;
 constexpr int prompt_threads = (groups + 1) * group_threads;
 constexpr int chunk_pages = chunk_tokens / kv_block_tokens;
 constexpr int page_bytes = kv_block_tokens * panel_row_bytes;  // of one panel
-constexpr int score_count = chunk_tokens / 2;
+constexpr int score_tiles = chunk_tokens / 8;
 static_assert(chunk_tokens == panel_rows);
 
 template <int D>
@@ -28,22 +28,10 @@ struct prompt_shape {
       std::size_t{1024} + groups * part_bytes + std::size_t{slots} * slot_bytes + whole_bytes;
 };
 
-template <int D>
-struct row_state {
-  float sums[D / 2];
-  float maximum[2];
-  float total[2];
-};
-
-template <int D>
-FASTSERVE_DEVICE void clear(row_state<D>& s) {
-#pragma unroll
-  for (int i = 0; i < D / 2; ++i) s.sums[i] = 0.0F;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    s.maximum[h] = no_maximum;
-    s.total[h] = 0.0F;
-  }
+/// The accumulators of the warpgroup's matrix unit, which are the 16 pairs' of each warp.
+template <int Tiles>
+FASTSERVE_DEVICE auto& all_of(float (&tiles)[Tiles][4]) {
+  return reinterpret_cast<float(&)[Tiles * 4]>(tiles);
 }
 
 template <class T, int D>
@@ -60,7 +48,7 @@ class prompt_block {
                                       (ring_ - shared_address(shared_memory())) +
                                       shape::slots * shape::slot_bytes) +
              thread_index();
-    all_ = range_of(task.first_pair, task.pairs);
+    all_ = range_of(job, task, task.first_pair, task.pairs);
     first_ = all_.first / chunk_tokens;
     last_ = all_.last / chunk_tokens + 1;
   }
@@ -89,13 +77,6 @@ class prompt_block {
   FASTSERVE_DEVICE std::uint32_t keys_there(int slot) const { return barriers_ + 24 * slot; }
   FASTSERVE_DEVICE std::uint32_t values_there(int slot) const { return barriers_ + 24 * slot + 8; }
   FASTSERVE_DEVICE std::uint32_t free_again(int slot) const { return barriers_ + 24 * slot + 16; }
-
-  FASTSERVE_DEVICE visible range_of(int first_pair, int pairs) const {
-    if (pairs <= 0) return {};
-    const int first = task_.first_position + first_pair / job_.group;
-    const int last = task_.first_position + (first_pair + pairs - 1) / job_.group;
-    return {visible_from(first, job_.window).first, last};
-  }
 
   FASTSERVE_DEVICE void fetch() {
     const std::int32_t* blocks = job_.blocks + task_.blocks_at;
@@ -138,7 +119,7 @@ class prompt_block {
     const int first_pair = task_.first_pair + group * panel_rows;
     int pairs = task_.pairs - group * panel_rows;
     if (pairs > panel_rows) pairs = panel_rows;
-    const visible mine = range_of(first_pair, pairs);
+    const visible mine = range_of(job_, task_, first_pair, pairs);
     // Up to here every pair of the group sees everything, from here on somebody does.
     const int all_see_to = task_.first_position + first_pair / job_.group;
     const int all_see_from =
@@ -153,7 +134,7 @@ class prompt_block {
     }
     load_queries(group, first_pair, pairs);
 
-    row_state<D> state;
+    softmax_state<D> state;
     clear(state);
     float maximum[2];
     float total[2];
@@ -171,8 +152,8 @@ class prompt_block {
     for (int chunk = first_; chunk < mine_first; ++chunk) pass();
     if (pairs > 0) {
       const std::uint32_t queries = queries_ + group * shape::part_bytes;
-      float scores[score_count];
-      float ahead[score_count];
+      float scores[score_tiles][4];
+      float ahead[score_tiles][4];
       wait(keys_there(at.slot), at.phase);
       multiply_keys(scores, queries, ring_ + at.slot * shape::slot_bytes);
       wait_products<0>();
@@ -199,7 +180,7 @@ class prompt_block {
         if (lane == 0) arrive(free_again(at.slot));
         at = next;
 #pragma unroll
-        for (int i = 0; i < score_count; ++i) scores[i] = ahead[i];
+        for (int i = 0; i < 4 * score_tiles; ++i) all_of(scores)[i] = all_of(ahead)[i];
         constexpr int chunks = segment_tokens / chunk_tokens;
         if ((chunk + 1) % chunks != 0 && chunk < mine_last) continue;
         merge(maximum, total, state, !merging, chunk == mine_last);
@@ -220,9 +201,8 @@ class prompt_block {
       const int piece = i % row_pieces;
       std::uint32_t x[4] = {0, 0, 0, 0};
       if (pair < pairs && piece * 8 < job_.head_dim) {
-        const int of = first_pair + pair;
-        const float* from = job_.query + (task_.row + of / job_.group) * job_.query_stride +
-                            (head_ * job_.group + of % job_.group) * job_.head_dim + piece * 8;
+        const float* from =
+            job_.query + place_of(job_, task_, head_, first_pair + pair, job_.query_stride) + piece * 8;
 #pragma unroll
         for (int j = 0; j < 4; ++j) x[j] = pack2<T>(from[2 * j], from[2 * j + 1]);
       }
@@ -237,7 +217,7 @@ class prompt_block {
     sync_group(1 + group);
   }
 
-  FASTSERVE_DEVICE void multiply_keys(float (&scores)[score_count], std::uint32_t queries,
+  FASTSERVE_DEVICE void multiply_keys(float (&scores)[score_tiles][4], std::uint32_t queries,
                                       std::uint32_t keys) const {
     begin_products();
 #pragma unroll
@@ -246,28 +226,30 @@ class prompt_block {
       const auto b = panel_at(keys + panel * panel_bytes);
 #pragma unroll
       for (int step = 0; step < 4; ++step)
-        multiply_panels<T>(scores, a + 2 * step, b + 2 * step, panel + step > 0);
+        multiply_panels<T>(all_of(scores), a + 2 * step, b + 2 * step, panel + step > 0);
     }
     commit_products();
   }
 
   /// Scores to weights; the state's sums and total to the new maximum.
   template <bool AllSeen>
-  FASTSERVE_DEVICE void weigh(row_state<D>& s, float (&scores)[score_count], const visible (&sees)[2],
+  FASTSERVE_DEVICE void weigh(softmax_state<D>& s, float (&scores)[score_tiles][4], const visible (&sees)[2],
                               int from) const {
     const int t = thread_index() % 4;
     const float scale = job_.scale * log2_e;
     float best[2] = {s.maximum[0], s.maximum[1]};
 #pragma unroll
-    for (int j = 0; j < score_count; ++j) {
-      const int h = j % 4 / 2;
-      float x = scores[j] * scale;
-      if constexpr (!AllSeen) {
-        const int token = from + j / 4 * 8 + 2 * t + j % 2;
-        x = token >= sees[h].first && token <= sees[h].last ? x : -INFINITY;
+    for (int j = 0; j < score_tiles; ++j) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        float x = scores[j][i] * scale;
+        if constexpr (!AllSeen) {
+          const int token = from + 8 * j + 2 * t + i % 2;
+          x = token >= sees[i / 2].first && token <= sees[i / 2].last ? x : -INFINITY;
+        }
+        scores[j][i] = x;
+        best[i / 2] = fmaxf(best[i / 2], x);
       }
-      scores[j] = x;
-      best[h] = fmaxf(best[h], x);
     }
     float factor[2];
 #pragma unroll
@@ -280,22 +262,20 @@ class prompt_block {
       s.maximum[h] = best[h];
     }
 #pragma unroll
-    for (int j = 0; j < score_count; ++j) scores[j] = exp2_fast(scores[j] - best[j % 4 / 2]);
+    for (int j = 0; j < score_tiles; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores[j][i] = exp2_fast(scores[j][i] - best[i / 2]);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      float total = 0;
+      float total = lane_total(scores[0], scores[1], h);
 #pragma unroll
-      for (int j = 0; j < score_count; j += 8) {
-        const float part =
-            ((scores[j + 2 * h] + scores[j + 2 * h + 1]) + scores[j + 4 + 2 * h]) + scores[j + 5 + 2 * h];
-        total = j == 0 ? part : total + part;
-      }
+      for (int j = 2; j < score_tiles; j += 2) total += lane_total(scores[j], scores[j + 1], h);
       for (int mask = 1; mask < 4; mask *= 2) total += shuffle_xor(total, mask);
       s.total[h] = fma(s.total[h], factor[h], total);
     }
     if (count_lanes(factor[0] != 1.0F || factor[1] != 1.0F) > 0) {
 #pragma unroll
-      for (int i = 0; i < D / 2; ++i) s.sums[i] *= factor[i % 4 / 2];
+      for (int i = 0; i < D / 2; ++i) all_of(s.sums)[i] *= factor[i % 4 / 2];
     }
   }
 
@@ -310,31 +290,31 @@ class prompt_block {
     sync_group(1 + group);
   }
 
-  FASTSERVE_DEVICE void add_values(row_state<D>& s, const float (&weights)[score_count],
+  FASTSERVE_DEVICE void add_values(softmax_state<D>& s, const float (&weights)[score_tiles][4],
                                    std::uint32_t values) const {
     std::uint32_t a[4][4];
 #pragma unroll
     for (int step = 0; step < 4; ++step)
 #pragma unroll
       for (int r = 0; r < 4; ++r)
-        a[step][r] = pack2<T>(weights[8 * step + 2 * r], weights[8 * step + 2 * r + 1]);
+        a[step][r] = pack2<T>(weights[2 * step + r / 2][r % 2 * 2], weights[2 * step + r / 2][r % 2 * 2 + 1]);
     const auto b = turned_panel_at(values, panel_bytes);
     begin_products();
 #pragma unroll
     for (int step = 0; step < 4; ++step)
-      multiply_turned<T>(s.sums, a[step], b + step * (16 * panel_row_bytes >> 4));
+      multiply_turned<T>(all_of(s.sums), a[step], b + step * (16 * panel_row_bytes >> 4));
     commit_products();
   }
 
   /// A segment's state to those before it, whose sums are in shared memory: this thread's own. The last one's
   /// place is taken by all.
-  FASTSERVE_DEVICE void merge(float (&maximum)[2], float (&total)[2], row_state<D>& s, bool first,
+  FASTSERVE_DEVICE void merge(float (&maximum)[2], float (&total)[2], softmax_state<D>& s, bool first,
                               bool last) const {
     constexpr int threads = groups * group_threads;
     if (first) {
       if (last) return;
 #pragma unroll
-      for (int i = 0; i < D / 2; ++i) whole_[i * threads] = s.sums[i];
+      for (int i = 0; i < D / 2; ++i) whole_[i * threads] = all_of(s.sums)[i];
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         maximum[h] = s.maximum[h];
@@ -351,19 +331,18 @@ class prompt_block {
     }
 #pragma unroll
     for (int i = 0; i < D / 2; ++i) {
-      s.sums[i] = merged(whole_[i * threads], s.sums[i], by[i % 4 / 2]);
-      if (!last) whole_[i * threads] = s.sums[i];
+      all_of(s.sums)[i] = merged(whole_[i * threads], all_of(s.sums)[i], by[i % 4 / 2]);
+      if (!last) whole_[i * threads] = all_of(s.sums)[i];
     }
   }
 
-  FASTSERVE_DEVICE void finish(const row_state<D>& s, int row, int first_pair, int pairs) const {
+  FASTSERVE_DEVICE void finish(const softmax_state<D>& s, int row, int first_pair, int pairs) const {
     const int t = thread_index() % 4;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       if (row + 8 * h >= pairs) continue;
       const int pair = first_pair + row + 8 * h;
-      const std::int64_t to = (task_.row + pair / job_.group) * job_.out_stride +
-                              (head_ * job_.group + pair % job_.group) * job_.head_dim;
+      const std::int64_t to = place_of(job_, task_, head_, pair, job_.out_stride);
       const float factor = 1.0F / s.total[h];
 #pragma unroll
       for (int j = 0; j < D / 8; ++j) {
@@ -371,7 +350,7 @@ class prompt_block {
         if (d >= job_.head_dim) continue;
 #pragma unroll
         for (int i = 0; i < 2; ++i)
-          store_element(job_.out, job_.out_type, to + d + i, s.sums[4 * j + 2 * h + i] * factor);
+          store_element(job_.out, job_.out_type, to + d + i, s.sums[j][2 * h + i] * factor);
       }
     }
   }
@@ -410,8 +389,8 @@ void launch_of(const attention_job& job, std::int64_t tasks, const CUtensorMap& 
 
 }  // namespace
 
-void launch_attention(const attention_job& job, std::int64_t tasks, std::int64_t pages, cudaStream_t on) {
-  const auto map = map_pages(job, pages);
+void launch_attention(const attention_job& job, std::int64_t tasks, std::int64_t blocks, cudaStream_t on) {
+  const auto map = map_pages(job, blocks);
   return job.kv.type == dtype::f16 ? launch_of<f16>(job, tasks, map, on)
                                    : launch_of<bf16>(job, tasks, map, on);
 }

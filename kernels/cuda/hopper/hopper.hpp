@@ -6,7 +6,8 @@
 #include "kernels/cuda/linear.hpp"
 
 // Kernels that only a Hopper GPU runs (compute capability 9.0). Elsewhere, and for what they do not take,
-// there are the others, which give the same bits.
+// there are the others. Attention gives their bits. Products do not, whose k stands in another order: a back
+// end has one kind of weights or the other.
 
 namespace fastserve::kernels::cuda::hopper {
 
