@@ -169,6 +169,7 @@ BOOST_DATA_TEST_CASE(long_rows_and_many_tiles, every_isa(), isa) {
 BOOST_DATA_TEST_CASE(extreme_codes_do_not_overflow, every_isa(), isa) {
   bench_top top{isa};
   const std::int64_t k = 512;
+  const std::int64_t row_counts[] = {1, 20};  // one tile, and enough for nibbles to be opened first
   for (const auto& format : formats) {
     for (const bool low : {true, false}) {
       for (const float x : {1.0F, -1.0F}) {
@@ -177,12 +178,14 @@ BOOST_DATA_TEST_CASE(extreme_codes_do_not_overflow, every_isa(), isa) {
         for (auto& s : t.scales) s = 1;
         const auto view = t.view();
         const auto packed = top.ops->pack_quantized({&view, 1});
-        matrix input{1, k};
-        for (auto& v : input.values) v = x;
-        const auto in = put_input(top, input, *packed);
-        auto out = top.empty(1, 4);
-        top.ops->linear(out.view, in.view, *packed, {}, false, top.on());
-        check_close(top.get(out.view), reference::linear(input, numbers_of(view)), 0.05, 1e-5);
+        for (const auto rows : row_counts) {
+          matrix input{rows, k};
+          for (auto& v : input.values) v = x;
+          const auto in = put_input(top, input, *packed);
+          auto out = top.empty(rows, 4);
+          top.ops->linear(out.view, in.view, *packed, {}, false, top.on());
+          check_close(top.get(out.view), reference::linear(input, numbers_of(view)), 0.05, 1e-5);
+        }
       }
     }
   }

@@ -8,6 +8,7 @@
 // are multiplied as the instruction wants them; the shift times the row's sum over the fold is where a dot
 // product begins. Registers hold the dot products and parts of a tile; sums rest in L1 or L2 between records.
 
+#include "kernels/cpu/isa/dot_products.hpp"
 #include "kernels/cpu/isa/open_nibbles.hpp"
 
 namespace fastserve::kernels::cpu::FASTSERVE_ISA {
@@ -18,20 +19,16 @@ constexpr int integer_block_panels = 8;
 constexpr std::int64_t integer_partial_floats =
     static_cast<std::int64_t>(integer_block_rows) * panel_columns * integer_block_panels;
 constexpr int integer_few_tiles = 6;
-constexpr int step_columns = 16;  // multiplied between two fetches
 
 /// Panels that a tile of `rows` rows multiplies at once. A dot product waits for the one before it: two units
 /// with a latency of five want more than ten chains, and twice that leaves room for what is between them. A
 /// single tile reads one stream of memory for each panel, and a core reads several faster than one.
 constexpr int panels_at_once(int rows) {
-  return rows * 2 <= integer_tile_rows ? few_row_panels : tile_panels;
+  return rows * few_row_panels <= integer_tile_rows * tile_panels ? few_row_panels : tile_panels;
 }
 /// As many tiles and more gain by open_nibbles.hpp.
 constexpr int opened_tiles = 4;
 static_assert(integer_block_panels % few_row_panels == 0 && few_row_panels % tile_panels == 0);
-
-/// How codes lie in a panel: as bytes, as nibbles, or as bytes that were nibbles (open_nibbles.hpp).
-enum class codes_as : std::uint8_t { bytes, nibbles, opened };
 
 /// What a tile needs besides its rows.
 struct integer_tile {
@@ -53,74 +50,6 @@ struct integer_tile {
   int columns;
   bool accumulate;
 };
-
-FASTSERVE_INLINE const q8_record& record_at(const char* input, int row) {
-  return reinterpret_cast<const q8_record*>(input)[row];
-}
-
-template <codes_as C>
-constexpr int code_bytes = step_columns* panel_columns / (C == codes_as::nibbles ? 2 : 1);  // of one step
-
-/// acc += w by a, for all rows and vectors.
-template <codes_as C, int M, int V, class Weight, class Input>
-FASTSERVE_INLINE void multiply_four(i32v (&acc)[M][V], Weight weight, Input input) {
-  const auto dot = [](i32v sums, i32v w, i32v a) {
-    return C == codes_as::bytes ? dot_8(sums, w, a) : dot_u4(sums, w, a);
-  };
-  // The fewer of the two stay in registers.
-  if constexpr (V > M) {
-    i32v a[M];
-    FASTSERVE_UNROLL(16)
-    for (int i = 0; i < M; ++i) a[i] = input(i);
-    FASTSERVE_UNROLL(8)
-    for (int v = 0; v < V; ++v) {
-      const i32v w = weight(v);
-      FASTSERVE_UNROLL(16)
-      for (int i = 0; i < M; ++i) acc[i][v] = dot(acc[i][v], w, a[i]);
-    }
-  } else {
-    i32v w[V];
-    FASTSERVE_UNROLL(8)
-    for (int v = 0; v < V; ++v) w[v] = weight(v);
-    FASTSERVE_UNROLL(16)
-    for (int i = 0; i < M; ++i) {
-      const i32v a = input(i);
-      FASTSERVE_UNROLL(8)
-      for (int v = 0; v < V; ++v) acc[i][v] = dot(acc[i][v], w[v], a);
-    }
-  }
-}
-
-/// acc += dot products over step_columns columns. codes: of each panel.
-template <codes_as C, int M, int P>
-FASTSERVE_INLINE void multiply_step(i32v (&acc)[M][P * tile_vectors], const char* input,
-                                    const char* const (&codes)[P]) {
-  constexpr int vector_bytes = lanes * 4;
-  const auto at = [&](int k, int v) {
-    return load_i32(codes[v / tile_vectors] + (k * tile_vectors + v % tile_vectors) * vector_bytes);
-  };
-  const auto rows = [&](int k) {
-    return [=](int i) {
-      std::int32_t four;
-      __builtin_memcpy(&four, input + i * record_bytes + 4 * k, sizeof four);
-      return set1_i32(four);
-    };
-  };
-  if constexpr (C != codes_as::nibbles) {
-    FASTSERVE_UNROLL(4)
-    for (int k = 0; k < step_columns / 4; ++k)
-      multiply_four<C>(
-          acc, [&](int v) { return at(k, v); }, rows(k));
-  } else {
-    FASTSERVE_UNROLL(2)
-    for (int k = 0; k < step_columns / 8; ++k) {
-      multiply_four<C>(
-          acc, [&](int v) { return low_nibbles(at(k, v)); }, rows(2 * k));
-      multiply_four<C>(
-          acc, [&](int v) { return high_nibbles(at(k, v)); }, rows(2 * k + 1));
-    }
-  }
-}
 
 FASTSERVE_INLINE f32v load_scale(const char* from, int v, bool wide) {
   return wide ? load(reinterpret_cast<const float*>(from) + v * lanes)
@@ -167,14 +96,15 @@ FASTSERVE_INLINE void fold(const i32v (&acc)[M][V], int first, const integer_pan
   }
 }
 
-/// OneFold: a fold is a record, so that its part goes straight into the sum.
-template <codes_as C, int M, bool Stream, bool OneFold>
-void multiply_integers(const integer_tile& tile) {
+/// Columns: of a fold, or 0 for any. A fold of a whole record goes straight into the sum.
+template <codes_as C, int M, bool Stream, int Columns>
+__attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
+  constexpr bool OneFold = Columns == record_columns;
   constexpr int P = Stream ? panels_at_once(M) : tile_panels;
   constexpr int V = P * tile_vectors;
   const integer_panels& w = *tile.weights;
-  const int steps = OneFold ? record_columns / step_columns : w.columns / step_columns;
-  const int columns = OneFold ? record_columns : w.columns;
+  const int columns = Columns > 0 ? Columns : w.columns;
+  const int steps = columns / step_columns;
   const int sums_at = first_sum(columns);
   const std::int32_t shift = -w.shift;
   const char* codes[P];
@@ -203,13 +133,6 @@ void multiply_integers(const integer_tile& tile) {
     std::int64_t distance = stream_ahead_bytes / P;
     if (P > 1 && codes[0] + distance >= end) distance += (P - 1) * w.panel_bytes;
     for (int f = 0; f < folds; ++f) {
-      i32v acc[M][V];
-      FASTSERVE_UNROLL(16)
-      for (int i = 0; i < M; ++i) {
-        const i32v start = set1_i32(shift * record_at(input, i).sums[sums_at + f]);
-        FASTSERVE_UNROLL(8)
-        for (int v = 0; v < V; ++v) acc[i][v] = start;
-      }
       const char* row_codes = input + f * columns;
       const char* at[P];
       FASTSERVE_UNROLL(4)
@@ -217,23 +140,38 @@ void multiply_integers(const integer_tile& tile) {
         at[p] = codes[p];
         codes[p] += w.fold_bytes;
       }
-      for (int step = 0; step < steps; ++step) {
-        if constexpr (Stream) {
+      i32v acc[M][V];
+      FASTSERVE_UNROLL(16)
+      for (int i = 0; i < M; ++i) {
+        const i32v start = set1_i32(shift * record_at(input, i).sums[sums_at + f]);
+        FASTSERVE_UNROLL(8)
+        for (int v = 0; v < V; ++v) acc[i][v] = start;
+      }
+      constexpr bool in_short = short_sums && C != codes_as::bytes;
+      constexpr int at_once = in_short ? 2 : 1;
+      for (int step = 0; step < steps; step += at_once) {
+        if constexpr (Stream && (P == 1 || several_want_fetching)) {
           FASTSERVE_UNROLL(4)
           for (int p = 0; p < P; ++p) {
-            FASTSERVE_UNROLL(8)
-            for (int b = 0; b < code_bytes<C>; b += 64) prefetch_l1(at[p] + distance + b);
+            FASTSERVE_UNROLL(16)
+            for (int b = 0; b < at_once * code_bytes<C>; b += 64) prefetch_l1(at[p] + distance + b);
           }
-        } else {
+        } else if constexpr (!Stream) {
+          const std::int64_t bytes = at_once * tile.ahead_step;
           for (int p = 0; p < P; ++p)
-            for (std::int64_t b = 0; b < tile.ahead_step; b += 64)
-              prefetch_l2(ahead + p * tile.ahead_panel + b);
-          ahead += tile.ahead_step;
+            for (std::int64_t b = 0; b < bytes; b += 64) prefetch_l2(ahead + p * tile.ahead_panel + b);
+          ahead += bytes;
         }
-        multiply_step<C, M, P>(acc, row_codes, at);
-        row_codes += step_columns;
+        if constexpr (!in_short) {
+          multiply_step<C, M, P>(acc, row_codes, at);
+        } else if (Columns > 0 || steps > 1) {
+          multiply_short<C, M, P, 2>(acc, row_codes, at);
+        } else {
+          multiply_short<C, M, P, 1>(acc, row_codes, at);
+        }
+        row_codes += at_once * step_columns;
         FASTSERVE_UNROLL(4)
-        for (int p = 0; p < P; ++p) at[p] += code_bytes<C>;
+        for (int p = 0; p < P; ++p) at[p] += at_once * code_bytes<C>;
       }
       FASTSERVE_UNROLL(4)
       for (int p = 0; p < P; ++p) {
@@ -282,11 +220,11 @@ void multiply_integers(const integer_tile& tile) {
 }
 
 /// Several tiles have at least half of integer_tile_rows each, rounded down: rows are dealt to them evenly.
-template <codes_as C, bool Stream, bool OneFold, int M = integer_tile_rows>
+template <codes_as C, bool Stream, int Columns, int M = integer_tile_rows>
 FASTSERVE_INLINE void multiply_integer_rows(int rows, const integer_tile& tile) {
-  if (rows == M) return multiply_integers<C, M, Stream, OneFold>(tile);
+  if (rows == M) return multiply_integers<C, M, Stream, Columns>(tile);
   if constexpr (M > (Stream ? 1 : integer_tile_rows / 2))
-    multiply_integer_rows<C, Stream, OneFold, M - 1>(rows, tile);
+    multiply_integer_rows<C, Stream, Columns, M - 1>(rows, tile);
 }
 
 /// Panels that are multiplied at once, over folds [from, to) of the whole.
@@ -299,7 +237,7 @@ struct panel_block {
 
 /// All tiles of the job by the block's panels. w: the first panel is at w.data, its fold `w_from` is fold
 /// block.from.
-template <codes_as C, bool OneFold>
+template <codes_as C, int Columns>
 void multiply_tiles(const integer_job& job, const panel_block& block, const integer_panels& w,
                     std::int64_t w_from, float* sums) {
   const integer_panels& whole = job.weights;
@@ -334,19 +272,19 @@ void multiply_tiles(const integer_job& job, const panel_block& block, const inte
     tile.out = job.out + row * job.out_stride + block.panel * panel_columns;
     if constexpr (C != codes_as::opened) {
       if (job.tiles == 1) {
-        multiply_integer_rows<C, true, OneFold>(rows, tile);
+        multiply_integer_rows<C, true, Columns>(rows, tile);
         return;
       }
     }
     const std::int64_t done = (t - job.tile_first) * steps * tile.ahead_step;
     tile.ahead = block.ahead == nullptr || done >= bytes ? nullptr : block.ahead + done;
     if (tile.ahead == nullptr) tile.ahead_step = 0;
-    multiply_integer_rows<C, false, OneFold>(rows, tile);
+    multiply_integer_rows<C, false, Columns>(rows, tile);
     sums += rows * tile_panels * panel_columns;
   }
 }
 
-template <codes_as C, bool OneFold>
+template <codes_as C, int Columns>
 void multiply_block(const integer_job& job, const panel_block& block, float* sums) {
   integer_panels w = job.weights;
   w.data += block.panel * w.panel_bytes;
@@ -356,10 +294,10 @@ void multiply_block(const integer_job& job, const panel_block& block, float* sum
       const integer_panels opened = opened_panels(w, room, block.to - block.from);
       for (int p = 0; p < block.panels; ++p)
         open_nibbles(room + p * opened.panel_bytes, opened, w.data + p * w.panel_bytes, w, block.from);
-      return multiply_tiles<codes_as::opened, OneFold>(job, block, opened, 0, sums);
+      return multiply_tiles<codes_as::opened, Columns>(job, block, opened, 0, sums);
     }
   }
-  multiply_tiles<C, OneFold>(job, block, w, block.from, sums);
+  multiply_tiles<C, Columns>(job, block, w, block.from, sums);
 }
 
 /// Runs of panels that are multiplied at once.
@@ -371,13 +309,13 @@ FASTSERVE_INLINE void for_panels(const integer_job& job, int at_once, Work work)
   }
 }
 
-template <codes_as C, bool OneFold>
+template <codes_as C, int Columns>
 void gemm_integers_of(const integer_job& job) {
   const integer_panels& w = job.weights;
   const std::int64_t job_rows =
       tile_begin(job.rows, job.tiles, job.tile_last) - tile_begin(job.rows, job.tiles, job.tile_first);
   const std::int64_t block = block_records * (record_columns / w.columns);
-  const auto multiply = multiply_block<C, OneFold>;
+  const auto multiply = multiply_block<C, Columns>;
   if (job.tiles == 1) {
     // From end to end, as memory feeds them.
     return for_panels(job, panels_at_once(static_cast<int>(job.rows)), [&](std::int64_t panel, int panels) {
@@ -412,8 +350,9 @@ void gemm_integers_of(const integer_job& job) {
 
 template <codes_as C>
 void gemm_integers_by(const integer_job& job) {
-  if (job.weights.columns == record_columns) return gemm_integers_of<C, true>(job);
-  gemm_integers_of<C, false>(job);
+  if (job.weights.columns == record_columns) return gemm_integers_of<C, record_columns>(job);
+  if (job.weights.columns == 32) return gemm_integers_of<C, 32>(job);
+  gemm_integers_of<C, 0>(job);
 }
 
 void gemm_integers(const integer_job& job) {

@@ -11,8 +11,7 @@ namespace {
 typedef std::int32_t i32v __attribute__((vector_size(32)));
 FASTSERVE_INLINE __m256i raw(i32v x) { return (__m256i)x; }
 
-constexpr int tile_panels = 1;     // multiplied at once
-constexpr int few_row_panels = 1;  // likewise, by half as many rows or fewer
+constexpr int tile_panels = 1;  // multiplied at once
 
 FASTSERVE_INLINE i32v zero_i32() { return i32v{}; }
 FASTSERVE_INLINE i32v set1_i32(std::int32_t x) { return (i32v)_mm256_set1_epi32(x); }
@@ -31,7 +30,18 @@ FASTSERVE_INLINE void store_i8(std::int8_t* p, f32v x) {
 FASTSERVE_INLINE i32v low_nibbles(i32v x) { return x & 0x0f0f0f0f; }
 FASTSERVE_INLINE i32v high_nibbles(i32v x) { return (i32v)_mm256_srli_epi16(raw(x), 4) & 0x0f0f0f0f; }
 
+FASTSERVE_INLINE i32v in_order(i32v sums) {
+  __asm__("" : "+x"(sums));
+  return sums;
+}
+FASTSERVE_INLINE i32v short_dot_u4(i32v w, i32v a) { return (i32v)_mm256_maddubs_epi16(raw(w), raw(a)); }
+FASTSERVE_INLINE i32v add_short(i32v a, i32v b) { return in_order((i32v)_mm256_add_epi16(raw(a), raw(b))); }
+FASTSERVE_INLINE i32v sums_of_short(i32v x) { return (i32v)_mm256_madd_epi16(raw(x), _mm256_set1_epi16(1)); }
+
 #ifdef __AVXVNNI__
+constexpr bool several_want_fetching = true;
+constexpr int few_row_panels = 1;  // likewise, by few rows
+constexpr bool short_sums = false;
 constexpr int integer_tile_rows = 3;  // 6 dot products, 6 parts, 2 weights, a broadcast
 constexpr bool stored_unsigned = true;
 FASTSERVE_INLINE i32v dot_8(i32v sums, i32v w, i32v a) {
@@ -39,10 +49,13 @@ FASTSERVE_INLINE i32v dot_8(i32v sums, i32v w, i32v a) {
 }
 FASTSERVE_INLINE i32v dot_u4(i32v sums, i32v w, i32v a) { return dot_8(sums, w, a); }
 #else
-constexpr int integer_tile_rows = 2;  // 4 dot products, 4 parts, 2 weights and magnitudes, three more
+constexpr bool several_want_fetching = false;  // fetching ahead costs Zen 3 a quarter of what it reads
+constexpr int few_row_panels = 4;              // likewise, by few rows
+constexpr bool short_sums = true;
+constexpr int integer_tile_rows = 4;  // 8 dot products, 2 weights and magnitudes, four more
 constexpr bool stored_unsigned = false;
 FASTSERVE_INLINE i32v add_pairs(i32v sums, __m256i pairs) {
-  return sums + (i32v)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  return in_order(sums + (i32v)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 FASTSERVE_INLINE i32v dot_8(i32v sums, i32v w, i32v a) {
   return add_pairs(sums, _mm256_maddubs_epi16(_mm256_abs_epi8(raw(w)), _mm256_sign_epi8(raw(a), raw(w))));

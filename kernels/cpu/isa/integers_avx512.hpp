@@ -10,11 +10,14 @@ namespace {
 // Typed by its lanes and not as __m512i: GCC keeps arrays of these in registers.
 typedef std::int32_t i32v __attribute__((vector_size(64)));
 FASTSERVE_INLINE __m512i raw(i32v x) { return (__m512i)x; }
+constexpr bool several_want_fetching = true;  // streams of memory, one to a panel
 #ifdef __AVX512VNNI__
+constexpr bool short_sums = false;    // VPDPBUSD adds up by itself
 constexpr int integer_tile_rows = 6;  // 24 dot products, 4 weights, a broadcast, a mask
 constexpr int tile_panels = 2;        // multiplied at once
-constexpr int few_row_panels = 4;     // likewise, by half as many rows or fewer
+constexpr int few_row_panels = 4;     // likewise, by few rows
 #else
+constexpr bool short_sums = true;     // codes of 0 to 15 are summed in 16 bits first
 constexpr int integer_tile_rows = 6;  // 12 dot products; multiplying them takes more
 constexpr int tile_panels = 1;
 constexpr int few_row_panels = 1;
@@ -35,6 +38,18 @@ FASTSERVE_INLINE void store_i8(std::int8_t* p, f32v x) {
 FASTSERVE_INLINE i32v low_nibbles(i32v x) { return x & 0x0f0f0f0f; }
 FASTSERVE_INLINE i32v high_nibbles(i32v x) { return (i32v)_mm512_srli_epi16(raw(x), 4) & 0x0f0f0f0f; }
 
+/// Sums as they stand here: GCC would add up all products of a step at its end, and keep them in memory until
+/// then.
+FASTSERVE_INLINE i32v in_order(i32v sums) {
+  __asm__("" : "+v"(sums));
+  return sums;
+}
+/// Where short_sums: w[2i] a[2i] + w[2i + 1] a[2i + 1] in 16-bit lanes, w of 0..15; such sums added; and a
+/// 32-bit lane's two added.
+FASTSERVE_INLINE i32v short_dot_u4(i32v w, i32v a) { return (i32v)_mm512_maddubs_epi16(raw(w), raw(a)); }
+FASTSERVE_INLINE i32v add_short(i32v a, i32v b) { return in_order((i32v)_mm512_add_epi16(raw(a), raw(b))); }
+FASTSERVE_INLINE i32v sums_of_short(i32v x) { return (i32v)_mm512_madd_epi16(raw(x), _mm512_set1_epi16(1)); }
+
 /// sums + w[4i] a[4i] + ... + w[4i + 3] a[4i + 3] of bytes in 32-bit lanes, a signed and not -128.
 /// `dot_u4` takes w of 0..15; `dot_8` takes bytes as they are stored: unsigned where stored_unsigned.
 #ifdef __AVX512VNNI__
@@ -46,7 +61,7 @@ FASTSERVE_INLINE i32v dot_u4(i32v sums, i32v w, i32v a) { return dot_8(sums, w, 
 #else
 constexpr bool stored_unsigned = false;
 FASTSERVE_INLINE i32v add_pairs(i32v sums, __m512i pairs) {
-  return sums + (i32v)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+  return in_order(sums + (i32v)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 FASTSERVE_INLINE i32v dot_8(i32v sums, i32v w, i32v a) {
   // |w| times a with w's sign: below 2 * 128 * 127, no saturation.

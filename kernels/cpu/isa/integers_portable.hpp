@@ -9,11 +9,14 @@ namespace {
 
 typedef std::int8_t i8v __attribute__((vector_size(16)));
 typedef std::uint8_t u8v __attribute__((vector_size(16)));
+typedef std::int16_t i16v __attribute__((vector_size(16)));
+constexpr bool short_sums = true;
 constexpr int integer_tile_rows = 2;
 constexpr bool stored_unsigned = false;
 
-constexpr int tile_panels = 1;     // multiplied at once
-constexpr int few_row_panels = 1;  // likewise, by half as many rows or fewer
+constexpr int tile_panels = 1;  // multiplied at once
+constexpr bool several_want_fetching = true;
+constexpr int few_row_panels = 1;  // likewise, by few rows
 
 FASTSERVE_INLINE i32v zero_i32() { return i32v{}; }
 FASTSERVE_INLINE i32v set1_i32(std::int32_t x) { return i32v{x, x, x, x}; }
@@ -43,6 +46,13 @@ FASTSERVE_INLINE i32v dot_8(i32v sums, i32v w, i32v a) {
   for (int j = 0; j < 4; ++j) sums += byte_of(w, j) * byte_of(a, j);
   return sums;
 }
+FASTSERVE_INLINE i32v short_dot_u4(i32v w, i32v a) {
+  const auto ws = (i16v)w;
+  const auto as = (i16v)a;
+  return (i32v)((ws & 0xff) * ((as << 8) >> 8) + (ws >> 8) * (as >> 8));
+}
+FASTSERVE_INLINE i32v add_short(i32v a, i32v b) { return (i32v)((i16v)a + (i16v)b); }
+FASTSERVE_INLINE i32v sums_of_short(i32v x) { return ((x << 16) >> 16) + (x >> 16); }
 FASTSERVE_INLINE i32v dot_u4(i32v sums, i32v w, i32v a) { return dot_8(sums, w, a); }
 
 }  // namespace
