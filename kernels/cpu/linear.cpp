@@ -29,12 +29,15 @@ job_grid cut(const packed_weight& w, std::int64_t rows, const gemm_shape& shape,
   grid.tile_blocks = parts(grid.tiles, shape.block_rows / shape.tile_rows);
   if (grid.tiles == 1) {
     const auto panel_bytes = static_cast<std::int64_t>(w.panel_bytes());
-    grid.job_panels = std::max<std::int64_t>(stream_bytes / std::max<std::int64_t>(panel_bytes, 1), 1);
+    grid.job_panels =
+        std::max<std::int64_t>(stream_bytes / std::max<std::int64_t>(panel_bytes, 1), shape.stream_panels);
+    grid.job_panels -= grid.job_panels % shape.stream_panels;
   } else {
     grid.job_panels = shape.block_panels;
   }
-  // Enough jobs that the threads end together.
-  while (grid.job_panels > 1 && grid.count() < 8 * threads) grid.job_panels /= 2;
+  // Enough jobs that the threads end together; a run of stream_panels is cut only if some would have none.
+  while (grid.job_panels > 1 && grid.count() < (grid.job_panels > shape.stream_panels ? 8 : 1) * threads)
+    grid.job_panels /= 2;
   return grid;
 }
 

@@ -97,6 +97,25 @@ FASTSERVE_INLINE void multiply_unit(f32v (&acc)[M][tile_vectors], const float* r
   }
 }
 
+/// The sums of a tile and one panel to where they belong.
+template <int M>
+FASTSERVE_INLINE void write_out(const f32v (&acc)[M][tile_vectors], const tile_job& job) {
+  FASTSERVE_UNROLL(4)
+  for (int v = 0; v < tile_vectors; ++v) {
+    int n = job.columns - v * lanes;
+    n = n < 0 ? 0 : n < lanes ? n : lanes;
+    const f32v bias = job.bias == nullptr ? zero() : load_n(job.bias + v * lanes, n);
+    FASTSERVE_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      float* to = job.out + i * job.out_stride + v * lanes;
+      f32v y = acc[i][v];
+      if (job.bias != nullptr) y = y + bias;
+      if (job.accumulate) y = load_n(to, n) + y;
+      store_n(to, y, n);
+    }
+  }
+}
+
 template <class W, int M, bool Stream>
 void multiply_tile(const tile_job& job) {
   f32v acc[M][tile_vectors];
@@ -139,26 +158,57 @@ void multiply_tile(const tile_job& job) {
     }
     return;
   }
-  FASTSERVE_UNROLL(4)
-  for (int v = 0; v < tile_vectors; ++v) {
-    int n = job.columns - v * lanes;
-    n = n < 0 ? 0 : n < lanes ? n : lanes;
-    const f32v bias = job.bias == nullptr ? zero() : load_n(job.bias + v * lanes, n);
-    FASTSERVE_UNROLL(16)
-    for (int i = 0; i < M; ++i) {
-      float* to = job.out + i * job.out_stride + v * lanes;
-      f32v y = acc[i][v];
-      if (job.bias != nullptr) y = y + bias;
-      if (job.accumulate) y = load_n(to, n) + y;
-      store_n(to, y, n);
-    }
-  }
+  write_out<M>(acc, job);
 }
 
 template <class W, bool Stream, int M = tile_rows>
 FASTSERVE_INLINE void multiply_rows(int rows, const tile_job& job) {
   if (rows == M) return multiply_tile<W, M, Stream>(job);
   if constexpr (M > 1) multiply_rows<W, Stream, M - 1>(rows, job);
+}
+
+/// All of k by M rows and stream_panels panels, `panel_bytes` apart. job: of the first, columns of all.
+template <class W, int M>
+void multiply_streams(const tile_job& job, std::int64_t panel_bytes) {
+  f32v acc[stream_panels][M][tile_vectors];
+  const typename W::element* weights[stream_panels];
+  FASTSERVE_UNROLL(4)
+  for (int p = 0; p < stream_panels; ++p) {
+    FASTSERVE_UNROLL(4)
+    for (int i = 0; i < M; ++i) {
+      FASTSERVE_UNROLL(4)
+      for (int v = 0; v < tile_vectors; ++v) acc[p][i][v] = zero();
+    }
+    weights[p] = reinterpret_cast<const typename W::element*>(job.weights + p * panel_bytes);
+  }
+  const float* input = job.input;
+  const auto multiply = [&](const float* rows) {
+    FASTSERVE_UNROLL(4)
+    for (int p = 0; p < stream_panels; ++p) {
+      multiply_unit<W, M>(acc[p], rows, weights[p]);
+      weights[p] += panel_columns;
+    }
+  };
+  std::int64_t left = job.units;
+  for (; left >= line_units; left -= line_units) {
+    FASTSERVE_UNROLL(2)
+    for (int u = 0; u < line_units; ++u) multiply(input + u);
+    input += M * line_units;
+  }
+  for (int u = 0; u < static_cast<int>(left); ++u) multiply(input + u);
+  tile_job part = job;
+  for (int p = 0; p < stream_panels; ++p) {
+    write_out<M>(acc[p], part);
+    part.out += panel_columns;
+    part.columns -= panel_columns;
+    if (part.bias != nullptr) part.bias += panel_columns;
+  }
+}
+
+template <class W, int M>
+FASTSERVE_INLINE void multiply_streams_of(int rows, const tile_job& job, std::int64_t panel_bytes) {
+  if (rows == M) return multiply_streams<W, M>(job, panel_bytes);
+  if constexpr (M > 1) multiply_streams_of<W, M - 1>(rows, job, panel_bytes);
 }
 
 /// A range of k: units [from, from + units), where whole blocks are `step` long.
@@ -247,22 +297,51 @@ void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, con
   }
 }
 
+/// So few rows that stream_panels panels have sums in registers.
+constexpr int streamed_rows = tile_rows / stream_panels;
+static_assert(streamed_rows > 0);
+
+/// As many of the job's panels as go into runs of stream_panels. Returns the first that is left.
+template <class W>
+std::int64_t multiply_runs(const gemm_job& job) {
+  tile_job tile{};
+  tile.input = job.input;
+  tile.units = job.units;
+  tile.out_stride = job.out_stride;
+  tile.accumulate = job.accumulate;
+  std::int64_t panel = job.panel_first;
+  for (; panel + stream_panels <= job.panel_last; panel += stream_panels) {
+    const std::int64_t columns = job.columns - panel * panel_columns;
+    tile.weights = weights_at<W>(job, panel, 0);
+    tile.out = job.out + panel * panel_columns;
+    tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
+    tile.columns =
+        static_cast<int>(columns < stream_panels * panel_columns ? columns : stream_panels * panel_columns);
+    multiply_streams_of<W, streamed_rows>(static_cast<int>(job.rows), tile, job.units * unit_bytes<W>);
+  }
+  return panel;
+}
+
 template <class W>
 void gemm(const gemm_job& job) {
+  std::int64_t first = job.panel_first;
+  if constexpr (stream_panels > 1) {
+    if (job.rows <= streamed_rows) first = multiply_runs<W>(job);
+  }
   const std::int64_t job_rows =
       tile_begin(job.rows, job.tiles, job.tile_last) - tile_begin(job.rows, job.tiles, job.tile_first);
   // A single tile keeps its sums in registers all along k.
   const std::int64_t step = job.tiles == 1 ? job.units : block_units;
   for (std::int64_t from = 0; from < job.units; from += step) {
     const unit_range k{from, job.units - from < step ? job.units - from : step, step};
-    for (std::int64_t panel = job.panel_first; panel < job.panel_last; ++panel) {
+    for (std::int64_t panel = first; panel < job.panel_last; ++panel) {
       const char* ahead = nullptr;
       if (panel + 1 < job.panel_last) {
         ahead = weights_at<W>(job, panel + 1, from);
       } else if (from + step < job.units) {
-        ahead = weights_at<W>(job, job.panel_first, from + step);
+        ahead = weights_at<W>(job, first, from + step);
       }
-      float* sums = job.partials + (panel - job.panel_first) * job_rows * panel_columns;
+      float* sums = job.partials + (panel - first) * job_rows * panel_columns;
       if constexpr (widens<W>) {
         if (job.tile_last - job.tile_first >= widen_tiles) {
           multiply_widened<W>(job, panel, k, ahead, sums);

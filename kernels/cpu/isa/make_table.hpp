@@ -22,6 +22,7 @@ constexpr kernel_table make_table(const char* name, const char* title) {
                      .tile_rows = tile_rows,
                      .block_rows = block_rows,
                      .block_panels = block_panels,
+                     .stream_panels = stream_panels,
                      .partial_floats = partial_floats},
       .integer_tiles = {.panel_columns = panel_columns,
                         .tile_rows = integer_tile_rows,

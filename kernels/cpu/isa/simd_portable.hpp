@@ -13,6 +13,7 @@ typedef std::int32_t i32v __attribute__((vector_size(16)));
 constexpr int lanes = 4;
 constexpr int tile_vectors = 2;  // panel = 8 columns
 constexpr int tile_rows = 4;     // 8 sums, 2 weights, a broadcast
+constexpr int stream_panels = 1;
 constexpr int query_rows = 2;
 constexpr bool has_dot = false;
 
