@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 
 #include "kernels/cpu/dispatch.hpp"
 #include "kernels/cpu/memory.hpp"
@@ -31,13 +32,14 @@ double measure_read_bandwidth(int threads) {
   const auto of = [&](int thread) { return data + static_cast<std::size_t>(thread) * part; };
   team.run(true, [&](int thread, int) { std::memset(of(thread), 0, part); });
   double best = 0;
-  bool side_by_side = false;
-  for (const auto start = clock::now(); best == 0 || seconds_since(start) < budget_s;) {
-    side_by_side = !side_by_side;
+  constexpr int stream_counts[] = {1, 4, 16};
+  std::size_t next = 0;
+  for (const auto start = clock::now(); next < std::size(stream_counts) || seconds_since(start) < budget_s;) {
+    const int streams = stream_counts[next++ % std::size(stream_counts)];
     std::size_t read = 0;
     const auto round = clock::now();
     team.run(true, [&](int thread, int count) {
-      volatile float sink = table.read_memory(of(thread), static_cast<std::int64_t>(part), side_by_side);
+      volatile float sink = table.read_memory(of(thread), static_cast<std::int64_t>(part), streams);
       (void)sink;
       if (thread == 0) read = part * static_cast<std::size_t>(count);
     });

@@ -199,7 +199,7 @@ struct kernel_table {
 
   /// Probes for kernels/limits.hpp: a sum over memory; multiply-adds from registers (returns how many were
   /// done).
-  float (*read_memory)(const void* data, std::int64_t bytes, bool side_by_side);
+  float (*read_memory)(const void* data, std::int64_t bytes, int streams);
   double (*multiply_f32)(std::int64_t rounds);
   double (*multiply_bf16)(std::int64_t rounds);
   double (*multiply_i8)(std::int64_t rounds);

@@ -7,25 +7,28 @@
 namespace fastserve::kernels::cpu::FASTSERVE_ISA {
 namespace {
 
-/// In one stream, or in 16 side by side: some cores read several faster, as each page is a fresh start to
-/// what fetches ahead.
-float read_memory(const void* data, std::int64_t bytes, bool side_by_side) {
-  const auto* p = static_cast<const float*>(data);
-  if (side_by_side) {
-    constexpr int streams = 16;
-    const std::int64_t part = bytes / 4 / streams;
-    f32v best[2] = {zero(), zero()};
-    for (std::int64_t i = 0; i + 4 * lanes <= part; i += 4 * lanes) {
-      FASTSERVE_UNROLL(16)
-      for (int s = 0; s < streams; ++s)
-        for (int k = 0; k < 4; ++k) best[k % 2] = max(best[k % 2], load(p + s * part + i + k * lanes));
-    }
-    return sum(best[0] + best[1]);
+/// Streams side by side, with nothing fetched ahead but by the processor.
+template <int Streams>
+float read_streams(const float* p, std::int64_t count) {
+  const std::int64_t part = count / Streams;
+  f32v best[2] = {zero(), zero()};
+  for (std::int64_t i = 0; i + 4 * lanes <= part; i += 4 * lanes) {
+    FASTSERVE_UNROLL(16)
+    for (int s = 0; s < Streams; ++s)
+      for (int k = 0; k < 4; ++k) best[k % 2] = max(best[k % 2], load(p + s * part + i + k * lanes));
   }
-  f32v part[4] = {zero(), zero(), zero(), zero()};
+  return sum(best[0] + best[1]);
+}
+
+/// In 1 stream, 4 or 16: most cores read several faster, as each page is a fresh start to what fetches ahead.
+float read_memory(const void* data, std::int64_t bytes, int streams) {
+  const auto* p = static_cast<const float*>(data);
   const std::int64_t count = bytes / 4;
+  if (streams == 4) return read_streams<4>(p, count);
+  if (streams == 16) return read_streams<16>(p, count);
+  f32v part[4] = {zero(), zero(), zero(), zero()};
   for (std::int64_t i = 0; i + 4 * lanes <= count; i += 4 * lanes) {
-    prefetch_l1(p + i + 2048);
+    for (int k = 0; k < 4 * lanes; k += 16) prefetch_l1(p + i + 2048 + k);
     for (int k = 0; k < 4; ++k) part[k] = max(part[k], load(p + i + k * lanes));
   }
   return sum((part[0] + part[1]) + (part[2] + part[3]));
@@ -67,9 +70,11 @@ double multiply_i8(std::int64_t rounds) {
   FASTSERVE_UNROLL(32)
   for (int i = 0; i < chains; ++i) acc[i] = set1_i32(i);  // unequal, lest chains be merged
   for (std::int64_t n = 0; n < rounds; ++n) {
-    __asm__ volatile("" : "+x"(a), "+x"(b));
     FASTSERVE_UNROLL(32)
-    for (int i = 0; i < chains; ++i) acc[i] = dot_8(acc[i], a, b);
+    for (int i = 0; i < chains; ++i) {
+      __asm__ volatile("" : "+x"(b));  // or the products of all chains were one
+      acc[i] = dot_8(acc[i], a, b);
+    }
   }
   i32v total = zero_i32();
   FASTSERVE_UNROLL(32)
