@@ -56,30 +56,25 @@ FASTSERVE_INLINE void multiply_four(i32v (&acc)[M][V], Weight weight, Input inpu
   }
 }
 
+/// Vector `v` of a panel's codes for the `k`-th four columns.
+template <codes_as C>
+FASTSERVE_INLINE i32v codes_at(const char* codes, int k, int v) {
+  constexpr int vector_bytes = lanes * 4;
+  constexpr int held = C == codes_as::nibbles ? 2 : 1;  // fours of columns in one vector of memory
+  const i32v w = load_i32(codes + (k / held * tile_vectors + v) * vector_bytes);
+  if constexpr (C != codes_as::nibbles) return w;
+  return k % held == 0 ? low_nibbles(w) : high_nibbles(w);
+}
+
 /// acc += dot products over step_columns columns. codes: of each panel.
 template <codes_as C, int M, int P>
 FASTSERVE_INLINE void multiply_step(i32v (&acc)[M][P * tile_vectors], const char* input,
                                     const char* const (&codes)[P]) {
-  constexpr int vector_bytes = lanes * 4;
-  const auto at = [&](int k, int v) {
-    return load_i32(codes[v / tile_vectors] + (k * tile_vectors + v % tile_vectors) * vector_bytes);
-  };
-  const auto rows = [&](int k) {
-    return [=](int i) { return four_codes(input + i * record_bytes + 4 * k); };
-  };
-  if constexpr (C != codes_as::nibbles) {
-    FASTSERVE_UNROLL(4)
-    for (int k = 0; k < step_columns / 4; ++k)
-      multiply_four<C>(
-          acc, [&](int v) { return at(k, v); }, rows(k));
-  } else {
-    FASTSERVE_UNROLL(2)
-    for (int k = 0; k < step_columns / 8; ++k) {
-      multiply_four<C>(
-          acc, [&](int v) { return low_nibbles(at(k, v)); }, rows(2 * k));
-      multiply_four<C>(
-          acc, [&](int v) { return high_nibbles(at(k, v)); }, rows(2 * k + 1));
-    }
+  FASTSERVE_UNROLL(4)
+  for (int k = 0; k < step_columns / 4; ++k) {
+    multiply_four<C>(
+        acc, [&](int v) { return codes_at<C>(codes[v / tile_vectors], k, v % tile_vectors); },
+        [&](int i) { return four_codes(input + i * record_bytes + 4 * k); });
   }
 }
 
@@ -90,17 +85,12 @@ FASTSERVE_INLINE void multiply_short(i32v (&acc)[M][P * tile_vectors], const cha
                                      const char* const (&codes)[P]) {
   static_assert(C != codes_as::bytes && Steps * step_columns <= 32);
   constexpr int V = P * tile_vectors;
-  constexpr int vector_bytes = lanes * 4;
-  constexpr int held = C == codes_as::nibbles ? 2 : 1;  // fours of columns in one vector of memory
   i32v sums[M][V];
   FASTSERVE_UNROLL(8)
   for (int k = 0; k < Steps * step_columns / 4; ++k) {
     i32v w[V];
     FASTSERVE_UNROLL(8)
-    for (int v = 0; v < V; ++v) {
-      w[v] = load_i32(codes[v / tile_vectors] + (k / held * tile_vectors + v % tile_vectors) * vector_bytes);
-      if constexpr (C == codes_as::nibbles) w[v] = k % 2 == 0 ? low_nibbles(w[v]) : high_nibbles(w[v]);
-    }
+    for (int v = 0; v < V; ++v) w[v] = codes_at<C>(codes[v / tile_vectors], k, v % tile_vectors);
     FASTSERVE_UNROLL(16)
     for (int i = 0; i < M; ++i) {
       const i32v a = four_codes(input + i * record_bytes + 4 * k);

@@ -167,48 +167,31 @@ FASTSERVE_INLINE void multiply_rows(int rows, const tile_job& job) {
   if constexpr (M > 1) multiply_rows<W, Stream, M - 1>(rows, job);
 }
 
-/// All of k by M rows and stream_panels panels, `panel_bytes` apart. job: of the first, columns of all.
-template <class W, int M>
+/// All of k by one row and stream_panels panels, `panel_bytes` apart. job: of the first, columns of all.
+template <class W>
 void multiply_streams(const tile_job& job, std::int64_t panel_bytes) {
-  f32v acc[stream_panels][M][tile_vectors];
+  f32v acc[stream_panels][1][tile_vectors];
   const typename W::element* weights[stream_panels];
   FASTSERVE_UNROLL(4)
   for (int p = 0; p < stream_panels; ++p) {
     FASTSERVE_UNROLL(4)
-    for (int i = 0; i < M; ++i) {
-      FASTSERVE_UNROLL(4)
-      for (int v = 0; v < tile_vectors; ++v) acc[p][i][v] = zero();
-    }
+    for (int v = 0; v < tile_vectors; ++v) acc[p][0][v] = zero();
     weights[p] = reinterpret_cast<const typename W::element*>(job.weights + p * panel_bytes);
   }
-  const float* input = job.input;
-  const auto multiply = [&](const float* rows) {
+  for (std::int64_t u = 0; u < job.units; ++u) {
     FASTSERVE_UNROLL(4)
     for (int p = 0; p < stream_panels; ++p) {
-      multiply_unit<W, M>(acc[p], rows, weights[p]);
+      multiply_unit<W, 1>(acc[p], job.input + u, weights[p]);
       weights[p] += panel_columns;
     }
-  };
-  std::int64_t left = job.units;
-  for (; left >= line_units; left -= line_units) {
-    FASTSERVE_UNROLL(2)
-    for (int u = 0; u < line_units; ++u) multiply(input + u);
-    input += M * line_units;
   }
-  for (int u = 0; u < static_cast<int>(left); ++u) multiply(input + u);
   tile_job part = job;
   for (int p = 0; p < stream_panels; ++p) {
-    write_out<M>(acc[p], part);
+    write_out<1>(acc[p], part);
     part.out += panel_columns;
     part.columns -= panel_columns;
     if (part.bias != nullptr) part.bias += panel_columns;
   }
-}
-
-template <class W, int M>
-FASTSERVE_INLINE void multiply_streams_of(int rows, const tile_job& job, std::int64_t panel_bytes) {
-  if (rows == M) return multiply_streams<W, M>(job, panel_bytes);
-  if constexpr (M > 1) multiply_streams_of<W, M - 1>(rows, job, panel_bytes);
 }
 
 /// A range of k: units [from, from + units), where whole blocks are `step` long.
@@ -297,11 +280,7 @@ void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, con
   }
 }
 
-/// So few rows that stream_panels panels have sums in registers.
-constexpr int streamed_rows = tile_rows / stream_panels;
-static_assert(streamed_rows > 0);
-
-/// As many of the job's panels as go into runs of stream_panels. Returns the first that is left.
+/// A job of one row: as many of its panels as go into runs of stream_panels. Returns the first that is left.
 template <class W>
 std::int64_t multiply_runs(const gemm_job& job) {
   tile_job tile{};
@@ -317,7 +296,7 @@ std::int64_t multiply_runs(const gemm_job& job) {
     tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
     tile.columns =
         static_cast<int>(columns < stream_panels * panel_columns ? columns : stream_panels * panel_columns);
-    multiply_streams_of<W, streamed_rows>(static_cast<int>(job.rows), tile, job.units * unit_bytes<W>);
+    multiply_streams<W>(tile, job.units * unit_bytes<W>);
   }
   return panel;
 }
@@ -326,7 +305,7 @@ template <class W>
 void gemm(const gemm_job& job) {
   std::int64_t first = job.panel_first;
   if constexpr (stream_panels > 1) {
-    if (job.rows <= streamed_rows) first = multiply_runs<W>(job);
+    if (job.rows == 1) first = multiply_runs<W>(job);
   }
   const std::int64_t job_rows =
       tile_begin(job.rows, job.tiles, job.tile_last) - tile_begin(job.rows, job.tiles, job.tile_first);

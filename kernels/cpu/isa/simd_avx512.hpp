@@ -13,7 +13,7 @@ using f32v = __m512;
 constexpr int lanes = 16;
 constexpr int tile_vectors = 2;   // panel = 32 columns
 constexpr int tile_rows = 12;     // 24 sums, 2 weights, a broadcast
-constexpr int stream_panels = 1;  // that very few rows take at once
+constexpr int stream_panels = 1;  // that one row takes at once
 constexpr int query_rows = 8;     // of one attention tile
 
 FASTSERVE_INLINE __mmask16 first(int n) { return static_cast<__mmask16>((1U << n) - 1U); }
