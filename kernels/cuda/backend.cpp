@@ -37,6 +37,8 @@ cuda_backend::cuda_backend(int ordinal)
       slots_{ordinal, &scratch_moves_},
       unrounded_{ordinal, &scratch_moves_},
       input_{ordinal, &scratch_moves_},
+      partial_sums_{ordinal, &scratch_moves_},
+      opened_{ordinal, &scratch_moves_},
       states_{ordinal, &scratch_moves_},
       draws_{ordinal} {
   cudaDeviceProp properties;
@@ -44,7 +46,12 @@ cuda_backend::cuda_backend(int ordinal)
   name_ = properties.name;
   check(cudaDeviceGetAttribute(&cuts_.multiprocessors, cudaDevAttrMultiProcessorCount, ordinal),
         "cudaDeviceGetAttribute");
-  if (hopper_) cuts_.pairs = hopper::prompt_pairs;
+  if (!hopper_) return;
+  cuts_.pairs = hopper::prompt_pairs;
+  arrivals_ = allocate_device(hopper::most_arrivals(cuts_.multiprocessors) * sizeof(std::uint32_t), ordinal);
+  cuda_stream on{ordinal};
+  check(cudaMemsetAsync(arrivals_.data(), 0, arrivals_.bytes(), on.handle()), "cudaMemsetAsync");
+  on.synchronize();
 }
 
 cudaStream_t cuda_backend::use(stream& on) const {

@@ -63,6 +63,7 @@ class cuda_backend final : public backend {
   cudaStream_t use(stream& on) const;
   /// f32 scratch of the shape of an output that will be rounded to q8.
   tensor_view unrounded(const tensor_view& out);
+  void give_scratch(product& p);
 
   int ordinal_;
   bool hopper_;
@@ -74,6 +75,9 @@ class cuda_backend final : public backend {
   plan_slots slots_;
   device_scratch unrounded_;                   ///< f32 results on their way to q8
   device_scratch input_;                       ///< of a product: padded to whole units, or rounded to q8
+  device_scratch partial_sums_;                ///< of products whose panels several blocks share
+  device_scratch opened_;                      ///< panels of integers, as bf16
+  buffer arrivals_;                            ///< of those blocks; zero between products
   device_scratch states_;                      ///< softmax states of split attention
   device_scratch draws_;                       ///< what draw() asks for, then what it gets
   pinned_memory draws_on_host_;                ///< the same

@@ -92,6 +92,18 @@ inline std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
   const std::uint32_t high = cpu::float_to_bfloat(part(a, 1) - part(b, 1));
   return low | high << 16;
 }
+/// Two bf16 in one register: a b + c, rounded once.
+inline std::uint32_t fma_bf16x2(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  std::uint32_t both = 0;
+  for (unsigned shift = 0; shift < 32; shift += 16) {
+    const auto part = [&](std::uint32_t u) {
+      return double{cpu::bfloat_to_float(static_cast<std::uint16_t>(u >> shift))};
+    };
+    both |= std::uint32_t{cpu::float_to_bfloat(emulation::to_odd(std::fma(part(a), part(b), part(c))))}
+            << shift;
+  }
+  return both;
+}
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float exp2_fast(float x) { return std::exp2(x); }
 inline int round_to_int(float x) { return static_cast<int>(std::nearbyint(x)); }
@@ -133,6 +145,12 @@ FASTSERVE_DEVICE void from_float(f16& to, float x) { to.bits = __half_as_ushort(
 FASTSERVE_DEVICE std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
   std::uint32_t out;
   asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(out) : "r"(b), "r"(0xbf80bf80U), "r"(a));
+  return out;
+}
+/// Two bf16 in one register: a b + c, rounded once.
+FASTSERVE_DEVICE std::uint32_t fma_bf16x2(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  std::uint32_t out;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(c));
   return out;
 }
 FASTSERVE_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
@@ -225,6 +243,7 @@ struct launch_shape {
   std::size_t shared_bytes = 0;
   cudaStream_t on = nullptr;
   bool early = false;  ///< may begin while the kernel before it ends: it calls wait_for_previous()
+  int cluster = 1;     ///< blocks along x that share memory: Hopper's
 };
 
 inline constexpr std::int64_t largest_grid_x = 0x7fffffff;
@@ -267,12 +286,19 @@ void launch(const char* what, void (*kernel)(Parameters...), const launch_shape&
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = shape.on;
-  cudaLaunchAttribute attribute;
-  config.attrs = &attribute;
+  cudaLaunchAttribute attributes[2];
+  config.attrs = attributes;
   if (shape.early && begins_early()) {
+    auto& attribute = attributes[config.numAttrs++];
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
-    config.numAttrs = 1;
+  }
+  if (shape.cluster > 1) {
+    auto& attribute = attributes[config.numAttrs++];
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = static_cast<unsigned>(shape.cluster);
+    attribute.val.clusterDim.y = 1;
+    attribute.val.clusterDim.z = 1;
   }
   check(cudaLaunchKernelEx(&config, kernel, arguments...), what);
 #endif

@@ -1,5 +1,7 @@
 #include "kernels/cuda/linear.hpp"
 
+#include <bit>
+
 #include "kernels/cuda/backend.hpp"
 #include "kernels/cuda/hopper/hopper.hpp"
 #include "kernels/cuda/rows.hpp"
@@ -21,6 +23,17 @@ void launch_product(const product& p, int multiprocessors, cudaStream_t on) {
   if (many) return numbers ? launch_tile_float(p, on) : launch_tile_integers(p, on);
   if (numbers) return launch_stream_float(p, on);
   return p.form == weight_form::w8a8 ? launch_stream_w8a8(p, on) : launch_stream_grouped(p, on);
+}
+
+void cuda_backend::give_scratch(product& p) {
+  const auto wanted = hopper::scratch_of(p, cuts_.multiprocessors);
+  assert(static_cast<std::size_t>(wanted.arrivals) * sizeof(std::uint32_t) <= arrivals_.bytes());
+  p.arrivals = static_cast<std::uint32_t*>(arrivals_.data());
+  if (wanted.partial_sums > 0)
+    p.partial_sums = static_cast<float*>(
+        partial_sums_.at_least(static_cast<std::size_t>(wanted.partial_sums) * sizeof(float)));
+  if (wanted.opened > 0)
+    p.opened = static_cast<char*>(opened_.at_least(static_cast<std::size_t>(wanted.opened)));
 }
 
 void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, tensor_view bias,
@@ -78,9 +91,10 @@ void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, ten
     p.scales = w.data() + s.scales_at;
     p.zeros = w.data() + s.zeros_at;
     p.groups = s.groups;
-    p.group_columns = s.format.group == 0 ? std::int64_t{1} << 30 : s.format.group;
-    p.wide_scales = s.format.scale == dtype::f32;
+    p.group_shift = s.format.group == 0 ? 30 : std::countr_zero(static_cast<unsigned>(s.format.group));
     p.zero = s.format.zero;
+    p.record = s.record;
+    if (p.panels) give_scratch(p);
     launch_product(p, cuts_.multiprocessors, handle);
   }
 }

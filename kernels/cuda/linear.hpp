@@ -13,15 +13,17 @@
 //   - k is cut into units of 64 (W8A8: 128, one record of its input) and the units into `segments` runs of
 //   equal
 //     length (the last may be shorter). Within a segment one accumulator takes the mma of every 16 (W8A8: 32)
-//     of k in rising order. Formats with groups multiply integers and add scale * (sum of a group within a
-//     unit).
+//     of k in rising order.
 //   - The segments' sums are added in rising order, then bias, then the residual.
 // Weights are the first operand of the mma (16 output features), rows the second (8 rows). A tile is 16
 // features by one unit; its elements lie so that a lane's fragments are 16 bytes of its own (fragment_*
 // below), and k is permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
 // For Hopper's matrix unit 16-bit numbers lie in panels instead (hopper/): 64 features by one unit, a
 // feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands at i ^
-// (feature % 8).
+// (feature % 8). Segments are `panel_segments` there, of an even number of units.
+// Grouped integers are opened to bf16 in registers: an element is bf16(scale * (code - zero) + offset),
+// rounded once, of scales and offsets that are bf16 themselves. From there on they are bf16 weights. In
+// panels they are records (code_record).
 
 namespace fastserve::kernels::cuda {
 
@@ -30,6 +32,7 @@ inline constexpr int panel_tiles = 4;
 inline constexpr int unit_columns = 64;
 inline constexpr int w8a8_unit_columns = 128;
 inline constexpr int segments = 8;
+inline constexpr int panel_segments = 4;
 /// Bytes of one unit of one row of 16-bit input, or of the codes of a record.
 inline constexpr int unit_row_bytes = 128;
 
@@ -47,12 +50,36 @@ constexpr int tile_bytes(weight_form form) {
                                      : 2048;
 }
 
+/// Grouped integers in panels: a record has 64 features by two units of columns. First come codes,
+/// [unit][16 features][lane][16 bytes, or twice 16], a lane's being those of its fragments of k as it is;
+/// then scales, then zeros or offsets if the format has any, both [group][16 features][8]{feature, feature +
+/// 8}, 16 bits each. A group that is wider than a record stands in all of its records.
+struct code_record {
+  static constexpr int units = 2;
+  static constexpr int columns = units * unit_columns;
+  static constexpr int group_bytes = panel_tiles * tile_features * 2;
+
+  int bytes = 0;
+  int groups_log2 = 0;  ///< groups in a record: 1 to 8
+
+  code_record() = default;
+  code_record(weight_form form, const quantized_format& format) {
+    while (format.group != 0 && format.group << groups_log2 < columns) ++groups_log2;
+    bytes = numbers_at(form) + (format.zero == zero_kind::none ? 1 : 2) * all_groups_bytes();
+  }
+  /// Where scales begin.
+  static constexpr int numbers_at(weight_form form) { return units * panel_tiles * tile_bytes(form); }
+  constexpr int all_groups_bytes() const { return group_bytes << groups_log2; }
+};
+constexpr bool is_grouped(weight_form form) { return form == weight_form::int8 || form == weight_form::int4; }
+
 /// One product, or one section of a weight whose parts differ in format.
 struct product {
   weight_form form;
-  bool panels;              ///< of 16-bit numbers
-  const char* weights;      ///< [tile, or panel, of features][unit][bytes]; f32: [features][units * 64]
-  const char* input;        ///< 16 byte aligned, zero beyond the last column up to whole units
+  bool panels;
+  const char*
+      weights;        ///< [tile, or panel, of features][unit, or record][bytes]; f32: [features][units * 64]
+  const char* input;  ///< 16 byte aligned, zero beyond the last column up to whole units
   std::int64_t row_bytes;   ///< from one row of the input to the next
   std::int64_t unit_bytes;  ///< from one unit of a row to the next
   float* out;               ///< [rows, features]
@@ -62,20 +89,29 @@ struct product {
   std::int64_t rows;
   std::int64_t features;
   std::int64_t units;
-  // Formats with groups: scales and zeros [tile of features][group][16], f16 or f32. W8A8: scales f32
-  // [features].
+  // Formats with groups: scales (bf16), zeros (16 bits) or offsets (bf16), [tile of features][group][16]; in
+  // panels they stand with the codes. W8A8: scales f32 [features].
   const void* scales;
   const void* zeros;  ///< of zero_kind::integer or offset
   std::int64_t groups;
-  std::int64_t group_columns;  ///< at least 1 << 30 where the whole row is one
-  bool wide_scales;
+  int group_shift;  ///< a group has 2^this columns; 30 where the whole row is one
   zero_kind zero;
+  code_record record;  ///< of integers in panels
+  // What hopper::scratch_of asks for.
+  std::uint32_t* arrivals;
+  float* partial_sums;
+  char* opened;
 
   std::int64_t tiles() const { return (features + tile_features - 1) / tile_features; }
 };
 
 /// Units of all segments but the last.
 constexpr std::int64_t segment_units(std::int64_t units) { return (units + segments - 1) / segments; }
+/// The same in panels: whole records.
+constexpr std::int64_t panel_segment_units(std::int64_t units) {
+  constexpr int whole = panel_segments * code_record::units;
+  return (units + whole - 1) / whole * code_record::units;
+}
 
 /// `multiprocessors`: of the device, for choosing a kernel. The choice never changes bits.
 void launch_product(const product& p, int multiprocessors, cudaStream_t on);

@@ -89,8 +89,10 @@ __global__ void __launch_bounds__(stream_threads) stream_product(product p) {
       const int n = e / warp_lanes / 4;
       const int g = e % warp_lanes / 4;
       const int t = e % 4;
-      finish<Form>(p, sum, block_y() * NT * 8 + 8 * n + 2 * t + i % 2,
-                   (tile + m) * tile_features + g + i / 2 * 8);
+      finish<Form>(p, {sum}, [&](int) {
+        return element_place{block_y() * NT * 8 + 8 * n + 2 * t + i % 2,
+                             (tile + m) * tile_features + g + i / 2 * 8};
+      });
     }
   }
 }

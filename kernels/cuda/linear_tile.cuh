@@ -99,12 +99,10 @@ __global__ void __launch_bounds__(tile_threads) tile_product(product p) {
   copy_async_wait<0>();
 #pragma unroll
   for (int m = 0; m < MT; ++m)
-#pragma unroll
-    for (int n = 0; n < NT; ++n)
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        finish<Form>(p, whole.at[m][n][i], row + warp_row + 8 * n + lane % 4 * 2 + i % 2,
-                     (tile + m) * tile_features + lane / 4 + i / 2 * 8);
+    finish<Form>(p, reinterpret_cast<const float(&)[NT * 4]>(whole.at[m]), [&](int i) {
+      return element_place{row + warp_row + i / 4 * 8 + lane % 4 * 2 + i % 2,
+                           (tile + m) * tile_features + lane / 4 + i % 4 / 2 * 8};
+    });
 }
 
 template <class Form>

@@ -30,6 +30,11 @@ struct w8a8_form {
   static constexpr bool record_scales = true;
 };
 
+/// Of an element of the output.
+struct element_place {
+  std::int64_t row, feature;
+};
+
 template <int MT, int NT>
 struct sums {
   float at[MT][NT][4];
@@ -100,138 +105,128 @@ FASTSERVE_DEVICE void multiply(w8a8_form, sums<MT, NT>& s, const vec4 (&w)[MT][4
   }
 }
 
-FASTSERVE_DEVICE float scale_at(const product& p, const void* of, std::int64_t tile, std::int64_t group,
-                                int row) {
-  group = group < p.groups ? group : p.groups - 1;  // of the last unit, beyond the last column
-  const std::int64_t i = (tile * p.groups + group) * tile_features + row;
-  return p.wide_scales ? static_cast<const float*>(of)[i] : to_float(static_cast<const f16*>(of)[i]);
+/// What codes of one group stand for, for a lane's two rows: scale * (code - zero) + offset.
+struct group_numbers {
+  std::uint32_t scale[2];   ///< bf16, twice in a register
+  std::uint32_t offset[2];  ///< likewise
+  std::uint32_t base[2];    ///< of int4 bf16 128 + zero, twice; of int8 2^23 + zero, as the bits of a float
+};
+
+FASTSERVE_DEVICE std::uint32_t twice(std::uint32_t half) { return half | half << 16; }
+
+/// `scales`, `zeros`: of row g in the low half, of row g + 8 in the high one. `zeros` are offsets where the
+/// format has those.
+template <class Form>
+FASTSERVE_DEVICE group_numbers numbers_of(zero_kind kind, std::uint32_t scales, std::uint32_t zeros) {
+  constexpr bool bytes = Form::vectors == 2;
+  group_numbers n;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const std::uint32_t mine = zeros >> (16 * h) & 0xffffU;
+    n.scale[h] = twice(scales >> (16 * h) & 0xffffU);
+    n.offset[h] = kind == zero_kind::offset ? twice(mine) : 0U;
+    const std::uint32_t zero = kind == zero_kind::none      ? (bytes ? 128U : 8U)
+                               : kind == zero_kind::integer ? mine
+                                                            : 0U;
+    n.base[h] = bytes ? 0x4b000000U | zero : twice(0x4300U | zero);
+  }
+  return n;
 }
 
-/// Codes of one step of 16 columns to operands code - zero, exact in bf16. a[0], a[2] are of row g, the
-/// others of g + 8.
+/// Codes of one step of 16 columns to the operand: rounded to bf16 once, by an fma of exact code - zero.
+/// a[0], a[2] are of row g, the others of g + 8.
 FASTSERVE_DEVICE void decode(int8_form, std::uint32_t (&a)[4], const vec4 (&w)[2], int step,
-                             const float (&zero)[2]) {
+                             const group_numbers& by) {
 #pragma unroll
   for (int r = 0; r < 4; ++r) {
     const std::uint32_t word = w[step / 2].x[step % 2 * 2 + r / 2] >> (r % 2 * 16);
     // 2^23 + code, as the bits of a float: no conversion from integers, of which there are few units.
-    const float base = 8388608.0F + zero[r % 2];
-    a[r] = pack2<bf16>(float_of(0x4b000000U | (word & 0xffU)) - base,
-                       float_of(0x4b000000U | (word >> 8 & 0xffU)) - base);
+    const float base = float_of(by.base[r % 2]);
+    const std::uint32_t code = pack2<bf16>(float_of(0x4b000000U | (word & 0xffU)) - base,
+                                           float_of(0x4b000000U | (word >> 8 & 0xffU)) - base);
+    a[r] = fma_bf16x2(code, by.scale[r % 2], by.offset[r % 2]);
   }
 }
 FASTSERVE_DEVICE void decode(int4_form, std::uint32_t (&a)[4], const vec4 (&w)[1], int step,
-                             const float (&zero)[2]) {
-  const std::uint32_t base[2] = {pack2<bf16>(128.0F + zero[0], 128.0F + zero[0]),
-                                 pack2<bf16>(128.0F + zero[1], 128.0F + zero[1])};
+                             const group_numbers& by) {
   const std::uint32_t word = w[0].x[step];
 #pragma unroll
   for (int r = 0; r < 4; ++r) {
     // Nibbles lie a0 a2 a1 a3 in either half. 0x4300 is 128, whose last bit counts ones.
     const int shift = 4 * (r % 2 * 2 + r / 2);
-    a[r] = subtract_bf16x2((word >> shift & 0x000f000fU) | 0x43004300U, base[r % 2]);
+    const std::uint32_t code = subtract_bf16x2((word >> shift & 0x000f000fU) | 0x43004300U, by.base[r % 2]);
+    a[r] = fma_bf16x2(code, by.scale[r % 2], by.offset[r % 2]);
   }
 }
 
-/// Grouped integers by bf16. Pieces: groups of a unit, 1 (of 64 and more columns), 2 (of 32) or 4 (of 16).
-template <int Pieces, class Form, int MT, int NT, class Input>
-FASTSERVE_DEVICE void multiply_groups(sums<MT, NT>& s, const vec4 (&w)[MT][Form::vectors], const product& p,
-                                      std::int64_t tile, std::int64_t u, const Input& input) {
-  constexpr int bits = Form::vectors == 2 ? 8 : 4;
-  const int lane = thread_index() % warp_lanes;
-  const int g = lane / 4;
-  const int t = lane % 4;
-  const std::int64_t last_tile = (p.features - 1) / tile_features;
-  std::uint32_t a[MT][4][4];
-  float scale[MT][Pieces][2];
-  float offset[MT][Pieces][2];
-#pragma unroll
-  for (int m = 0; m < MT; ++m) {
-    const std::int64_t of = tile + m < last_tile ? tile + m : last_tile;
-#pragma unroll
-    for (int piece = 0; piece < Pieces; ++piece) {
-      const std::int64_t group = (u * unit_columns + piece * (unit_columns / Pieces)) / p.group_columns;
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        scale[m][piece][h] = scale_at(p, p.scales, of, group, g + 8 * h);
-        offset[m][piece][h] = p.zero == zero_kind::offset ? scale_at(p, p.zeros, of, group, g + 8 * h) : 0.0F;
-      }
-    }
-#pragma unroll
-    for (int c = 0; c < 2; ++c) {
-      // This lane's codes are of columns 8 t to 8 t + 7 of the 32.
-      const std::int64_t group =
-          (u * unit_columns + c * 32 + (Pieces == 4 ? t / 2 * 16 : 0)) / p.group_columns;
-      float zero[2];
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        zero[h] = p.zero == zero_kind::none      ? static_cast<float>(1 << (bits - 1))
-                  : p.zero == zero_kind::integer ? scale_at(p, p.zeros, of, group, g + 8 * h)
-                                                 : 0.0F;
-      }
-#pragma unroll
-      for (int step = 0; step < 2; ++step) decode(Form{}, a[m][2 * c + step], w[m], 2 * c + step, zero);
-    }
-  }
-  constexpr int steps = Pieces == 1 ? 4 : 2;
-#pragma unroll
-  for (int n = 0; n < NT; ++n) {
-    const vec4 b[2] = {input.piece(n, 0), input.piece(n, 1)};
-#pragma unroll
-    for (int piece = 0; piece < Pieces; ++piece) {
-      constexpr int halves = Pieces / 2 > 0 ? Pieces / 2 : 1;
-      const int first = Pieces == 1 ? 0 : piece / halves * 2;
-      std::uint32_t x[4][2];
-#pragma unroll
-      for (int i = 0; i < steps; ++i) {
-        const int step = first + i;
-        // Where two groups share a step, the other one's columns count as zero.
-        const bool mine = Pieces != 4 || t / 2 == piece % 2;
-        x[i][0] = mine ? b[step / 2].x[step % 2 * 2] : 0U;
-        x[i][1] = mine ? b[step / 2].x[step % 2 * 2 + 1] : 0U;
-      }
-      float total[4] = {0, 0, 0, 0};  // of the input's columns: what an offset multiplies
-      if (p.zero == zero_kind::offset) {
-        const std::uint32_t ones[4] = {0x3f803f80U, 0x3f803f80U, 0x3f803f80U, 0x3f803f80U};
-#pragma unroll
-        for (int i = 0; i < steps; ++i) mma<bf16>(total, ones, x[i][0], x[i][1]);
-      }
-#pragma unroll
-      for (int m = 0; m < MT; ++m) {
-        float dots[4] = {0, 0, 0, 0};
-#pragma unroll
-        for (int i = 0; i < steps; ++i) mma<bf16>(dots, a[m][first + i], x[i][0], x[i][1]);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          float& to = s.at[m][n][i];
-          to = fma(scale[m][piece][i / 2], dots[i], to);
-          if (p.zero == zero_kind::offset) to = fma(offset[m][piece][i / 2], total[i], to);
-        }
-      }
-    }
-  }
+/// Of a column of a tile of features, for this lane's rows.
+template <class Form>
+FASTSERVE_DEVICE group_numbers numbers_at(const product& p, std::int64_t tile, std::int64_t column) {
+  const int g = thread_index() % warp_lanes / 4;
+  std::int64_t group = column >> p.group_shift;
+  group = group < p.groups ? group : p.groups - 1;  // of the last unit, beyond the last column
+  const auto both = [&](const void* of) {
+    const auto* from = static_cast<const std::uint16_t*>(of) + (tile * p.groups + group) * tile_features + g;
+    return std::uint32_t{from[0]} | std::uint32_t{from[8]} << 16;
+  };
+  return numbers_of<Form>(p.zero, both(p.scales), p.zero == zero_kind::none ? 0U : both(p.zeros));
 }
 
+/// Grouped integers, opened to bf16.
 template <class Form, int MT, int NT, class Input>
 FASTSERVE_DEVICE void multiply(Form, sums<MT, NT>& s, const vec4 (&w)[MT][Form::vectors], const product& p,
                                std::int64_t tile, std::int64_t u, const Input& input) {
-  if (p.group_columns >= 64) {
-    multiply_groups<1, Form>(s, w, p, tile, u, input);
-  } else if (p.group_columns == 32) {
-    multiply_groups<2, Form>(s, w, p, tile, u, input);
-  } else {
-    multiply_groups<4, Form>(s, w, p, tile, u, input);
+  const std::int64_t last_tile = (p.features - 1) / tile_features;
+  const int t = thread_index() % 4;
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    std::uint32_t a[MT][2][4];
+#pragma unroll
+    for (int m = 0; m < MT; ++m) {
+      const std::int64_t of = tile + m < last_tile ? tile + m : last_tile;
+      // This lane's codes are of columns 8 t to 8 t + 7 of the 32.
+      const auto by = numbers_at<Form>(p, of, u * unit_columns + c * 32 + 8 * t);
+#pragma unroll
+      for (int step = 0; step < 2; ++step) decode(Form{}, a[m][step], w[m], 2 * c + step, by);
+    }
+#pragma unroll
+    for (int n = 0; n < NT; ++n) {
+      const vec4 b = input.piece(n, c);
+#pragma unroll
+      for (int step = 0; step < 2; ++step)
+#pragma unroll
+        for (int m = 0; m < MT; ++m) mma<bf16>(s.at[m][n], a[m][step], b.x[2 * step], b.x[2 * step + 1]);
+    }
   }
 }
 
-/// The end of every element, from the sum over its segments.
-template <class Form>
-FASTSERVE_DEVICE void finish(const product& p, float sum, std::int64_t row, std::int64_t feature) {
-  if (row >= p.rows || feature >= p.features) return;
-  if (Form::record_scales) sum *= static_cast<const float*>(p.scales)[feature];
-  if (p.bias != nullptr) sum += p.bias[feature];
-  float* to = p.out + row * p.out_stride + feature;
-  *to = p.accumulate ? *to + sum : sum;
+/// The end of elements, from the sums over their segments. at(i) is the place {row, feature} of sums[i]. What
+/// is there is fetched for all before any is written: one after another they would wait for the memory each.
+template <class Form, int Count, class At>
+FASTSERVE_DEVICE void finish(const product& p, const float (&sums)[Count], At&& at) {
+  constexpr int together = Count < 32 ? Count : 32;
+  static_assert(Count % together == 0);
+#pragma unroll
+  for (int first = 0; first < Count; first += together) {
+    float before[together];
+    const auto there = [&](const element_place& e) { return e.row < p.rows && e.feature < p.features; };
+    if (p.accumulate) {
+#pragma unroll
+      for (int i = 0; i < together; ++i) {
+        const auto e = at(first + i);
+        before[i] = there(e) ? p.out[e.row * p.out_stride + e.feature] : 0.0F;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      const auto e = at(first + i);
+      if (!there(e)) continue;
+      float sum = sums[first + i];
+      if (Form::record_scales) sum *= static_cast<const float*>(p.scales)[e.feature];
+      if (p.bias != nullptr) sum += p.bias[e.feature];
+      p.out[e.row * p.out_stride + e.feature] = p.accumulate ? before[i] + sum : sum;
+    }
+  }
 }
 
 }  // namespace fastserve::kernels::cuda

@@ -22,6 +22,23 @@ FASTSERVE_DEVICE place place_of(int row, int k) {
   const int e = k % 4;
   return {k / 32, k % 8 / 4, row % 8 * 4 + t, e / 2 * 2 + row / 8, e % 2};
 }
+/// The same where k is as the matrix unit has it.
+FASTSERVE_DEVICE place natural_place_of(int row, int k) {
+  return {k / 32, k % 32 / 16, row % 8 * 4 + k % 8 / 2, k % 16 / 8 * 2 + row / 8, k % 2};
+}
+/// Where a row's record of a unit begins.
+FASTSERVE_DEVICE std::int64_t record_at(std::int64_t row, std::int64_t record, std::int64_t records,
+                                        int bytes) {
+  return (row / (panel_tiles * tile_features) * records + record) * bytes;
+}
+/// Where the tile of a row's codes of a unit begins.
+FASTSERVE_DEVICE std::int64_t codes_at(const pack_codes_job& job, std::int64_t row, std::int64_t unit) {
+  const int bytes = tile_bytes(job.form);
+  if (!job.panels) return tile_at(row, unit, job.units, bytes);
+  constexpr int units = code_record::units;
+  return record_at(row, unit / units, (job.units + units - 1) / units, job.record.bytes) +
+         (unit % units * panel_tiles + row / tile_features % panel_tiles) * bytes;
+}
 
 __global__ void __launch_bounds__(pack_threads) pack_numbers(pack_numbers_job job) {
   for (std::int64_t i = block_x() * pack_threads + thread_index(); i < job.outer * job.inner;
@@ -71,14 +88,18 @@ __global__ void __launch_bounds__(pack_threads) pack_codes(pack_codes_job job) {
       job.to[tile_at(row, item / w8a8_unit_columns, job.units, 2048) + (step * warp_lanes + lane) * 16 +
              reg * 4 + k % 4] = static_cast<char>(code(item));
     } else if (job.form == weight_form::int8) {
-      const auto at = place_of(in_tile, static_cast<int>(item % unit_columns));
-      job.to[tile_at(row, item / unit_columns, job.units, 1024) + (at.chunk * warp_lanes + at.lane) * 16 +
+      const auto k = static_cast<int>(item % unit_columns);
+      const auto at = job.panels ? natural_place_of(in_tile, k) : place_of(in_tile, k);
+      job.to[codes_at(job, row, item / unit_columns) + (at.chunk * warp_lanes + at.lane) * 16 +
              (at.step * 2 + at.reg / 2) * 4 + at.reg % 2 * 2 + at.half] = static_cast<char>(code(item));
     } else {
-      const std::int64_t k = item / 2 * 4 + item % 2;  // 0 1 4 5 8 9 ...
-      const auto at = place_of(in_tile, static_cast<int>(k % unit_columns));
-      job.to[tile_at(row, k / unit_columns, job.units, 512) + at.lane * 16 + (at.chunk * 2 + at.step) * 4 +
-             in_tile / 8 + 2 * at.half] = static_cast<char>((code(k) & 15U) | (code(k + 2) & 15U) << 4);
+      // The two codes of a byte are of registers r and r + 2: two columns apart, or eight.
+      const int apart = job.panels ? 8 : 2;
+      const std::int64_t k = item / apart * apart * 2 + item % apart;
+      const auto in_unit = static_cast<int>(k % unit_columns);
+      const auto at = job.panels ? natural_place_of(in_tile, in_unit) : place_of(in_tile, in_unit);
+      job.to[codes_at(job, row, k / unit_columns) + at.lane * 16 + (at.chunk * 2 + at.step) * 4 +
+             in_tile / 8 + 2 * at.half] = static_cast<char>((code(k) & 15U) | (code(k + apart) & 15U) << 4);
     }
   }
 }
@@ -87,16 +108,31 @@ __global__ void __launch_bounds__(pack_threads) pack_scales(pack_scales_job job)
   for (std::int64_t i = block_x() * pack_threads + thread_index(); i < job.rows * job.groups;
        i += grid_x() * pack_threads) {
     const std::int64_t row = job.first_row + i / job.groups;
-    const float x = job.bytes ? static_cast<float>(static_cast<const std::uint8_t*>(job.from)[i])
-                              : static_cast<const float*>(job.from)[i];
+    const std::int64_t group = i % job.groups;
+    const std::uint32_t zero = job.bytes ? static_cast<const std::uint8_t*>(job.from)[i] : 0U;
+    const float x = job.bytes ? 0.0F : static_cast<const float*>(job.from)[i];
     const float kept = job.wide ? x : to_float(rounded_to<f16>(x));
     if (job.by_row) {
       static_cast<float*>(job.to)[row] = kept;
       continue;
     }
+    const auto bits = static_cast<std::uint16_t>(job.bytes ? zero : rounded_to<bf16>(kept).bits);
+    if (!job.panels) {
+      static_cast<std::uint16_t*>(
+          job.to)[(row / tile_features * job.groups + group) * tile_features + row % tile_features] = bits;
+      continue;
+    }
+    const std::int64_t first = group * job.group_columns;
+    const std::int64_t column = first % code_record::columns;
+    const auto tile = static_cast<int>(row / tile_features % panel_tiles);
     const std::int64_t at =
-        (row / tile_features * job.groups + i % job.groups) * tile_features + row % tile_features;
-    store_element(job.to, job.wide ? dtype::f32 : dtype::f16, at, kept);
+        (column << job.record.groups_log2) / code_record::columns * code_record::group_bytes +
+        ((tile * 8 + row % 8) * 2 + row % tile_features / 8) * 2;
+    const std::int64_t end = first + job.group_columns;
+    for (std::int64_t r = first / code_record::columns; r < job.records && r * code_record::columns < end;
+         ++r)
+      *reinterpret_cast<std::uint16_t*>(static_cast<char*>(job.to) +
+                                        record_at(row, r, job.records, job.record.bytes) + at) = bits;
   }
 }
 

@@ -34,11 +34,14 @@ struct pack_codes_job {
   std::int64_t rows, cols;
   std::int64_t first_row;
   std::int32_t shift;  ///< added to a code
+  bool panels;
+  code_record record;  ///< of groups in panels
 };
 void launch_pack_codes(const pack_codes_job& job, cudaStream_t on);
 
-/// Scales, offsets (f32) or zeros (bytes) [rows, groups] to [tile][group][16]; where there is one for a whole
-/// row of W8A8, to [row] in f32, after the rounding to `narrow` f16 that the format asks for.
+/// Scales, offsets (f32) or zeros (bytes) [rows, groups] to [tile][group][16] of bf16, zeros to 16 bits, or
+/// to their places in records; where there is one for a whole row of W8A8, to [row] in f32. Numbers are
+/// rounded to f16 first unless `wide`: it is what the format says they are.
 struct pack_scales_job {
   void* to;
   bool wide;
@@ -47,6 +50,10 @@ struct pack_scales_job {
   bool bytes;
   std::int64_t rows, groups;
   std::int64_t first_row;
+  bool panels;
+  code_record record;
+  std::int64_t records;  ///< of a row
+  std::int64_t group_columns;
 };
 void launch_pack_scales(const pack_scales_job& job, cudaStream_t on);
 

@@ -28,19 +28,24 @@ void lay_out(weight_section& s, std::int64_t cols, std::size_t at) {
       s.panels ? (s.tiles() + panel_tiles - 1) / panel_tiles * panel_tiles : s.tiles());
   s.units = (cols + columns_of(s.form) - 1) / columns_of(s.form);
   s.tiles_at = at;
+  if (is_integer(s.form)) s.groups = s.format.groups(cols);
+  if (is_grouped(s.form) && s.panels) {
+    s.record = {s.form, s.format};
+    s.scales_at = at + code_record::numbers_at(s.form);
+    s.zeros_at = s.scales_at + s.record.all_groups_bytes();
+    s.bytes = aligned(tiles / panel_tiles * static_cast<std::size_t>(s.records() * s.record.bytes));
+    return;
+  }
   std::size_t bytes =
       aligned(tiles * static_cast<std::size_t>(s.units) * static_cast<std::size_t>(tile_bytes(s.form)));
   if (is_integer(s.form)) {
-    s.groups = s.format.groups(cols);
-    const std::size_t scale_bytes = s.form == weight_form::w8a8 ? 4 : size_of(s.format.scale);
     const std::size_t part =
-        aligned(tiles * tile_features * static_cast<std::size_t>(s.form == weight_form::w8a8 ? 1 : s.groups) *
-                scale_bytes);
+        s.form == weight_form::w8a8 ? sizeof(float) : 2 * static_cast<std::size_t>(s.groups);
     s.scales_at = at + bytes;
-    bytes += part;
+    bytes += aligned(tiles * tile_features * part);
     if (s.format.zero != zero_kind::none) {
       s.zeros_at = at + bytes;
-      bytes += part;
+      bytes += aligned(tiles * tile_features * part);
     }
   }
   s.bytes = bytes;
@@ -122,6 +127,7 @@ std::unique_ptr<weight> weight_packer::pack_quantized(std::span<const quantized_
       s.first_row = row;
       s.format = m.format;
       s.form = rounds ? weight_form::w8a8 : m.format.bits == 8 ? weight_form::int8 : weight_form::int4;
+      s.panels = panels_ && is_grouped(s.form);
       sections.push_back(s);
     }
     sections.back().rows += m.rows;
@@ -183,14 +189,15 @@ void weight_packer::put(const cuda_weight& to, const weight_section& section, st
     auto* raw = static_cast<std::uint8_t*>(raw_.at_least(static_cast<std::size_t>(count) * line));
     upload_(raw, part.codes, static_cast<std::size_t>(count) * line, on_.handle());
     launch_pack_codes({to.data() + section.tiles_at, section.form, section.units, raw, count, from.cols,
-                       row + first, shift},
+                       row + first, shift, section.panels, section.record},
                       on_.handle());
     const auto groups = count_of(count, from.groups());
     const auto put_scales = [&](std::size_t at, const void* values, bool bytes) {
       void* raw_values = raw_.at_least(groups * sizeof(float));
       upload_(raw_values, values, groups * (bytes ? 1 : sizeof(float)), on_.handle());
       launch_pack_scales({to.data() + at, from.format.scale == dtype::f32, section.form == weight_form::w8a8,
-                          raw_values, bytes, count, from.groups(), row + first},
+                          raw_values, bytes, count, from.groups(), row + first, section.panels,
+                          section.record, section.records(), from.format.group_columns(from.cols)},
                          on_.handle());
     };
     put_scales(section.scales_at, part.scales, false);

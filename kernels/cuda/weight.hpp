@@ -17,9 +17,12 @@ struct weight_section {
   quantized_format format;  ///< of integer forms
   std::int64_t units = 0;
   std::int64_t groups = 0;
+  code_record record;                                                ///< of grouped integers in panels
   std::size_t tiles_at = 0, scales_at = 0, zeros_at = 0, bytes = 0;  ///< within the weight's memory
 
   std::int64_t tiles() const { return (rows + tile_features - 1) / tile_features; }
+  /// Of a row.
+  std::int64_t records() const { return (units + code_record::units - 1) / code_record::units; }
 };
 
 /// Packed weights on the device: sections of tiles (kernels/cuda/linear.hpp).
@@ -59,7 +62,7 @@ class cuda_table final : public weight {
 /// (pack.cu).
 class weight_packer {
  public:
-  /// `panels`: numbers of 16 bits are laid out so.
+  /// `panels`: numbers of 16 bits and grouped integers are laid out so.
   weight_packer(int ordinal, bool panels) : ordinal_{ordinal}, panels_{panels}, on_{ordinal}, raw_{ordinal} {}
 
   /// backend::pack, pack_quantized and table. Throw std::invalid_argument when matrices do not stack.

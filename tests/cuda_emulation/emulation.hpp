@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -64,5 +65,13 @@ class lanes {
 void copy_later(void* to, const void* from, unsigned bytes, unsigned bytes_from);
 void copy_commit();
 void copy_wait(unsigned groups_left);
+
+/// Rounded to odd, by which rounding once more to fewer bits is as rounding once.
+inline float to_odd(double x) {
+  auto y = static_cast<float>(x);
+  if (std::fabs(double{y}) > std::fabs(x)) y = std::nextafter(y, 0.0F);
+  if (double{y} != x && y == y) y = std::bit_cast<float>(std::bit_cast<std::uint32_t>(y) | 1U);
+  return y;
+}
 
 }  // namespace fastserve::emulation

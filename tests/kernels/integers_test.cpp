@@ -32,9 +32,33 @@ quantized_tensor random_weight(const quantized_format& format, std::int64_t rows
   return t;
 }
 
+bool is_w8a8(const quantized_format& f) { return f.bits == 8 && f.group == 0 && f.zero == zero_kind::none; }
+
+/// To the nearest number of eight bits, the even one of two.
+double to_bf16(double x) {
+  int exponent = 0;
+  const double fraction = std::frexp(x, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
+}
+
+/// The numbers that a weight stands for. A GPU opens groups to bf16, of scales and offsets that are bf16.
 matrix numbers_of(const quantized_matrix& m) {
   matrix out{m.rows, m.cols};
   for (std::int64_t r = 0; r < m.rows; ++r) dequantize_row(&out.at(r, 0), m, r);
+  if (!on_cuda || is_w8a8(m.format)) return out;
+  const auto kept = [&](float x) {
+    return to_bf16(m.format.scale == dtype::f16 ? rounded({x}, dtype::f16)[0] : x);
+  };
+  for (std::int64_t r = 0; r < m.rows; ++r) {
+    for (std::int64_t c = 0; c < m.cols; ++c) {
+      const auto group = static_cast<std::size_t>(r * m.groups() + c / m.format.group_columns(m.cols));
+      const auto byte = m.codes[r * m.cols + c];
+      const int code = m.format.zero == zero_kind::none ? static_cast<std::int8_t>(byte) : byte;
+      const int zero = m.format.zero == zero_kind::integer ? m.zeros[group] : 0;
+      const double offset = m.format.zero == zero_kind::offset ? kept(m.offsets[group]) : 0;
+      out.at(r, c) = static_cast<float>(to_bf16(kept(m.scales[group]) * (code - zero) + offset));
+    }
+  }
   return out;
 }
 
@@ -62,10 +86,7 @@ matrix used_input(const matrix& input, const weight& w) {
   return w.input_type() == dtype::q8 ? rounded_rows(input) : rounded(input, w.input_type());
 }
 /// What a product by weights of this format takes: beside W8A8, GPUs multiply bf16.
-dtype input_of(const quantized_format& f) {
-  const bool w8a8 = f.bits == 8 && f.group == 0 && f.zero == zero_kind::none;
-  return on_cuda && !w8a8 ? dtype::bf16 : dtype::q8;
-}
+dtype input_of(const quantized_format& f) { return on_cuda && !is_w8a8(f) ? dtype::bf16 : dtype::q8; }
 /// A format whose input is q8 everywhere: GPUs multiply others by bf16.
 const quantized_format& rounding_format() { return formats[on_cuda ? 4 : 0]; }
 

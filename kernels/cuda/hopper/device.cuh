@@ -41,6 +41,28 @@ FASTSERVE_DEVICE void expect_bytes(std::uint32_t barrier, int bytes) {
 FASTSERVE_DEVICE void arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(barrier) : "memory");
 }
+/// At the same barrier of a block of the cluster, from whose memory this one's reads are done.
+FASTSERVE_DEVICE void arrive_at(std::uint32_t barrier, int block) {
+  asm volatile(
+      "{\n.reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}\n"
+      :
+      : "r"(barrier), "r"(block)
+      : "memory");
+}
+/// A barrier of all threads of the cluster, in two halves. Warps come whole.
+FASTSERVE_DEVICE void arrive_at_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" : : : "memory");
+}
+FASTSERVE_DEVICE void wait_for_cluster() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" : : : "memory");
+}
+FASTSERVE_DEVICE int block_in_cluster() {
+  int rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
 /// Until the phase of this parity is over.
 FASTSERVE_DEVICE void wait(std::uint32_t barrier, int parity) {
   asm volatile(
@@ -71,6 +93,30 @@ FASTSERVE_DEVICE void sync_group(int id) {
 /// Writes of this thread to shared memory, before a barrier after which the matrix unit reads them.
 FASTSERVE_DEVICE void show_to_matrix_unit() { asm volatile("fence.proxy.async.shared::cta;" : : : "memory"); }
 
+// -- between blocks ---------------------------------------------------------------
+
+/// What this thread has written to global memory is there for all before what it writes afterwards.
+FASTSERVE_DEVICE void fence_device() { __threadfence(); }
+FASTSERVE_DEVICE std::uint32_t add_global(std::uint32_t* to, std::uint32_t x) { return atomicAdd(to, x); }
+/// What another block has written: not what this multiprocessor knew of it.
+FASTSERVE_DEVICE float load_from_others(const float* from) { return __ldcg(from); }
+
+// -- shared memory by address ----------------------------------------------------------
+
+FASTSERVE_DEVICE vec4 load_shared(std::uint32_t from) {
+  vec4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x[0]), "=r"(v.x[1]), "=r"(v.x[2]), "=r"(v.x[3])
+               : "r"(from)
+               : "memory");
+  return v;
+}
+FASTSERVE_DEVICE std::uint32_t load_shared_word(std::uint32_t from) {
+  std::uint32_t x;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+  return x;
+}
+
 // -- copies -------------------------------------------------------------------------
 
 FASTSERVE_DEVICE void copy_bytes(std::uint32_t to, const void* from, int bytes, std::uint32_t barrier) {
@@ -78,6 +124,18 @@ FASTSERVE_DEVICE void copy_bytes(std::uint32_t to, const void* from, int bytes, 
                :
                : "r"(to), "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
+}
+/// To the same place of both blocks of a cluster, each of which has a barrier there.
+FASTSERVE_DEVICE void copy_bytes_to_both(std::uint32_t to, const void* from, int bytes,
+                                         std::uint32_t barrier) {
+  const std::uint16_t both = 3;
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, "
+      "[%3], "
+      "%4;"
+      :
+      : "r"(to), "l"(from), "r"(bytes), "r"(barrier), "h"(both)
+      : "memory");
 }
 /// A box of a matrix from column x, row y on; what lies outside is zero and counts as copied.
 FASTSERVE_DEVICE void copy_box(std::uint32_t to, const CUtensorMap& map, int x, int y,
@@ -126,6 +184,13 @@ FASTSERVE_DEVICE std::uint64_t turned_panel_at(std::uint32_t address, int next) 
          std::uint64_t{1} << 62;
 }
 FASTSERVE_DEVICE void begin_products() { asm volatile("wgmma.fence.sync.aligned;" : : : "memory"); }
+/// Registers that products take as their first operand, before begin_products(): the compiler would compute
+/// some of them behind it, and then let no two products run at once.
+template <int Count>
+FASTSERVE_DEVICE void settle(std::uint32_t (&registers)[Count]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i) asm volatile("" : "+r"(registers[i]) : : "memory");
+}
 FASTSERVE_DEVICE void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory"); }
 /// Until all but the last `Left` groups of products are done.
 template <int Left>
@@ -204,6 +269,28 @@ FASTSERVE_DEVICE void multiply_turned(float (&d)[Count], const std::uint32_t (&a
                  : FASTSERVE_OPERANDS_##count                                                        \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                              \
   }
+/// d (+)= a b over 16 of k with `a` in registers, as multiply_panels otherwise.
+template <class T, int Count>
+FASTSERVE_DEVICE void multiply_registers(float (&d)[Count], const std::uint32_t (&a)[4], std::uint64_t b,
+                                         bool keep);
+
+#define FASTSERVE_REGISTER_PRODUCT(count, columns, a0, a1, a2, a3, b_at, keep_at)                        \
+  template <>                                                                                            \
+  FASTSERVE_DEVICE void multiply_registers<bf16>(float(&d)[count], const std::uint32_t(&a)[4],           \
+                                                 std::uint64_t b, bool keep) {                           \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                            \
+                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns                                       \
+                 "k16.f32.bf16.bf16 {" FASTSERVE_REGISTERS_##count "}, {%" a0 ", %" a1 ", %" a2 ", %" a3 \
+                                                                   "}, %" b_at ", p, 1, 1, 0;\n}\n"      \
+                 : FASTSERVE_OPERANDS_##count                                                            \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep ? 1 : 0));               \
+  }
+FASTSERVE_REGISTER_PRODUCT(4, "8", "4", "5", "6", "7", "8", "9")
+FASTSERVE_REGISTER_PRODUCT(8, "16", "8", "9", "10", "11", "12", "13")
+FASTSERVE_REGISTER_PRODUCT(16, "32", "16", "17", "18", "19", "20", "21")
+FASTSERVE_REGISTER_PRODUCT(32, "64", "32", "33", "34", "35", "36", "37")
+FASTSERVE_REGISTER_PRODUCT(64, "128", "64", "65", "66", "67", "68", "69")
+
 FASTSERVE_TURNED(bf16, "bf16", 32, "64", "32", "33", "34", "35", "36")
 FASTSERVE_TURNED(f16, "f16", 32, "64", "32", "33", "34", "35", "36")
 FASTSERVE_TURNED(bf16, "bf16", 64, "128", "64", "65", "66", "67", "68")

@@ -7,7 +7,9 @@
 #include <stdexcept>
 
 #include "kernels/cuda/check.hpp"
+#include "kernels/cuda/hopper/stream_cut.hpp"
 #include "kernels/cuda/hopper/tensor_map.hpp"
+#include "kernels/parts.hpp"
 
 namespace fastserve::kernels::cuda::hopper {
 namespace {
@@ -48,6 +50,16 @@ CUtensorMap encode(bool half, const void* data, const std::array<std::int64_t, R
   return map;
 }
 
+constexpr std::int64_t opened_panel_bytes = panel_tiles * tile_features * unit_row_bytes;
+
+/// Panels of a product that are opened at a time: as many as fit 64 MB, evenly cut.
+std::int64_t panels_at_once(const product& p) {
+  const std::int64_t panels = parts(p.features, panel_tiles * tile_features);
+  const std::int64_t fit =
+      std::max<std::int64_t>((std::int64_t{64} << 20) / (p.units * opened_panel_bytes), 1);
+  return parts(panels, parts(panels, fit));
+}
+
 }  // namespace
 
 bool runs_on(int ordinal) {
@@ -72,8 +84,53 @@ CUtensorMap map_pages(const attention_job& job, std::int64_t blocks) {
                    {unit_columns, static_cast<cuuint32_t>(kv_block_tokens), 1});
 }
 
+stream_cut cut_stream(const product& p, int multiprocessors) {
+  const std::int64_t panels = parts(p.features, panel_tiles * tile_features);
+  stream_cut cut{1, 1, 8};
+  while (cut.rows < p.rows) cut.rows *= 2;
+  // Opening codes waits for many things in turn: several blocks beside one another have something to do
+  // meanwhile.
+  const bool codes = is_grouped(p.form);
+  const int wanted = !codes ? 1 : cut.rows <= 32 ? 3 : cut.rows <= 64 ? 2 : 1;
+  const int most = !codes ? 3 : cut.rows <= 32 ? 4 : wanted;
+  while (cut.splits < panel_segments && 2 * cut.splits * panels <= std::int64_t{wanted} * multiprocessors)
+    cut.splits *= 2;
+  // All blocks at once where they fit, and evenly over the device.
+  cut.resident =
+      static_cast<int>(std::clamp<std::int64_t>(parts(panels * cut.splits, multiprocessors), 1, most));
+  return cut;
+}
+
+product_scratch scratch_of(const product& p, int multiprocessors) {
+  const std::int64_t panels = parts(p.features, panel_tiles * tile_features);
+  if (p.rows > few_rows)
+    return {0, 0, is_grouped(p.form) ? panels_at_once(p) * p.units * opened_panel_bytes : 0};
+  const auto cut = cut_stream(p, multiprocessors);
+  if (cut.splits == 1) return {};
+  return {panels, panels * panel_segments * panel_tiles * tile_features * cut.rows, 0};
+}
+
 void launch_product(const product& p, int multiprocessors, cudaStream_t on) {
-  return p.rows <= few_rows ? launch_stream(p, multiprocessors, on) : launch_tile(p, multiprocessors, on);
+  if (p.rows <= few_rows)
+    return is_grouped(p.form) ? launch_stream_codes(p, multiprocessors, on)
+                              : launch_stream(p, multiprocessors, on);
+  if (!is_grouped(p.form)) return launch_tile(p, multiprocessors, on);
+  constexpr std::int64_t features = panel_tiles * tile_features;
+  const std::int64_t panels = parts(p.features, features);
+  const std::int64_t at_once = panels_at_once(p);
+  const std::int64_t record_bytes = parts(p.units, code_record::units) * p.record.bytes;
+  for (std::int64_t first = 0; first < panels; first += at_once) {
+    const auto count = std::min(at_once, panels - first);
+    product part = p;
+    part.weights = p.weights + first * record_bytes;
+    launch_open_codes(part, count, p.opened, on);
+    part.form = weight_form::bf16;
+    part.weights = p.opened;
+    part.features = std::min(count * features, p.features - first * features);
+    part.out += first * features;
+    if (p.bias != nullptr) part.bias += first * features;
+    launch_tile(part, multiprocessors, on);
+  }
 }
 
 }  // namespace fastserve::kernels::cuda::hopper

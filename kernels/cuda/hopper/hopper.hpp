@@ -14,7 +14,19 @@ namespace fastserve::kernels::cuda::hopper {
 /// Whether the device `ordinal` runs them. FASTSERVE_CUDA_HOPPER=0 in the environment says no.
 bool runs_on(int ordinal);
 
-/// Products by weights in panels (weight_section::panels), bf16 and f16.
+/// Device memory that a product wants besides its operands.
+struct product_scratch {
+  std::int64_t arrivals = 0;      ///< numbers, zero before and after
+  std::int64_t partial_sums = 0;  ///< floats
+  std::int64_t opened = 0;        ///< bytes
+};
+product_scratch scratch_of(const product& p, int multiprocessors);
+/// Of any product: panels are shared only where the device has more multiprocessors than half of them.
+constexpr std::size_t most_arrivals(int multiprocessors) {
+  return 2 * static_cast<std::size_t>(multiprocessors);
+}
+
+/// Products by weights in panels (weight_section::panels), with their scratch.
 void launch_product(const product& p, int multiprocessors, cudaStream_t on);
 
 /// Pairs of a task of attention over a prompt's chunk.

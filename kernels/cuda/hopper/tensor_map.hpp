@@ -13,9 +13,10 @@ CUtensorMap map_rows(const product& p, int box_rows);
 /// or values) from the layer's first on.
 CUtensorMap map_pages(const attention_job& job, std::int64_t blocks);
 
-/// Rows up to which a product reads its weights once.
-inline constexpr int few_rows = 128;
 void launch_stream(const product& p, int multiprocessors, cudaStream_t on);
+void launch_stream_codes(const product& p, int multiprocessors, cudaStream_t on);
 void launch_tile(const product& p, int multiprocessors, cudaStream_t on);
+/// Grouped integers as panels of bf16: `panels` of them, `p.weights` being the first one's records.
+void launch_open_codes(const product& p, std::int64_t panels, char* to, cudaStream_t on);
 
 }  // namespace fastserve::kernels::cuda::hopper

@@ -8,14 +8,16 @@
 
 namespace fastserve::kernels::cuda::hopper {
 
-/// Slots of panels in shared memory, each with a barrier of its copies and one of the warps that leave it.
+/// Slots of panels in shared memory, each with a barrier of its copies and one of the warps that leave it: of
+/// all blocks of a cluster, whose copies go to several.
 class unit_ring {
  public:
   static constexpr int most_slots = 16;
 
-  /// `barriers`: 2 * most_slots of them.
-  FASTSERVE_DEVICE unit_ring(std::uint64_t* barriers, int slots, int slot_bytes)
-      : slots_{slots},
+  /// `barriers`: 2 * most_slots of them. `blocks`: of the cluster, which leave slots together.
+  FASTSERVE_DEVICE unit_ring(std::uint64_t* barriers, int slots, int slot_bytes, int blocks = 1)
+      : blocks_{blocks},
+        slots_{slots},
         slot_bytes_{slot_bytes},
         full_{shared_address(barriers)},
         empty_{full_ + 8 * most_slots},
@@ -26,37 +28,47 @@ class unit_ring {
     if (thread_index() == 0) {
       for (int s = 0; s < slots_; ++s) {
         init_barrier(full(s), 1);
-        init_barrier(empty(s), warps);
+        init_barrier(empty(s), blocks_ * warps);
       }
       publish_barriers();
     }
-    sync_block();
+    if (blocks_ == 1) return sync_block();
+    arrive_at_cluster();
+    wait_for_cluster();
   }
 
   FASTSERVE_DEVICE int slots() const { return slots_; }
+  FASTSERVE_DEVICE int slot_bytes() const { return slot_bytes_; }
   FASTSERVE_DEVICE std::uint32_t full(int slot) const { return full_ + 8 * slot; }
   FASTSERVE_DEVICE std::uint32_t empty(int slot) const { return empty_ + 8 * slot; }
   FASTSERVE_DEVICE std::uint32_t memory(int slot) const { return memory_ + slot * slot_bytes_; }
   /// This warp is done with a slot.
   FASTSERVE_DEVICE void leave(int slot) const {
-    if (thread_index() % warp_lanes == 0) arrive(empty(slot));
+    const int lane = thread_index() % warp_lanes;
+    if (lane >= blocks_) return;
+    if (blocks_ == 1) return arrive(empty(slot));
+    arrive_at(empty(slot), lane);
   }
 
  private:
-  int slots_, slot_bytes_;
+  int blocks_, slots_, slot_bytes_;
   std::uint32_t full_, empty_, memory_;
 };
 
-/// whole = this warpgroup's 64 features by 2 Count rows, segment after segment. `features`, `rows`: where
-/// their panels begin in a slot.
-template <class T, int Count>
-FASTSERVE_DEVICE void multiply_units(float (&whole)[Count], const unit_ring& ring, std::int64_t units,
-                                     int features, int rows) {
-  const std::int64_t length = segment_units(units);
+/// Units of k.
+struct unit_run {
+  std::int64_t first, last;  ///< the last is not in it
+};
+
+/// Sums of a run, which begins where a segment does: this warpgroup's 64 features by 2 Count rows. close(sum)
+/// takes each segment's in turn. `features`, `rows`: where their panels begin in a slot.
+template <class T, int Count, class Close>
+FASTSERVE_DEVICE void multiply_units(const unit_ring& ring, std::int64_t length, unit_run run, int features,
+                                     int rows, Close&& close) {
   float sum[Count];
   ring_place at;
-  for (std::int64_t first = 0; first < units; first += length) {
-    const std::int64_t last = first + length < units ? first + length : units;
+  for (std::int64_t first = run.first; first < run.last; first += length) {
+    const std::int64_t last = first + length < run.last ? first + length : run.last;
     int before = -1;  // the slot that may still be read
     for (std::int64_t u = first; u < last; ++u) {
       wait(ring.full(at.slot), at.phase);
@@ -74,8 +86,7 @@ FASTSERVE_DEVICE void multiply_units(float (&whole)[Count], const unit_ring& rin
     }
     wait_products<0>();
     ring.leave(before);
-#pragma unroll
-    for (int i = 0; i < Count; ++i) whole[i] = first == 0 ? sum[i] : whole[i] + sum[i];
+    close(sum);
   }
 }
 
@@ -87,11 +98,10 @@ FASTSERVE_DEVICE void finish_panel(const product& p, const float (&whole)[Count]
   const int lane = thread_index() % warp_lanes;
   const std::int64_t feature =
       panel * panel_rows + thread_index() % group_threads / warp_lanes * 16 + lane / 4;
-#pragma unroll
-  for (int i = 0; i < Count; ++i) {
+  finish<float_form<T>>(p, whole, [&](int i) {
     const std::int64_t at = row + i / 4 * 8 + lane % 4 * 2 + i % 2;
-    if (at >= own_row) finish<float_form<T>>(p, whole[i], at, feature + i % 4 / 2 * 8);
-  }
+    return element_place{at >= own_row ? at : p.rows, feature + i % 4 / 2 * 8};
+  });
 }
 
 }  // namespace fastserve::kernels::cuda::hopper
