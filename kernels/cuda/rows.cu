@@ -22,45 +22,67 @@ struct norm_parameters {
   std::int64_t out_stride, in_stride, cols;
   float epsilon;
   dtype type;
-  bool layer, whole_in, whole_out;
+  bool layer, whole_in, whole_out, whole_gain;
 };
 
+/// Four columns of every 1024: a thread's first ones of a row, kept in registers.
+constexpr int kept_fours = 8;
+
 __global__ void __launch_bounds__(row_threads) norm_rows(norm_parameters p) {
+  const std::int64_t first = 4 * thread_index();
+  constexpr std::int64_t step = 4 * row_threads;
+  constexpr std::int64_t kept = kept_fours * step;
+  // Gains are there already, rows only when the kernel before is done.
+  float4v gain[kept_fours];
+#pragma unroll
+  for (int k = 0; k < kept_fours; ++k)
+    if (first + k * step < p.cols) gain[k] = load_four(p.gain, first + k * step, p.cols, p.whole_gain);
   wait_for_previous();
   auto* room = static_cast<float*>(shared_memory());
   const float* in = p.in + block_x() * p.in_stride;
   char* out = row_at(p.out, block_x(), p.out_stride, p.type == dtype::f32 ? 4 : 2);
   const auto count = static_cast<float>(p.cols);
-  const std::int64_t first = 4 * thread_index();
-  constexpr std::int64_t step = 4 * row_threads;
+
+  float4v row[kept_fours];
+#pragma unroll
+  for (int k = 0; k < kept_fours; ++k)
+    if (first + k * step < p.cols) row[k] = load_four(in, first + k * step, p.cols, p.whole_in);
+  // A thread's fours in rising order, f(column, four).
+  const auto for_fours = [&](auto&& f) {
+#pragma unroll
+    for (int k = 0; k < kept_fours; ++k)
+      if (first + k * step < p.cols) f(first + k * step, row[k]);
+    for (std::int64_t i = first + kept; i < p.cols; i += step) f(i, load_four(in, i, p.cols, p.whole_in));
+  };
 
   float mean = 0;
   if (p.layer) {
     float sum = 0;
-    for (std::int64_t i = first; i < p.cols; i += step) {
-      const auto v = load_four(in, i, p.cols, p.whole_in);
+    for_fours([&](std::int64_t, const float4v& v) {
       for (int j = 0; j < 4; ++j) sum += v.x[j];
-    }
+    });
     mean = block_sum(sum, room) / count;
   }
   float squares = 0;
-  for (std::int64_t i = first; i < p.cols; i += step) {
-    const auto v = load_four(in, i, p.cols, p.whole_in);
+  for_fours([&](std::int64_t i, const float4v& v) {
     for (int j = 0; j < 4; ++j) {
       const float x = i + j < p.cols ? v.x[j] - mean : 0;
       squares = fma(x, x, squares);
     }
-  }
+  });
   const float factor = 1.0F / sqrtf(block_sum(squares, room) / count + p.epsilon);
-  for (std::int64_t i = first; i < p.cols; i += step) {
-    auto v = load_four(in, i, p.cols, p.whole_in);
+  const auto put = [&](std::int64_t i, float4v v, const float4v& g) {
     for (int j = 0; j < 4; ++j) {
-      if (i + j >= p.cols) break;
-      v.x[j] = (v.x[j] - mean) * factor * p.gain[i + j];
-      if (p.bias != nullptr) v.x[j] += p.bias[i + j];
+      v.x[j] = (v.x[j] - mean) * factor * g.x[j];
+      if (p.bias != nullptr && i + j < p.cols) v.x[j] += p.bias[i + j];
     }
     store_four(out, p.type, i, p.cols, p.whole_out, v);
-  }
+  };
+#pragma unroll
+  for (int k = 0; k < kept_fours; ++k)
+    if (first + k * step < p.cols) put(first + k * step, row[k], gain[k]);
+  for (std::int64_t i = first + kept; i < p.cols; i += step)
+    put(i, load_four(in, i, p.cols, p.whole_in), load_four(p.gain, i, p.cols, p.whole_gain));
 }
 
 struct activate_parameters {
@@ -216,7 +238,8 @@ void launch_norm(tensor_view out, tensor_view in, const norm_weights& by, cudaSt
                           out.type,
                           by.kind == norm_kind::layer,
                           fours(in),
-                          fours(out)};
+                          fours(out),
+                          fours(by.gain)};
   launch("norm", norm_rows, {in.rows, 1, row_threads, sizeof(float) * row_threads / warp_lanes, on, true}, p);
 }
 
