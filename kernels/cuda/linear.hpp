@@ -18,12 +18,12 @@
 // Weights are the first operand of the mma (16 output features), rows the second (8 rows). A tile is 16
 // features by one unit; its elements lie so that a lane's fragments are 16 bytes of its own (fragment_*
 // below), and k is permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
-// For Hopper's matrix unit 16-bit numbers lie in panels instead (hopper/): 64 features by one unit, a
-// feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands at i ^
-// (feature % 8). Segments are `panel_segments` there, of an even number of units.
-// Grouped integers are opened to bf16 in registers: an element is bf16(scale * (code - zero) + offset),
-// rounded once, of scales and offsets that are bf16 themselves. From there on they are bf16 weights. In
-// panels they are records (code_record).
+// For Hopper's matrix unit 16-bit numbers and W8A8 codes lie in panels instead (hopper/): 64 features by one
+// unit, a feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands at i
+// ^ (feature % 8). Segments of 16-bit numbers are `panel_segments` there, of an even number of units. Grouped
+// integers are opened to bf16 in registers: an element is bf16(scale * (code - zero) + offset), rounded once,
+// of scales and offsets that are bf16 themselves. From there on they are bf16 weights. In panels they are
+// records (code_record).
 
 namespace fastserve::kernels::cuda {
 

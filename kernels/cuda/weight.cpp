@@ -127,7 +127,7 @@ std::unique_ptr<weight> weight_packer::pack_quantized(std::span<const quantized_
       s.first_row = row;
       s.format = m.format;
       s.form = rounds ? weight_form::w8a8 : m.format.bits == 8 ? weight_form::int8 : weight_form::int4;
-      s.panels = panels_ && is_grouped(s.form);
+      s.panels = panels_;
       sections.push_back(s);
     }
     sections.back().rows += m.rows;

@@ -62,7 +62,7 @@ class cuda_table final : public weight {
 /// (pack.cu).
 class weight_packer {
  public:
-  /// `panels`: numbers of 16 bits and grouped integers are laid out so.
+  /// `panels`: numbers of 16 bits and integers are laid out so.
   weight_packer(int ordinal, bool panels) : ordinal_{ordinal}, panels_{panels}, on_{ordinal}, raw_{ordinal} {}
 
   /// backend::pack, pack_quantized and table. Throw std::invalid_argument when matrices do not stack.

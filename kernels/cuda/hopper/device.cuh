@@ -200,38 +200,38 @@ FASTSERVE_DEVICE void wait_products() {
 
 // d[4 n + i] of a lane: row 16 warp + lane / 4 + 8 (i / 2), column 8 n + 2 (lane % 4) + i % 2.
 #define FASTSERVE_REGISTERS_4 "%0, %1, %2, %3"
-#define FASTSERVE_OPERANDS_4 "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+#define FASTSERVE_OPERANDS_4(kind) kind(d[0]), kind(d[1]), kind(d[2]), kind(d[3])
 #define FASTSERVE_REGISTERS_8 "%0, %1, %2, %3, %4, %5, %6, %7"
-#define FASTSERVE_OPERANDS_8 \
-  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
+#define FASTSERVE_OPERANDS_8(kind) \
+  kind(d[0]), kind(d[1]), kind(d[2]), kind(d[3]), kind(d[4]), kind(d[5]), kind(d[6]), kind(d[7])
 #define FASTSERVE_REGISTERS_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-#define FASTSERVE_OPERANDS_16                                                                     \
-  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), \
-      "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+#define FASTSERVE_OPERANDS_16(kind)                                                               \
+  kind(d[0]), kind(d[1]), kind(d[2]), kind(d[3]), kind(d[4]), kind(d[5]), kind(d[6]), kind(d[7]), \
+      kind(d[8]), kind(d[9]), kind(d[10]), kind(d[11]), kind(d[12]), kind(d[13]), kind(d[14]), kind(d[15])
 #define FASTSERVE_REGISTERS_32                                                                      \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, " \
   "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define FASTSERVE_OPERANDS_32                                                                               \
-  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),           \
-      "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), \
-      "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),            \
-      "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),            \
-      "+f"(d[30]), "+f"(d[31])
+#define FASTSERVE_OPERANDS_32(kind)                                                                         \
+  kind(d[0]), kind(d[1]), kind(d[2]), kind(d[3]), kind(d[4]), kind(d[5]), kind(d[6]), kind(d[7]),           \
+      kind(d[8]), kind(d[9]), kind(d[10]), kind(d[11]), kind(d[12]), kind(d[13]), kind(d[14]), kind(d[15]), \
+      kind(d[16]), kind(d[17]), kind(d[18]), kind(d[19]), kind(d[20]), kind(d[21]), kind(d[22]),            \
+      kind(d[23]), kind(d[24]), kind(d[25]), kind(d[26]), kind(d[27]), kind(d[28]), kind(d[29]),            \
+      kind(d[30]), kind(d[31])
 #define FASTSERVE_REGISTERS_64                                                                      \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, " \
   "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, " \
   "%40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, " \
   "%59, %60, %61, %62, %63"
-#define FASTSERVE_OPERANDS_64                                                                               \
-  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),           \
-      "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), \
-      "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),            \
-      "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),            \
-      "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]),            \
-      "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]),            \
-      "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]),            \
-      "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]),            \
-      "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+#define FASTSERVE_OPERANDS_64(kind)                                                                         \
+  kind(d[0]), kind(d[1]), kind(d[2]), kind(d[3]), kind(d[4]), kind(d[5]), kind(d[6]), kind(d[7]),           \
+      kind(d[8]), kind(d[9]), kind(d[10]), kind(d[11]), kind(d[12]), kind(d[13]), kind(d[14]), kind(d[15]), \
+      kind(d[16]), kind(d[17]), kind(d[18]), kind(d[19]), kind(d[20]), kind(d[21]), kind(d[22]),            \
+      kind(d[23]), kind(d[24]), kind(d[25]), kind(d[26]), kind(d[27]), kind(d[28]), kind(d[29]),            \
+      kind(d[30]), kind(d[31]), kind(d[32]), kind(d[33]), kind(d[34]), kind(d[35]), kind(d[36]),            \
+      kind(d[37]), kind(d[38]), kind(d[39]), kind(d[40]), kind(d[41]), kind(d[42]), kind(d[43]),            \
+      kind(d[44]), kind(d[45]), kind(d[46]), kind(d[47]), kind(d[48]), kind(d[49]), kind(d[50]),            \
+      kind(d[51]), kind(d[52]), kind(d[53]), kind(d[54]), kind(d[55]), kind(d[56]), kind(d[57]),            \
+      kind(d[58]), kind(d[59]), kind(d[60]), kind(d[61]), kind(d[62]), kind(d[63])
 
 /// d (+)= a b over 16 of k: 64 rows of `a` by 2 Count rows of `b`, panels both. Starts anew unless `keep`.
 template <class T, int Count>
@@ -243,7 +243,7 @@ FASTSERVE_DEVICE void multiply_panels(float (&d)[Count], std::uint64_t a, std::u
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                     \
                  ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns "k16.f32." name "." name       \
                  " {" FASTSERVE_REGISTERS_##count "}, %" a_at ", %" b_at ", p, 1, 1, 0, 0;\n}\n"  \
-                 : FASTSERVE_OPERANDS_##count                                                     \
+                 : FASTSERVE_OPERANDS_##count("+f")                                               \
                  : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                            \
   }
 #define FASTSERVE_PRODUCTS(count, columns, a_at, b_at, keep_at)        \
@@ -254,6 +254,25 @@ FASTSERVE_PRODUCTS(8, "16", "8", "9", "10")
 FASTSERVE_PRODUCTS(16, "32", "16", "17", "18")
 FASTSERVE_PRODUCTS(32, "64", "32", "33", "34")
 FASTSERVE_PRODUCTS(64, "128", "64", "65", "66")
+
+/// The same of int8 over 32 of k, exact.
+template <int Count>
+FASTSERVE_DEVICE void multiply_panels(std::int32_t (&d)[Count], std::uint64_t a, std::uint64_t b, bool keep);
+#define FASTSERVE_PRODUCT_I8(count, columns, a_at, b_at, keep_at)                                  \
+  template <>                                                                                      \
+  FASTSERVE_DEVICE void multiply_panels(std::int32_t(&d)[count], std::uint64_t a, std::uint64_t b, \
+                                        bool keep) {                                               \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                      \
+                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns                                 \
+                 "k32.s32.s8.s8 {" FASTSERVE_REGISTERS_##count "}, %" a_at ", %" b_at ", p;\n}\n"  \
+                 : FASTSERVE_OPERANDS_##count("+r")                                                \
+                 : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                             \
+  }
+FASTSERVE_PRODUCT_I8(4, "8", "4", "5", "6")
+FASTSERVE_PRODUCT_I8(8, "16", "8", "9", "10")
+FASTSERVE_PRODUCT_I8(16, "32", "16", "17", "18")
+FASTSERVE_PRODUCT_I8(32, "64", "32", "33", "34")
+FASTSERVE_PRODUCT_I8(64, "128", "64", "65", "66")
 
 /// d += a b with `a` in registers (fragments as in mma.cuh) and `b` read by columns, of which there are 2
 /// Count.
@@ -266,7 +285,7 @@ FASTSERVE_DEVICE void multiply_turned(float (&d)[Count], const std::uint32_t (&a
     asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\nwgmma.mma_async.sync.aligned.m64n" columns \
                  "k16.f32." name "." name " {" FASTSERVE_REGISTERS_##count                           \
                  "}, {%" a0 ", %" a1 ", %" a2 ", %" a3 "}, %" b_at ", p, 1, 1, 1;\n}\n"              \
-                 : FASTSERVE_OPERANDS_##count                                                        \
+                 : FASTSERVE_OPERANDS_##count("+f")                                                  \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                              \
   }
 /// d (+)= a b over 16 of k with `a` in registers, as multiply_panels otherwise.
@@ -282,7 +301,7 @@ FASTSERVE_DEVICE void multiply_registers(float (&d)[Count], const std::uint32_t 
                  ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns                                       \
                  "k16.f32.bf16.bf16 {" FASTSERVE_REGISTERS_##count "}, {%" a0 ", %" a1 ", %" a2 ", %" a3 \
                                                                    "}, %" b_at ", p, 1, 1, 0;\n}\n"      \
-                 : FASTSERVE_OPERANDS_##count                                                            \
+                 : FASTSERVE_OPERANDS_##count("+f")                                                      \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep ? 1 : 0));               \
   }
 FASTSERVE_REGISTER_PRODUCT(4, "8", "4", "5", "6", "7", "8", "9")

@@ -27,11 +27,15 @@ decltype(&cuTensorMapEncodeTiled) encoder() {
   return found;
 }
 
-/// Of 16-bit numbers, boxes of 64 columns into panels.
+constexpr CUtensorMapDataType numbers(bool half) {
+  return half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+}
+
+/// Boxes into panels, if not another way.
 template <std::size_t Rank>
-CUtensorMap encode(bool half, const void* data, const std::array<std::int64_t, Rank>& sizes,
-                   const std::array<std::int64_t, Rank - 1>& strides,
-                   const std::array<cuuint32_t, Rank>& box) {
+CUtensorMap encode(CUtensorMapDataType type, const void* data, const std::array<std::int64_t, Rank>& sizes,
+                   const std::array<std::int64_t, Rank - 1>& strides, const std::array<cuuint32_t, Rank>& box,
+                   CUtensorMapSwizzle swizzle = CU_TENSOR_MAP_SWIZZLE_128B) {
   std::array<cuuint64_t, Rank> size;
   std::array<cuuint64_t, Rank - 1> stride;
   std::array<cuuint32_t, Rank> step;
@@ -39,11 +43,9 @@ CUtensorMap encode(bool half, const void* data, const std::array<std::int64_t, R
   std::copy(strides.begin(), strides.end(), stride.begin());
   step.fill(1);
   CUtensorMap map;
-  const auto result =
-      encoder()(&map, half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, Rank,
-                const_cast<void*>(data), size.data(), stride.data(), box.data(), step.data(),
-                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const auto result = encoder()(&map, type, Rank, const_cast<void*>(data), size.data(), stride.data(),
+                                box.data(), step.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
     throw std::runtime_error("CUDA: cuTensorMapEncodeTiled: error " +
                              std::to_string(static_cast<int>(result)));
@@ -73,13 +75,23 @@ bool runs_on(int ordinal) {
 }
 
 CUtensorMap map_rows(const product& p, int box_rows) {
-  return encode<2>(p.form == weight_form::f16, p.input, {p.units * unit_columns, p.rows}, {p.row_bytes},
-                   {unit_columns, static_cast<cuuint32_t>(box_rows)});
+  return encode<2>(numbers(p.form == weight_form::f16), p.input, {p.units * unit_columns, p.rows},
+                   {p.row_bytes}, {unit_columns, static_cast<cuuint32_t>(box_rows)});
+}
+
+record_maps map_records(const product& p, int box_rows) {
+  const auto rows = static_cast<cuuint32_t>(box_rows);
+  constexpr std::int64_t scale_bytes = 16;
+  return {encode<3>(CU_TENSOR_MAP_DATA_TYPE_UINT8, p.input, {w8a8_unit_columns, p.rows, p.units},
+                    {p.row_bytes, p.unit_bytes}, {w8a8_unit_columns, rows, 1}),
+          encode<3>(CU_TENSOR_MAP_DATA_TYPE_UINT8, p.input + q8_record_bytes - scale_bytes,
+                    {scale_bytes, p.rows, p.units}, {p.row_bytes, p.unit_bytes}, {scale_bytes, rows, 1},
+                    CU_TENSOR_MAP_SWIZZLE_NONE)};
 }
 
 CUtensorMap map_pages(const attention_job& job, std::int64_t blocks) {
   const std::int64_t halves = (blocks - 1) * (job.kv.block_bytes / job.kv.half_bytes) + 2 * job.kv_heads;
-  return encode<3>(job.kv.type == dtype::f16, job.kv.layer, {job.head_dim, kv_block_tokens, halves},
+  return encode<3>(numbers(job.kv.type == dtype::f16), job.kv.layer, {job.head_dim, kv_block_tokens, halves},
                    {std::int64_t{2} * job.head_dim, job.kv.half_bytes},
                    {unit_columns, static_cast<cuuint32_t>(kv_block_tokens), 1});
 }
@@ -102,6 +114,7 @@ stream_cut cut_stream(const product& p, int multiprocessors) {
 }
 
 product_scratch scratch_of(const product& p, int multiprocessors) {
+  if (p.form == weight_form::w8a8) return {};
   const std::int64_t panels = parts(p.features, panel_tiles * tile_features);
   if (p.rows > few_rows)
     return {0, 0, is_grouped(p.form) ? panels_at_once(p) * p.units * opened_panel_bytes : 0};
@@ -111,6 +124,7 @@ product_scratch scratch_of(const product& p, int multiprocessors) {
 }
 
 void launch_product(const product& p, int multiprocessors, cudaStream_t on) {
+  if (p.form == weight_form::w8a8) return launch_w8a8(p, multiprocessors, on);
   if (p.rows <= few_rows)
     return is_grouped(p.form) ? launch_stream_codes(p, multiprocessors, on)
                               : launch_stream(p, multiprocessors, on);

@@ -6,8 +6,8 @@
 #include "kernels/cuda/linear.hpp"
 
 // Kernels that only a Hopper GPU runs (compute capability 9.0). Elsewhere, and for what they do not take,
-// there are the others. Attention gives their bits. Products do not, whose k stands in another order: a back
-// end has one kind of weights or the other.
+// there are the others. Attention gives their bits, and so do W8A8 products. Other products do not, whose k
+// stands in another order: a back end has one kind of weights or the other.
 
 namespace fastserve::kernels::cuda::hopper {
 
