@@ -226,6 +226,10 @@ class backend {
     throw std::logic_error("no weights are made of bytes here");
   }
 
+  /// How many rows of gate and of up a weight for linear_gated() has in turn, made for products in `compute`;
+  /// 0 where there is no such op.
+  virtual std::int64_t gated_turn(activation, dtype /*compute*/) const { return 0; }
+
   // -- KV -------------------------------------------------------------------
 
   /// Throws std::bad_alloc when the device has not that much.
@@ -277,6 +281,13 @@ class backend {
   /// Plain: out = f(in), same shape. Gated: in [rows, 2 n] holds gate then up, out [rows, n] = f(gate) * up.
   /// in: f32; out: f32, f16, bf16 or q8.
   virtual void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) = 0;
+
+  /// linear() then activate(), gated, in one: what is between them stays in registers. w: of matrices stacked
+  /// as gated_turn() says, its rows are 2 n; bias in the order of its rows; out as of activate().
+  virtual void linear_gated(tensor_view /*out*/, tensor_view /*in*/, const weight&, tensor_view /*bias*/,
+                            activation, stream&) {
+    throw std::logic_error("no gated product here");
+  }
 
   /// Work of the host beside the device's: `work(i, thread)` once for each i below `count`, on up to
   /// info().threads threads at once, none of them with two `i` at a time. `work` must not throw.

@@ -206,11 +206,17 @@ void stage::run_layer(std::int32_t layer, const step& s) {
   const auto normed_again = input_of(w.up);
   backend_.norm(normed_again, residual, w.post_attention_norm, s.on);
   tap("post_attention_norm", layer, normed_again);
-  const auto up = output_of(w.up);
-  backend_.linear(up, normed_again, *w.up.matrix, w.up.bias, false, s.on);
-  tap("up", layer, up);
-  const auto active = input_of(w.down);
-  backend_.activate(active, up, arch_.act, arch_.gated_mlp, s.on);
+  // Not over its own input.
+  const auto active = w.up.in_turns ? wide_.view(w.down.matrix->input_type(), s.rows, w.down.matrix->cols())
+                                    : input_of(w.down);
+  if (w.up.in_turns) {
+    backend_.linear_gated(active, normed_again, *w.up.matrix, w.up.bias, arch_.act, s.on);
+  } else {
+    const auto up = output_of(w.up);
+    backend_.linear(up, normed_again, *w.up.matrix, w.up.bias, false, s.on);
+    tap("up", layer, up);
+    backend_.activate(active, up, arch_.act, arch_.gated_mlp, s.on);
+  }
   tap("activation", layer, active);
   backend_.linear(residual, active, *w.down.matrix, w.down.bias, true, s.on);
   tap("mlp_residual", layer, residual);

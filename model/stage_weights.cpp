@@ -110,10 +110,16 @@ class stage_loader {
     for (const auto& p : parts) out.parts.push_back({p.name + ".weight", p.rows});
     return out;
   }
+  stack gated_stack(std::initializer_list<stack::part> parts, std::int64_t cols) {
+    auto out = layer_stack(parts, cols);
+    const auto turn = on_.gated_turn(arch_.act, form_.compute);
+    if (loader_.can_take_turns(out, turn)) out.turn = turn;
+    return out;
+  }
   struct layer_stacks {
     stack qkv, attention_output, up, down;
   };
-  layer_stacks stacks_of(std::int32_t layer) const {
+  layer_stacks stacks_of(std::int32_t layer) {
     const std::int64_t hidden = arch_.hidden_size;
     const std::int64_t query = arch_.query_size();
     const std::int64_t kv = std::int64_t{arch_.kv_heads} * arch_.head_dim;
@@ -128,7 +134,7 @@ class stage_loader {
       out.qkv = layer_stack({{name(layer, names_.fused_qkv), query + 2 * kv}}, hidden);
     out.attention_output = layer_stack({{name(layer, names_.attention_output), hidden}}, query);
     if (arch_.gated_mlp)
-      out.up = layer_stack({{name(layer, names_.gate), wide}, {name(layer, names_.up), wide}}, hidden);
+      out.up = gated_stack({{name(layer, names_.gate), wide}, {name(layer, names_.up), wide}}, hidden);
     else
       out.up = layer_stack({{name(layer, names_.up), wide}}, hidden);
     out.down = layer_stack({{name(layer, names_.down), hidden}}, wide);
@@ -218,13 +224,19 @@ class stage_loader {
   linear_weights linear(const stack& matrices, bool bias) {
     linear_weights out;
     out.matrix = loader_.matrix(matrices);
+    out.in_turns = matrices.turn > 0;
     for (const auto& p : matrices.parts) report_elements(p.rows * matrices.cols);
     if (!bias) return out;
+    std::vector<std::vector<float>> parts;
+    for (const auto& p : matrices.parts)
+      parts.push_back(vector(p.name.substr(0, p.name.size() - suffix.size()) + ".bias", p.rows));
     std::vector<float> values;
-    for (const auto& p : matrices.parts) {
-      const auto one = vector(p.name.substr(0, p.name.size() - suffix.size()) + ".bias", p.rows);
-      values.insert(values.end(), one.begin(), one.end());
-    }
+    const auto rows = static_cast<std::ptrdiff_t>(parts.front().size());
+    const auto turn = matrices.turn > 0 ? static_cast<std::ptrdiff_t>(matrices.turn) : rows;
+    for (std::ptrdiff_t first = 0; first < rows; first += turn)
+      for (const auto& part : parts)
+        values.insert(values.end(), part.begin() + first,
+                      matrices.turn > 0 ? part.begin() + first + turn : part.end());
     out.bias = upload(values);
     return out;
   }

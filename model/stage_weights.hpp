@@ -19,6 +19,7 @@ namespace fastserve::model {
 struct linear_weights {
   std::shared_ptr<const kernels::weight> matrix;
   kernels::tensor_view bias;  ///< f32 [1, rows], data == nullptr where there is none
+  bool in_turns = false;      ///< of gate and up: for backend::linear_gated()
 };
 
 /// One layer on the device.
@@ -28,7 +29,7 @@ struct layer_weights {
   std::optional<kernels::norm_weights> query_norm, key_norm;
   linear_weights attention_output;
   kernels::norm_weights post_attention_norm;
-  linear_weights up;  ///< gate over up when gated
+  linear_weights up;  ///< gate over up when gated, or both in turn
   linear_weights down;
   std::vector<kernels::buffer> vectors;  ///< norm gains and biases: what the views above look at
 };

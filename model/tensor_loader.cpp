@@ -29,7 +29,37 @@ std::string text_of(const kernels::packed_form& form) {
   return out;
 }
 
+kernels::quantized_matrix rows_of(const kernels::quantized_matrix& m, std::int64_t first,
+                                  std::int64_t count) {
+  return m.row_range(first, count);
+}
+kernels::host_matrix rows_of(kernels::host_matrix m, std::int64_t first, std::int64_t count) {
+  const auto row_bytes = static_cast<std::size_t>(m.cols) * kernels::size_of(m.type);
+  m.data = static_cast<const std::byte*>(m.data) + static_cast<std::size_t>(first) * row_bytes;
+  m.rows = count;
+  return m;
+}
+
+/// Rows of all parts, `turn` of each at a time.
+template <class Matrix>
+std::vector<Matrix> in_turns(const std::vector<Matrix>& parts, std::int64_t turn) {
+  if (turn == 0) return parts;
+  std::vector<Matrix> out;
+  for (std::int64_t first = 0; first < parts.front().rows; first += turn)
+    for (const auto& part : parts) out.push_back(rows_of(part, first, turn));
+  return out;
+}
+
 }  // namespace
+
+bool tensor_loader::can_take_turns(const matrix_stack& stack, std::int64_t turn) {
+  if (turn == 0 || stack.transposed) return false;
+  const auto& first = stack.parts.front();
+  return std::all_of(stack.parts.begin(), stack.parts.end(), [&](const auto& part) {
+    return part.rows == first.rows && part.rows % turn == 0 &&
+           source_.describe(part.name).quantized == source_.describe(first.name).quantized;
+  });
+}
 
 bool tensor_loader::stored_as_integers(const matrix_stack& stack) {
   return !stack.transposed && std::all_of(stack.parts.begin(), stack.parts.end(), [&](const auto& part) {
@@ -125,12 +155,13 @@ std::unique_ptr<kernels::weight> tensor_loader::make(const matrix_stack& stack, 
     for (const auto& part : stack.parts) tensors.push_back(source_.quantized(part.name));
     std::vector<kernels::quantized_matrix> views;
     for (const auto& tensor : tensors) views.push_back(tensor.view());
-    return on_.pack_quantized(views);
+    return on_.pack_quantized(in_turns(views, stack.turn));
   }
   std::vector<kernels::host_matrix> matrices;
   for (const auto& part : stack.parts)
     matrices.push_back(read_matrix(source_, part.name, part.rows, stack.cols, stack.transposed));
-  return how.rounded ? on_.quantize(matrices, *how.rounded) : on_.pack(matrices, compute_);
+  const auto stacked = in_turns(matrices, stack.turn);
+  return how.rounded ? on_.quantize(stacked, *how.rounded) : on_.pack(stacked, compute_);
 }
 
 std::vector<float> tensor_loader::vector(const std::string& name, std::int64_t size) {

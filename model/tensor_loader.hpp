@@ -23,6 +23,7 @@ struct matrix_stack {
   std::vector<part> parts;
   std::int64_t cols = 0;
   bool transposed = false;  ///< as GPT-2's files have them
+  std::int64_t turn = 0;    ///< this many rows of each part in turn; 0: one part after the other
 };
 
 /// Gets tensors from a source to a device: first it is told what will be asked for, in order, then files are
@@ -41,6 +42,8 @@ class tensor_loader {
   void expect(const matrix_stack& stack, const std::optional<kernels::quantized_format>& rounded);
   /// Whether a matrix comes as integers.
   bool stored_as_integers(const matrix_stack& stack);
+  /// Whether `turn` rows of each part can be stacked in turn: parts are alike.
+  bool can_take_turns(const matrix_stack& stack, std::int64_t turn);
   /// Groups become those of one file after the other; returns their former numbers in the new order. Reading
   /// begins.
   std::vector<std::size_t> start();

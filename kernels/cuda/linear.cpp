@@ -39,18 +39,44 @@ void cuda_backend::give_scratch(product& p) {
 void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, tensor_view bias,
                           bool accumulate, stream& on) {
   assert(dynamic_cast<const cuda_weight*>(&by) != nullptr);
-  const auto& w = static_cast<const cuda_weight&>(by);
-  assert(in.cols == w.cols() && out.type == dtype::f32 && out.rows == in.rows && out.cols == w.rows());
+  assert(out.type == dtype::f32 && out.rows == in.rows && out.cols == by.rows());
+  product p{};
+  p.out = static_cast<float*>(out.data);
+  p.out_stride = out.stride;
+  p.accumulate = accumulate;
+  multiply(p, in, static_cast<const cuda_weight&>(by), bias, use(on));
+}
+
+std::int64_t cuda_backend::gated_turn(activation f, dtype compute) const {
+  return hopper_ && is_logistic(f) && compute != dtype::f32 ? cuda::gated_turn : 0;
+}
+
+void cuda_backend::linear_gated(tensor_view out, tensor_view in, const weight& by, tensor_view bias,
+                                activation f, stream& on) {
+  assert(dynamic_cast<const cuda_weight*>(&by) != nullptr);
+  assert(out.rows == in.rows && 2 * out.cols == by.rows() && out.cols % cuda::gated_turn == 0 && hopper_ &&
+         is_logistic(f));
+  const auto handle = use(on);
+  const auto to = out.type == dtype::q8 ? unrounded(out) : out;
+  product p{};
+  p.gated = true;
+  p.f = f;
+  p.active = to.data;
+  p.active_stride = to.stride;
+  p.active_type = to.type;
+  multiply(p, in, static_cast<const cuda_weight&>(by), bias, handle);
+  if (out.type == dtype::q8) launch_quantize(out, to, handle);
+}
+
+void cuda_backend::multiply(product p, tensor_view in, const cuda_weight& w, tensor_view bias,
+                            cudaStream_t on) {
+  assert(in.cols == w.cols());
   assert(bias.data == nullptr || (bias.type == dtype::f32 && bias.rows * bias.cols == w.rows()));
   const auto wanted = w.input_type();
   assert(in.type == wanted || (wanted == dtype::q8 && in.type == dtype::f32));
-  const auto handle = use(on);
   if (in.rows == 0) return;
 
-  product p{};
   p.rows = in.rows;
-  p.out_stride = out.stride;
-  p.accumulate = accumulate;
   if (wanted == dtype::q8) {
     if (in.type != dtype::q8) {
       const tensor_view rounded{input_.at_least(kernels::bytes_of(dtype::q8, in.rows, in.cols)),
@@ -59,7 +85,7 @@ void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, ten
                                 in.rows,
                                 in.cols,
                                 stride_of(dtype::q8, in.rows, in.cols)};
-      launch_quantize(rounded, in, handle);
+      launch_quantize(rounded, in, on);
       in = rounded;
     }
     p.input = static_cast<const char*>(in.data);
@@ -72,7 +98,7 @@ void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, ten
     if (!whole) {
       const std::int64_t columns = parts(in.cols, unit_columns) * unit_columns;
       void* padded = input_.at_least(kernels::bytes_of(in.type, in.rows, columns));
-      launch_pad(padded, columns, in, handle);
+      launch_pad(padded, columns, in, on);
       in.data = padded;
       in.stride = columns;
     }
@@ -81,21 +107,28 @@ void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, ten
     p.unit_bytes = unit_columns * size;
   }
   for (const auto& s : w.sections()) {
-    p.form = s.form;
-    p.panels = s.panels;
-    p.weights = w.data() + s.tiles_at;
-    p.features = s.rows;
-    p.units = s.units;
-    p.out = static_cast<float*>(out.data) + s.first_row;
-    p.bias = bias.data == nullptr ? nullptr : static_cast<const float*>(bias.data) + s.first_row;
-    p.scales = w.data() + s.scales_at;
-    p.zeros = w.data() + s.zeros_at;
-    p.groups = s.groups;
-    p.group_shift = s.format.group == 0 ? 30 : std::countr_zero(static_cast<unsigned>(s.format.group));
-    p.zero = s.format.zero;
-    p.record = s.record;
-    if (p.panels) give_scratch(p);
-    launch_product(p, cuts_.multiprocessors, handle);
+    product part = p;
+    part.form = s.form;
+    part.panels = s.panels;
+    part.weights = w.data() + s.tiles_at;
+    part.features = s.rows;
+    part.units = s.units;
+    if (p.gated) {
+      assert(s.panels);
+      part.active =
+          static_cast<char*>(p.active) + s.first_row / 2 * static_cast<std::int64_t>(size_of(p.active_type));
+    } else {
+      part.out = p.out + s.first_row;
+    }
+    part.bias = bias.data == nullptr ? nullptr : static_cast<const float*>(bias.data) + s.first_row;
+    part.scales = w.data() + s.scales_at;
+    part.zeros = w.data() + s.zeros_at;
+    part.groups = s.groups;
+    part.group_shift = s.format.group == 0 ? 30 : std::countr_zero(static_cast<unsigned>(s.format.group));
+    part.zero = s.format.zero;
+    part.record = s.record;
+    if (part.panels) give_scratch(part);
+    launch_product(part, cuts_.multiprocessors, on);
   }
 }
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/quantized.hpp"
+#include "kernels/backend.hpp"
 #include "kernels/tensor.hpp"
 
 // Products of rows by packed weights. out[r, n] = in[r, :] . w[n, :]. The order of operations of an element
@@ -33,6 +33,9 @@ inline constexpr int unit_columns = 64;
 inline constexpr int w8a8_unit_columns = 128;
 inline constexpr int segments = 8;
 inline constexpr int panel_segments = 4;
+inline constexpr int gated_turn = 8;  ///< half of a tile
+/// Activations that gated products end in.
+constexpr bool is_logistic(activation f) { return f == activation::silu || f == activation::gelu_tanh; }
 /// Bytes of one unit of one row of 16-bit input, or of the codes of a record.
 inline constexpr int unit_row_bytes = 128;
 
@@ -97,6 +100,12 @@ struct product {
   int group_shift;  ///< a group has 2^this columns; 30 where the whole row is one
   zero_kind zero;
   code_record record;  ///< of integers in panels
+  // Gated, in panels: rows of gate and of up in turn by eight; f(gate) * up takes out's place.
+  bool gated;
+  activation f;
+  void* active;  ///< [rows, features / 2]
+  std::int64_t active_stride;
+  dtype active_type;
   // What hopper::scratch_of asks for.
   std::uint32_t* arrivals;
   float* partial_sums;

@@ -1,3 +1,4 @@
+#include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/rows.hpp"
 
@@ -93,23 +94,6 @@ struct activate_parameters {
   activation f;
   bool gated, whole_in, whole_out;
 };
-
-FASTSERVE_DEVICE float activated(float x, activation f) {
-  switch (f) {
-    case activation::silu:
-      return x / (1.0F + expf(-x));
-    case activation::gelu:
-      return 0.5F * x * erfcf(x * -0.70710678118654752F);
-    case activation::gelu_tanh: {
-      // x / 2 (1 + tanh u) = x / (1 + exp(-2 u)), without the cancellation where tanh is near -1.
-      const float u = 0.79788456080286536F * (x + 0.044715F * x * x * x);
-      return x / (1.0F + expf(-2.0F * u));
-    }
-    case activation::relu:
-      return x > 0.0F || x != x ? x : 0.0F;
-  }
-  return x;
-}
 
 __global__ void __launch_bounds__(row_threads) activate_elements(activate_parameters p) {
   wait_for_previous();

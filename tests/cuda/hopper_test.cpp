@@ -137,6 +137,78 @@ BOOST_AUTO_TEST_CASE(a_product_has_the_same_bits_in_any_batch) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_gated_product_is_a_product_and_an_activation) {
+  const auto ops = make_cuda_backend(0);
+  const auto on = ops->make_stream();
+  const auto turn = ops->gated_turn(activation::silu, dtype::bf16);
+  BOOST_REQUIRE(turn > 0);
+  BOOST_TEST(ops->gated_turn(activation::gelu, dtype::bf16) == 0);
+  BOOST_TEST(ops->gated_turn(activation::silu, dtype::f32) == 0);
+  const std::int64_t most = 300;
+  for (const auto& [half, columns] : {std::pair<std::int64_t, std::int64_t>{8, 64}, {72, 130}, {512, 576}}) {
+    const auto gate = random_matrix(half, columns, 1);
+    const auto up = random_matrix(half, columns, 2);
+    const auto bias = random_values(static_cast<std::size_t>(2 * half), 3);
+    std::vector<float> turned_bias;
+    for (std::int64_t first = 0; first < half; first += turn)
+      for (const std::int64_t part : {std::int64_t{0}, half})
+        turned_bias.insert(turned_bias.end(), bias.begin() + part + first,
+                           bias.begin() + part + first + turn);
+    const auto put = [&](const std::vector<float>& values, std::int64_t rows, dtype type) {
+      auto memory = ops->allocate(values.size() * size_of(type));
+      ops->upload(memory.view(type, rows, static_cast<std::int64_t>(values.size()) / rows),
+                  bytes_of(values, type).data(), *on);
+      return memory;
+    };
+    const auto biases = put(bias, 1, dtype::f32);
+    const auto turned_biases = put(turned_bias, 1, dtype::f32);
+    const std::vector<host_matrix> stacked = {{gate.values.data(), dtype::f32, half, columns, false},
+                                              {up.values.data(), dtype::f32, half, columns, false}};
+    std::vector<host_matrix> turned;
+    for (std::int64_t first = 0; first < half; first += turn)
+      for (const auto* m : {&gate, &up})
+        turned.push_back({&m->values[first * columns], dtype::f32, turn, columns, false});
+    const auto make = [&](const std::vector<host_matrix>& parts, int kind) {
+      if (kind == 0) return ops->pack(parts, dtype::bf16);
+      if (kind == 1) return ops->pack(parts, dtype::f16);
+      if (kind == 2) return ops->quantize(parts, {4, 32, zero_kind::offset, dtype::f16});
+      return ops->quantize(parts, {8, 0, zero_kind::none, dtype::f32});
+    };
+    for (const int kind : {0, 1, 2, 3}) {
+      const auto plain = make(stacked, kind);
+      const auto gated = make(turned, kind);
+      const auto in_type = plain->input_type() == dtype::q8 ? dtype::f32 : plain->input_type();
+      const auto in = put(random_matrix(most, columns, 4).values, most, in_type);
+      const auto both = ops->allocate(bytes_of(dtype::f32, most, 2 * half));
+      const auto out = ops->allocate(bytes_of(dtype::f32, most, half));
+      for (const auto f : {activation::silu, activation::gelu_tanh}) {
+        for (const std::int64_t rows : {1, 9, 64, 128, 129, 300}) {
+          for (const auto type : {dtype::f32, dtype::bf16, dtype::f16}) {
+            const auto from = in.view(in_type, rows, columns);
+            const auto get = [&] {
+              std::vector<std::byte> bytes(bytes_of(type, rows, half));
+              ops->download(bytes.data(), out.view(type, rows, half), *on);
+              return bytes;
+            };
+            ops->linear(both.view(dtype::f32, rows, 2 * half), from, *plain,
+                        biases.view(dtype::f32, 1, 2 * half), false, *on);
+            ops->activate(out.view(type, rows, half), both.view(dtype::f32, rows, 2 * half), f, true, *on);
+            const auto expected = get();
+            ops->upload(out.view(type, rows, half),
+                        std::vector<std::byte>(expected.size(), std::byte{0x7f}).data(), *on);
+            ops->linear_gated(out.view(type, rows, half), from, *gated,
+                              turned_biases.view(dtype::f32, 1, 2 * half), f, *on);
+            BOOST_TEST_CONTEXT("kind " << kind << ", " << half << " x " << columns << ", " << rows
+                                       << " rows, " << name_of(type)) {
+              BOOST_TEST((get() == expected));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(w8a8_has_the_documented_bits_in_any_batch) {
   const auto ops = make_cuda_backend(0);
   struct shape {

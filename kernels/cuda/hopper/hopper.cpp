@@ -141,7 +141,12 @@ void launch_product(const product& p, int multiprocessors, cudaStream_t on) {
     part.form = weight_form::bf16;
     part.weights = p.opened;
     part.features = std::min(count * features, p.features - first * features);
-    part.out += first * features;
+    if (p.gated) {
+      part.active = static_cast<char*>(p.active) +
+                    first * features / 2 * static_cast<std::int64_t>(size_of(p.active_type));
+    } else {
+      part.out += first * features;
+    }
     if (p.bias != nullptr) part.bias += first * features;
     launch_tile(part, multiprocessors, on);
   }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "kernels/cuda/activation.cuh"
+#include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/hopper/device.cuh"
 #include "kernels/cuda/linear_units.cuh"
 
@@ -90,6 +92,34 @@ FASTSERVE_DEVICE void multiply_units(const unit_ring& ring, std::int64_t length,
   }
 }
 
+/// f(gate) * up of sums. `feature`: of the gate; that of up is the next turn's.
+template <class Form>
+FASTSERVE_DEVICE void store_gated(const product& p, float gate, float up, std::int64_t feature,
+                                  std::int64_t row) {
+  const auto ended = [&](float sum, std::int64_t of) {
+    if (Form::record_scales) sum *= static_cast<const float*>(p.scales)[of];
+    return p.bias == nullptr ? sum : sum + p.bias[of];
+  };
+  const std::int64_t to = feature / (2 * gated_turn) * gated_turn + feature % gated_turn;
+  store_element(p.active, p.active_type, row * p.active_stride + to,
+                logistic_activated(ended(gate, feature), p.f) * ended(up, feature + gated_turn));
+}
+
+/// The end of gates, beside whose registers are those of what they let through. `feature`: of this lane's
+/// gate.
+template <class Form, int Count>
+FASTSERVE_DEVICE void finish_gated(const product& p, const float (&whole)[Count], std::int64_t feature,
+                                   std::int64_t row, std::int64_t own_row) {
+  if (feature >= p.features) return;
+  const int t = thread_index() % 4;
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    if (i % 4 >= 2) continue;
+    const std::int64_t at = row + i / 4 * 8 + 2 * t + i % 2;
+    if (at >= own_row && at < p.rows) store_gated<Form>(p, whole[i], whole[i + 2], feature, at);
+  }
+}
+
 /// The end of a warpgroup's elements: features of `panel`, rows from `row` on, of which those before
 /// `own_row` are another block's.
 template <class T, int Count>
@@ -98,6 +128,7 @@ FASTSERVE_DEVICE void finish_panel(const product& p, const float (&whole)[Count]
   const int lane = thread_index() % warp_lanes;
   const std::int64_t feature =
       panel * panel_rows + thread_index() % group_threads / warp_lanes * 16 + lane / 4;
+  if (p.gated) return finish_gated<float_form<T>>(p, whole, feature, row, own_row);
   finish<float_form<T>>(p, whole, [&](int i) {
     const std::int64_t at = row + i / 4 * 8 + lane % 4 * 2 + i % 2;
     return element_place{at >= own_row ? at : p.rows, feature + i % 4 / 2 * 8};

@@ -108,6 +108,10 @@ class record_sums {
     const int second = lane % 4 * 2;
     const std::int64_t first_row = row + (Shape::rows_first ? group_ * panel_rows + first : second);
     const std::int64_t first_feature = panel * panel_rows + (Shape::rows_first ? second : first);
+    if (p.gated) {
+      if constexpr (Shape::rows_first) return finish_gates(p, first_row, first_feature, own_row);
+      return finish_gated<w8a8_form>(p, whole_, first_feature, row, own_row);
+    }
     const auto rows_to = static_cast<int>(p.rows - first_row);
     const auto rows_from = static_cast<int>(own_row - first_row);
     const auto features = static_cast<int>(p.features - first_feature);
@@ -146,6 +150,19 @@ class record_sums {
   }
 
  private:
+  /// As finish_gated() where rows are first: gates and what they let through are every other eight features.
+  FASTSERVE_DEVICE void finish_gates(const product& p, std::int64_t first_row, std::int64_t first_feature,
+                                     std::int64_t own_row) const {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      if (i / 4 % 2 == 1) continue;
+      const std::int64_t row = first_row + row_of(i);
+      const std::int64_t feature = first_feature + feature_of(i);
+      if (row < own_row || row >= p.rows || feature >= p.features) continue;
+      store_gated<w8a8_form>(p, whole_[i], whole_[i + 4], feature, row);
+    }
+  }
+
   /// Element `i` of a thread, from its first one on.
   static constexpr int row_of(int i) { return Shape::rows_first ? i % 4 / 2 * 8 : i / 4 * 8 + i % 2; }
   static constexpr int feature_of(int i) { return Shape::rows_first ? i / 4 * 8 + i % 2 : i % 4 / 2 * 8; }
