@@ -42,11 +42,13 @@ FASTSERVE_DEVICE void arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(barrier) : "memory");
 }
 /// At the same barrier of a block of the cluster, from whose memory this one's reads are done.
+/// Released to this block alone: reads leave nothing behind that others were to see, and a release to the
+/// cluster is a fence of the whole device.
 FASTSERVE_DEVICE void arrive_at(std::uint32_t barrier, int block) {
   asm volatile(
       "{\n.reg .b32 there;\n"
       "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n"
       :
       : "r"(barrier), "r"(block)
       : "memory");

@@ -15,12 +15,15 @@ namespace {
 constexpr int ring_bytes = 222 * 1024;  // of a multiprocessor, for all blocks there
 constexpr int scale_bytes = 16;         // of a record, the scale its last 4
 
-/// A block: `Groups` warpgroups share `Rows` rows by `Panels` of weights.
-template <int Groups, int Rows, int Panels>
+/// A block: `Groups` warpgroups share `Rows` rows by `Panels` of weights. `Blocks`, one beside the other
+/// along the rows, are a cluster: each fetches a part of the weights, for all.
+template <int Groups, int Rows, int Panels, int Blocks = 1>
 struct record_shape {
   static constexpr int groups = Groups;
   static constexpr int rows = Rows;
   static constexpr int panels = Panels;
+  static constexpr int blocks = Blocks;
+  static_assert(Blocks <= 2);
   static constexpr bool rows_first = Rows >= panel_rows;
   static_assert(rows_first ? Rows == Groups * panel_rows : Groups == 1 && Panels == 1);
   static constexpr int elements = (rows_first ? Panels * panel_rows : Rows) / 2;  // of a thread
@@ -32,6 +35,7 @@ struct record_shape {
   static constexpr int rows_at = Panels * panel_bytes;  // in a slot
   static constexpr int scales_at = rows_at + Rows * panel_row_bytes;
   static constexpr int slot_bytes = (scales_at + Rows * scale_bytes + 1023) / 1024 * 1024;
+  static constexpr int share_bytes = panel_bytes / Blocks;                // of a panel, a block's to fetch
   static constexpr int most_blocks = Rows < 64 ? 3 : Rows == 64 ? 2 : 1;  // of a multiprocessor: registers
 };
 
@@ -167,7 +171,7 @@ class record_sums {
   static constexpr int row_of(int i) { return Shape::rows_first ? i % 4 / 2 * 8 : i / 4 * 8 + i % 2; }
   static constexpr int feature_of(int i) { return Shape::rows_first ? i / 4 * 8 + i % 2 : i % 4 / 2 * 8; }
 
-  /// Two groups of products, of which each takes half the unit's columns.
+  /// The next unit's products: one group of them, or two of half the columns each if warpgroups take turns.
   FASTSERVE_DEVICE void begin(std::int32_t (&dots)[count], float (&scales)[Shape::scales]) {
     const std::uint32_t slot = ring_.memory(next_.slot);
     wait(ring_.full(next_.slot), next_.phase);
@@ -229,13 +233,19 @@ FASTSERVE_DEVICE void fetch_units(const unit_ring& ring, const product& p, const
                                   const CUtensorMap& scales, std::int64_t panel, std::int64_t row) {
   const std::int64_t panels = (p.features + panel_rows - 1) / panel_rows;
   const int rows = p.rows < Shape::rows ? static_cast<int>(p.rows) : Shape::rows;
+  const int share_at = Shape::blocks == 1 ? 0 : block_in_cluster() * Shape::share_bytes;
   const auto fetch_weights = [&](int slot, std::int64_t u) {
     expect_bytes(ring.full(slot), Shape::rows_at + rows * (panel_row_bytes + scale_bytes));
 #pragma unroll
     for (int i = 0; i < Shape::panels; ++i) {
-      const std::int64_t from = panel + i < panels ? panel + i : panels - 1;
-      copy_bytes(ring.memory(slot) + i * panel_bytes, p.weights + (from * p.units + u) * panel_bytes,
-                 panel_bytes, ring.full(slot));
+      const std::int64_t of = panel + i < panels ? panel + i : panels - 1;
+      const char* from = p.weights + (of * p.units + u) * panel_bytes + share_at;
+      const std::uint32_t to = ring.memory(slot) + i * panel_bytes + share_at;
+      if constexpr (Shape::blocks == 1) {
+        copy_bytes(to, from, panel_bytes, ring.full(slot));
+      } else {
+        copy_bytes_to_both(to, from, Shape::share_bytes, ring.full(slot));
+      }
     }
   };
   const auto fetch_rows = [&](int slot, std::int64_t u) {
@@ -249,6 +259,7 @@ FASTSERVE_DEVICE void fetch_units(const unit_ring& ring, const product& p, const
   wait_for_previous();
   for (int s = 0; s < ahead; ++s) fetch_rows(s, s);
   ring_place at;
+#pragma unroll 1  // for want of registers
   for (std::int64_t u = ring.slots(); u < p.units; ++u) {
     wait(ring.empty(at.slot), at.phase);
     fetch_weights(at.slot, u);
@@ -262,7 +273,7 @@ __global__ void __launch_bounds__(Shape::threads, 1)
     multiply_records(const __grid_constant__ CUtensorMap codes, const __grid_constant__ CUtensorMap scales,
                      product p, int slots) {
   __shared__ std::uint64_t barriers[2 * unit_ring::most_slots];
-  const unit_ring ring{barriers, slots, Shape::slot_bytes};
+  const unit_ring ring{barriers, slots, Shape::slot_bytes, Shape::blocks};
   // The last block begins early, so that all its rows are there, if there are as many.
   const std::int64_t own_row = block_x() * Shape::rows;
   const std::int64_t last = p.rows < Shape::rows ? 0 : p.rows - Shape::rows;
@@ -271,26 +282,41 @@ __global__ void __launch_bounds__(Shape::threads, 1)
   ring.init(Shape::groups * group_threads / warp_lanes);
   const int group = thread_index() / group_threads;
   if (group == Shape::groups) {
-    if constexpr (Shape::turns) leave_registers<32>();
+    if constexpr (Shape::turns) leave_registers<40>();
     if (thread_index() == Shape::groups * group_threads)
       fetch_units<Shape>(ring, p, codes, scales, panel, row);
-    return;
-  }
-  if constexpr (Shape::turns) take_registers<232>();
-  record_sums<Shape> sums{ring, group, p.units};
-  if constexpr (Shape::turns) {
-    sums.run_in_turns();
+    if constexpr (Shape::blocks == 1) return;
+    sync_warp();
+    arrive_at_cluster();
   } else {
-    sums.run();
+    if constexpr (Shape::turns) take_registers<232>();
+    record_sums<Shape> sums{ring, group, p.units};
+    if constexpr (Shape::turns) {
+      sums.run_in_turns();
+    } else {
+      sums.run();
+    }
+    if constexpr (Shape::blocks > 1) arrive_at_cluster();
+    wait_for_previous();  // of the output: it may be the residual
+    sums.finish_all(p, panel, row, own_row);
   }
-  wait_for_previous();  // of the output: it may be the residual
-  sums.finish_all(p, panel, row, own_row);
+  // The other block may still be leaving this one's slots.
+  if constexpr (Shape::blocks > 1) {
+    sync_warp();
+    wait_for_cluster();
+  }
+}
+
+/// Whole clusters; the last block may have nothing that is its own.
+std::int64_t row_blocks(std::int64_t rows, std::int64_t block_rows, std::int64_t cluster) {
+  const std::int64_t cluster_rows = cluster * block_rows;
+  return (rows + cluster_rows - 1) / cluster_rows * cluster;
 }
 
 template <class Shape>
 void launch_shape_of(const product& p, int multiprocessors, cudaStream_t on) {
   constexpr std::int64_t features = Shape::panels * panel_rows;
-  const std::int64_t x = (p.rows + Shape::rows - 1) / Shape::rows;
+  const std::int64_t x = row_blocks(p.rows, Shape::rows, Shape::blocks);
   const std::int64_t y = (p.features + features - 1) / features;
   // All blocks at once where they fit, and evenly over the device.
   const std::int64_t there =
@@ -299,8 +325,26 @@ void launch_shape_of(const product& p, int multiprocessors, cudaStream_t on) {
       std::min((ring_bytes / static_cast<int>(there) - 2048) / Shape::slot_bytes, unit_ring::most_slots);
   const auto maps = map_records(p, static_cast<int>(std::min<std::int64_t>(p.rows, Shape::rows)));
   launch("product of records", multiply_records<Shape>,
-         {x, y, Shape::threads, static_cast<std::size_t>(1024 + slots * Shape::slot_bytes), on, true},
+         {x, y, Shape::threads, static_cast<std::size_t>(1024 + slots * Shape::slot_bytes), on, true,
+          Shape::blocks},
          maps.codes, maps.scales, p, slots);
+}
+
+/// Rounds of blocks over the device, times the bytes that a block fetches of a unit.
+template <class Shape>
+std::int64_t cost_of(const product& p, int multiprocessors) {
+  constexpr std::int64_t features = Shape::panels * panel_rows;
+  const std::int64_t blocks =
+      (p.features + features - 1) / features * row_blocks(p.rows, Shape::rows, Shape::blocks);
+  constexpr int bytes = Shape::slot_bytes - Shape::panels * (panel_bytes - Shape::share_bytes);
+  return (blocks + multiprocessors - 1) / multiprocessors * bytes;
+}
+
+template <class Wide, class Narrow>
+void launch_best_of(const product& p, int multiprocessors, cudaStream_t on) {
+  if (cost_of<Wide>(p, multiprocessors) <= cost_of<Narrow>(p, multiprocessors))
+    return launch_shape_of<Wide>(p, multiprocessors, on);
+  launch_shape_of<Narrow>(p, multiprocessors, on);
 }
 
 }  // namespace
@@ -310,17 +354,9 @@ void launch_w8a8(const product& p, int multiprocessors, cudaStream_t on) {
   if (p.rows <= 16) return launch_shape_of<record_shape<1, 16, 1>>(p, multiprocessors, on);
   if (p.rows <= 32) return launch_shape_of<record_shape<1, 32, 1>>(p, multiprocessors, on);
   if (p.rows <= 64) return launch_shape_of<record_shape<1, 64, 1>>(p, multiprocessors, on);
-  // Rounds of blocks over the device, times the bytes that a block fetches.
-  const auto cost = [&](std::int64_t panels, std::int64_t block) {
-    const std::int64_t blocks =
-        (p.features + panels * panel_rows - 1) / (panels * panel_rows) * ((p.rows + 127) / 128);
-    return (blocks + multiprocessors - 1) / multiprocessors * block;
-  };
-  using wide = record_shape<2, 128, 2>;
-  using narrow = record_shape<2, 128, 1>;
-  if (cost(2, wide::slot_bytes) <= cost(1, narrow::slot_bytes))
-    return launch_shape_of<wide>(p, multiprocessors, on);
-  launch_shape_of<narrow>(p, multiprocessors, on);
+  if (p.rows <= 128)
+    return launch_best_of<record_shape<2, 128, 2>, record_shape<2, 128, 1>>(p, multiprocessors, on);
+  launch_best_of<record_shape<2, 128, 2, 2>, record_shape<2, 128, 1, 2>>(p, multiprocessors, on);
 }
 
 }  // namespace fastserve::kernels::cuda::hopper
