@@ -92,6 +92,11 @@ inline std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
   const std::uint32_t high = cpu::float_to_bfloat(part(a, 1) - part(b, 1));
   return low | high << 16;
 }
+inline std::uint32_t and_or(std::uint32_t x, std::uint32_t mask, std::uint32_t bits) {
+  return (x & mask) | bits;
+}
+inline std::uint32_t low_twice(std::uint32_t x) { return (x & 0xffffU) | x << 16; }
+inline std::uint32_t high_twice(std::uint32_t x) { return x >> 16 | (x & 0xffff0000U); }
 /// Two bf16 in one register: a b + c, rounded once.
 inline std::uint32_t fma_bf16x2(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
   std::uint32_t both = 0;
@@ -141,6 +146,15 @@ FASTSERVE_DEVICE void from_float(bf16& to, float x) {
   to.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 FASTSERVE_DEVICE void from_float(f16& to, float x) { to.bits = __half_as_ushort(__float2half_rn(x)); }
+/// (x & mask) | bits, which the compiler makes two instructions of where both are constants.
+FASTSERVE_DEVICE std::uint32_t and_or(std::uint32_t x, std::uint32_t mask, std::uint32_t bits) {
+  std::uint32_t out;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(out) : "r"(x), "r"(mask), "r"(bits));
+  return out;
+}
+/// One half of a register, twice.
+FASTSERVE_DEVICE std::uint32_t low_twice(std::uint32_t x) { return __byte_perm(x, 0, 0x1010); }
+FASTSERVE_DEVICE std::uint32_t high_twice(std::uint32_t x) { return __byte_perm(x, 0, 0x3232); }
 /// Two bf16 in one register: a - b, exact where the result is. sm_80 has no subtraction, but fma(b, -1, a).
 FASTSERVE_DEVICE std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
   std::uint32_t out;

@@ -11,13 +11,12 @@
 // is fixed by the weight's shape and format alone, whichever kernel computes it and however many rows there
 // are:
 //   - k is cut into units of 64 (W8A8: 128, one record of its input) and the units into `segments` runs of
-//   equal
-//     length (the last may be shorter). Within a segment one accumulator takes the mma of every 16 (W8A8: 32)
-//     of k in rising order.
+//     equal length (the last may be shorter). Within a segment one accumulator takes the mma of every 16
+//     (W8A8: 32) of k in rising order.
 //   - The segments' sums are added in rising order, then bias, then the residual.
 // Weights are the first operand of the mma (16 output features), rows the second (8 rows). A tile is 16
-// features by one unit; its elements lie so that a lane's fragments are 16 bytes of its own (fragment_*
-// below), and k is permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
+// features by one unit; its elements lie so that a lane's fragments are 16 bytes of its own, and k is
+// permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
 // For Hopper's matrix unit 16-bit numbers and W8A8 codes lie in panels instead (hopper/): 64 features by one
 // unit, a feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands at i
 // ^ (feature % 8). Segments of 16-bit numbers are `panel_segments` there, of an even number of units. Grouped
@@ -33,11 +32,13 @@ inline constexpr int unit_columns = 64;
 inline constexpr int w8a8_unit_columns = 128;
 inline constexpr int segments = 8;
 inline constexpr int panel_segments = 4;
-inline constexpr int gated_turn = 8;  ///< half of a tile
-/// Activations that gated products end in.
-constexpr bool is_logistic(activation f) { return f == activation::silu || f == activation::gelu_tanh; }
 /// Bytes of one unit of one row of 16-bit input, or of the codes of a record.
 inline constexpr int unit_row_bytes = 128;
+
+/// Rows of gate and of up that gated products have in turn: half of a tile, so that a thread has both.
+inline constexpr int gated_turn = 8;
+/// Activations that gated products end in.
+constexpr bool is_logistic(activation f) { return f == activation::silu || f == activation::gelu_tanh; }
 
 enum class weight_form : std::uint8_t { bf16, f16, f32, int8, int4, w8a8 };
 

@@ -112,24 +112,23 @@ struct group_numbers {
   std::uint32_t base[2];    ///< of int4 bf16 128 + zero, twice; of int8 2^23 + zero, as the bits of a float
 };
 
-FASTSERVE_DEVICE std::uint32_t twice(std::uint32_t half) { return half | half << 16; }
-
 /// `scales`, `zeros`: of row g in the low half, of row g + 8 in the high one. `zeros` are offsets where the
 /// format has those.
 template <class Form>
 FASTSERVE_DEVICE group_numbers numbers_of(zero_kind kind, std::uint32_t scales, std::uint32_t zeros) {
   constexpr bool bytes = Form::vectors == 2;
   group_numbers n;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const std::uint32_t mine = zeros >> (16 * h) & 0xffffU;
-    n.scale[h] = twice(scales >> (16 * h) & 0xffffU);
-    n.offset[h] = kind == zero_kind::offset ? twice(mine) : 0U;
-    const std::uint32_t zero = kind == zero_kind::none      ? (bytes ? 128U : 8U)
-                               : kind == zero_kind::integer ? mine
-                                                            : 0U;
-    n.base[h] = bytes ? 0x4b000000U | zero : twice(0x4300U | zero);
+  n.scale[0] = low_twice(scales);
+  n.scale[1] = high_twice(scales);
+  if (kind == zero_kind::integer) {
+    n.base[0] = bytes ? 0x4b000000U | (zeros & 0xffffU) : 0x43004300U | low_twice(zeros);
+    n.base[1] = bytes ? 0x4b000000U | zeros >> 16 : 0x43004300U | high_twice(zeros);
+  } else {
+    const std::uint32_t middle = kind == zero_kind::none ? (bytes ? 0x80U : 0x00080008U) : 0U;
+    n.base[0] = n.base[1] = (bytes ? 0x4b000000U : 0x43004300U) | middle;
   }
+  n.offset[0] = kind == zero_kind::offset ? low_twice(zeros) : 0U;
+  n.offset[1] = kind == zero_kind::offset ? high_twice(zeros) : 0U;
   return n;
 }
 
@@ -154,7 +153,8 @@ FASTSERVE_DEVICE void decode(int4_form, std::uint32_t (&a)[4], const vec4 (&w)[1
   for (int r = 0; r < 4; ++r) {
     // Nibbles lie a0 a2 a1 a3 in either half. 0x4300 is 128, whose last bit counts ones.
     const int shift = 4 * (r % 2 * 2 + r / 2);
-    const std::uint32_t code = subtract_bf16x2((word >> shift & 0x000f000fU) | 0x43004300U, by.base[r % 2]);
+    const std::uint32_t code =
+        subtract_bf16x2(and_or(word >> shift, 0x000f000fU, 0x43004300U), by.base[r % 2]);
     a[r] = fma_bf16x2(code, by.scale[r % 2], by.offset[r % 2]);
   }
 }

@@ -88,6 +88,8 @@ struct ring_place {
   }
 };
 
+/// What all lanes have, so that the compiler knows it.
+FASTSERVE_DEVICE std::uint32_t uniform(std::uint32_t x) { return __shfl_sync(0xffffffffU, x, 0); }
 /// The threads of one warpgroup, `id` from 1.
 FASTSERVE_DEVICE void sync_group(int id) {
   asm volatile("bar.sync %0, %1;" : : "r"(id), "n"(group_threads) : "memory");

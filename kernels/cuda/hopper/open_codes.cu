@@ -17,13 +17,14 @@ __global__ void __launch_bounds__(open_threads) open_codes(product p, char* to) 
   const int tile = thread_index() / warp_lanes;
   const char* record = p.weights + (block_y() * grid_x() + block_x()) * p.record.bytes;
   auto* rows = static_cast<std::uint32_t*>(shared_memory()) + tile * (tile_features_bytes / 4);
+  group_numbers by;
 #pragma unroll
   for (int h = 0; h < code_record::units; ++h) {
     const std::int64_t u = block_x() * code_record::units + h;
     if (u >= p.units) break;
     std::uint32_t a[4][4];
     open_unit<Form>(
-        a, p, tile, h, [&](int offset) { return load_streaming(record + offset); },
+        a, by, p, tile, h, [&](int offset) { return load_streaming(record + offset); },
         [&](int offset) { return *reinterpret_cast<const std::uint32_t*>(record + offset); });
     sync_warp();
 #pragma unroll

@@ -32,12 +32,13 @@ struct code_slots {
       const std::int64_t last = first + length < run.last ? first + length : run.last;
       int before = -1;  // the slot that may still be read
       for (std::int64_t u = first; u < last; u += units) {
+        const std::uint32_t memory = uniform(ring.memory(at.slot));
         wait(ring.full(at.slot), at.phase);
-        const std::uint32_t memory = ring.memory(at.slot);
+        group_numbers by;
 #pragma unroll
         for (int h = 0; h < units; ++h) {
           open_unit<Form>(
-              a[h], p, tile, h, [&](int offset) { return load_shared(memory + weights_at + offset); },
+              a[h], by, p, tile, h, [&](int offset) { return load_shared(memory + weights_at + offset); },
               [&](int offset) { return load_shared_word(memory + weights_at + offset); });
           const auto b = panel_at(memory + rows_at + h * unit_rows_bytes);
 #pragma unroll

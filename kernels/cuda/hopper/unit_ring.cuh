@@ -23,7 +23,10 @@ class unit_ring {
         slot_bytes_{slot_bytes},
         full_{shared_address(barriers)},
         empty_{full_ + 8 * most_slots},
-        memory_{(shared_address(shared_memory()) + 1023) / 1024 * 1024} {}
+        memory_{(shared_address(shared_memory()) + 1023) / 1024 * 1024} {
+    // Or the compiler makes them anew in every turn of a loop.
+    asm volatile("" : "+r"(full_), "+r"(empty_), "+r"(memory_));
+  }
 
   /// By the whole block. `warps`: that multiply.
   FASTSERVE_DEVICE void init(int warps) const {
@@ -57,6 +60,30 @@ class unit_ring {
   std::uint32_t full_, empty_, memory_;
 };
 
+/// Blocks along the rows, whole clusters of them; the last ones may have nothing that is their own.
+constexpr std::int64_t row_blocks(std::int64_t rows, std::int64_t block_rows, std::int64_t cluster_blocks) {
+  const std::int64_t cluster_rows = cluster_blocks * block_rows;
+  return (rows + cluster_rows - 1) / cluster_rows * cluster_blocks;
+}
+
+/// Which rows and which features a block of many has. Blocks that run beside one another should want the same
+/// weights and the same rows, so that the second cache has them: 16 blocks of rows take all the features in
+/// turn, then the next 16.
+struct tile_place {
+  std::int64_t rows, features;  ///< counted in blocks
+};
+FASTSERVE_DEVICE tile_place place_of_tile(std::int64_t block, std::int64_t row_blocks,
+                                          std::int64_t feature_blocks) {
+  constexpr int together = 16;
+  const auto n = static_cast<int>(block);
+  const auto rows = static_cast<int>(row_blocks);
+  const auto features = static_cast<int>(feature_blocks);
+  const int first = n / (together * features) * together;
+  const int beside = rows - first < together ? rows - first : together;
+  const int left = n - first * features;
+  return {first + left % beside, left / beside};
+}
+
 /// Units of k.
 struct unit_run {
   std::int64_t first, last;  ///< the last is not in it
@@ -73,9 +100,10 @@ FASTSERVE_DEVICE void multiply_units(const unit_ring& ring, std::int64_t length,
     const std::int64_t last = first + length < run.last ? first + length : run.last;
     int before = -1;  // the slot that may still be read
     for (std::int64_t u = first; u < last; ++u) {
+      const std::uint32_t memory = uniform(ring.memory(at.slot));
       wait(ring.full(at.slot), at.phase);
-      const auto a = panel_at(ring.memory(at.slot) + features);
-      const auto b = panel_at(ring.memory(at.slot) + rows);
+      const auto a = panel_at(memory + features);
+      const auto b = panel_at(memory + rows);
       begin_products();
 #pragma unroll
       for (int step = 0; step < 4; ++step)

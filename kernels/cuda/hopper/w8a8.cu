@@ -275,10 +275,13 @@ __global__ void __launch_bounds__(Shape::threads, 1)
   __shared__ std::uint64_t barriers[2 * unit_ring::most_slots];
   const unit_ring ring{barriers, slots, Shape::slot_bytes, Shape::blocks};
   // The last block begins early, so that all its rows are there, if there are as many.
-  const std::int64_t own_row = block_x() * Shape::rows;
+  constexpr std::int64_t features = Shape::panels * panel_rows;
+  const auto place = place_of_tile(block_x(), row_blocks(p.rows, Shape::rows, Shape::blocks),
+                                   (p.features + features - 1) / features);
+  const std::int64_t own_row = place.rows * Shape::rows;
   const std::int64_t last = p.rows < Shape::rows ? 0 : p.rows - Shape::rows;
   const std::int64_t row = own_row < last ? own_row : last;
-  const std::int64_t panel = block_y() * Shape::panels;
+  const std::int64_t panel = place.features * Shape::panels;
   ring.init(Shape::groups * group_threads / warp_lanes);
   const int group = thread_index() / group_threads;
   if (group == Shape::groups) {
@@ -307,12 +310,6 @@ __global__ void __launch_bounds__(Shape::threads, 1)
   }
 }
 
-/// Whole clusters; the last block may have nothing that is its own.
-std::int64_t row_blocks(std::int64_t rows, std::int64_t block_rows, std::int64_t cluster) {
-  const std::int64_t cluster_rows = cluster * block_rows;
-  return (rows + cluster_rows - 1) / cluster_rows * cluster;
-}
-
 template <class Shape>
 void launch_shape_of(const product& p, int multiprocessors, cudaStream_t on) {
   constexpr std::int64_t features = Shape::panels * panel_rows;
@@ -325,7 +322,7 @@ void launch_shape_of(const product& p, int multiprocessors, cudaStream_t on) {
       std::min((ring_bytes / static_cast<int>(there) - 2048) / Shape::slot_bytes, unit_ring::most_slots);
   const auto maps = map_records(p, static_cast<int>(std::min<std::int64_t>(p.rows, Shape::rows)));
   launch("product of records", multiply_records<Shape>,
-         {x, y, Shape::threads, static_cast<std::size_t>(1024 + slots * Shape::slot_bytes), on, true,
+         {x * y, 1, Shape::threads, static_cast<std::size_t>(1024 + slots * Shape::slot_bytes), on, true,
           Shape::blocks},
          maps.codes, maps.scales, p, slots);
 }
