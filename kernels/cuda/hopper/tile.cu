@@ -16,12 +16,6 @@ constexpr int ring_bytes = 216 * 1024;
 constexpr int cluster_blocks = 2;
 constexpr int share_bytes = panel_bytes / cluster_blocks;  // of a panel, a block's to fetch
 
-/// Whole clusters; the last block may have nothing that is its own.
-std::int64_t row_blocks(std::int64_t rows, std::int64_t block_rows) {
-  const std::int64_t cluster_rows = cluster_blocks * block_rows;
-  return (rows + cluster_rows - 1) / cluster_rows * cluster_blocks;
-}
-
 template <int Groups, int Rows>
 struct tile_shape {
   static_assert(Rows <= few_rows, "a tile's rows are all there");
@@ -66,9 +60,12 @@ __global__ void __launch_bounds__(tile_shape<Groups, Rows>::threads, 1)
   __shared__ std::uint64_t barriers[2 * unit_ring::most_slots];
   const unit_ring ring{barriers, shape::slots, shape::slot_bytes, cluster_blocks};
   // The last block begins early, so that all its rows are there: zeros in their place are slow to come.
-  const std::int64_t own_row = block_x() * Rows;
+  constexpr std::int64_t features = Groups * panel_rows;
+  const auto place = place_of_tile(block_x(), row_blocks(p.rows, Rows, cluster_blocks),
+                                   (p.features + features - 1) / features);
+  const std::int64_t own_row = place.rows * Rows;
   const std::int64_t row = own_row + Rows <= p.rows ? own_row : p.rows - Rows;
-  const std::int64_t panel = block_y() * Groups;
+  const std::int64_t panel = place.features * Groups;
   ring.init(Groups * group_threads / warp_lanes);
   const int group = thread_index() / group_threads;
   if (group == Groups) {
@@ -100,8 +97,8 @@ void launch_shape_of(const product& p, cudaStream_t on) {
   using shape = tile_shape<Groups, Rows>;
   constexpr std::int64_t features = Groups * panel_rows;
   launch("product, many rows", tile_panels<T, Groups, Rows>,
-         {row_blocks(p.rows, Rows), (p.features + features - 1) / features, shape::threads,
-          shape::shared_bytes, on, true, cluster_blocks},
+         {row_blocks(p.rows, Rows, cluster_blocks) * ((p.features + features - 1) / features), 1,
+          shape::threads, shape::shared_bytes, on, true, cluster_blocks},
          map_rows(p, Rows), p);
 }
 
@@ -110,7 +107,8 @@ void launch_of(const product& p, int multiprocessors, cudaStream_t on) {
   // Rounds of blocks over the device, times what a block takes (measured on an H100, in thousandths of the
   // time that 128 features by 128 rows take).
   const auto cost = [&](std::int64_t features, std::int64_t rows, std::int64_t block) {
-    const std::int64_t blocks = (p.features + features - 1) / features * row_blocks(p.rows, rows);
+    const std::int64_t blocks =
+        (p.features + features - 1) / features * row_blocks(p.rows, rows, cluster_blocks);
     return (blocks + multiprocessors - 1) / multiprocessors * block;
   };
   const auto wide = cost(192, 128, 1260);
