@@ -97,6 +97,7 @@ std::string tensor_loader::key_of(const matrix_stack& stack, const plan& how) {
                     (how.stored    ? "integers as stored"
                      : how.rounded ? "rounded to nearest"
                                    : "numbers") +
+                    (stack.turn > 0 ? ", in turns of " + std::to_string(stack.turn) : "") +
                     (stack.transposed ? ", transposed\n" : "\n");
   for (const auto& part : stack.parts) {
     const auto print = source_.fingerprint(part.name);

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "kernels/cpu/backend.hpp"
+#include "kernels/cpu/dispatch.hpp"
 #include "model/random_source.hpp"
 #include "naive_forward.hpp"
 #include "pipeline.hpp"
@@ -44,6 +46,36 @@ class lively_source : public weight_source {
  private:
   random_source random_;
   std::map<std::string, std::vector<std::byte>, std::less<>> vectors_;
+};
+
+/// The host's processors with a product that ends in a gated activation, as a GPU may have: the two ops it is
+/// made of.
+class gated_backend final : public kernels::cpu::cpu_backend {
+ public:
+  static constexpr std::int64_t turn = 8;
+
+  explicit gated_backend(const std::string& isa) : cpu_backend{1, kernels::cpu::choose_table(isa)} {}
+
+  std::int64_t gated_turn(kernels::activation f, dtype) const override {
+    return f == kernels::activation::silu || f == kernels::activation::gelu_tanh ? turn : 0;
+  }
+  void linear_gated(kernels::tensor_view out, kernels::tensor_view in, const kernels::weight& w,
+                    kernels::tensor_view bias, kernels::activation f, kernels::stream& on) override {
+    ++calls;
+    const auto rows = in.rows;
+    const auto both = 2 * out.cols;
+    const auto turns = allocate(kernels::bytes_of(dtype::f32, rows, both));
+    linear(turns.view(dtype::f32, rows, both), in, w, bias, false, on);
+    const auto parts = allocate(kernels::bytes_of(dtype::f32, rows, both));
+    const auto* from = static_cast<const float*>(turns.data());
+    auto* to = static_cast<float*>(parts.data());
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t c = 0; c < both; ++c)
+        to[r * both + c / turn % 2 * out.cols + c / (2 * turn) * turn + c % turn] = from[r * both + c];
+    activate(out, parts.view(dtype::f32, rows, both), f, true, on);
+  }
+
+  int calls = 0;
 };
 
 class config_maker {
@@ -146,6 +178,34 @@ BOOST_AUTO_TEST_CASE(random_architectures) {
     }
   }
   BOOST_TEST_MESSAGE("worst f32 " << worst_f32 << ", worst 16 bit " << worst_16);
+}
+
+BOOST_AUTO_TEST_CASE(gated_products_change_no_bit) {
+  config_maker maker(5);
+  const auto isas = kernels::supported_isas();
+  int with_bias = 0;
+  int gated = 0;
+  for (int round = 0; round < 120; ++round) {
+    const auto config = maker.make();
+    const auto arch = parse_architecture(config.dump(), "random");
+    lively_source source(arch, dtype::f32);
+    const auto isa = isas[static_cast<std::size_t>(round) % isas.size()];
+    gated_backend in_turns(isa);
+    kernels::cpu::cpu_backend plain(1, kernels::cpu::choose_table(isa));
+    const auto run = [&](kernels::backend& on) {
+      const auto compute = round % 2 == 0 ? dtype::f32 : dtype::bf16;
+      return pipeline(arch, source, on, 1, compute, compute).feed({1, 5, 17, 32, 20, 9, 30, 2, 4});
+    };
+    BOOST_TEST_CONTEXT("round " << round << ": " << config.dump()) {
+      BOOST_CHECK(run(in_turns) == run(plain));
+    }
+    const bool can = arch.gated_mlp && in_turns.gated_turn(arch.act, dtype::f32) > 0;
+    BOOST_TEST(in_turns.calls == (can ? arch.layers : 0));
+    gated += can ? 1 : 0;
+    with_bias += can && arch.mlp_bias ? 1 : 0;
+  }
+  BOOST_TEST(gated > 5);
+  BOOST_TEST(with_bias > 2);
 }
 
 }  // namespace fastserve::model::test
