@@ -1,6 +1,6 @@
 // Speeds of the ops on a GPU at the shapes of Llama-3-8B, beside the device's copy bandwidth measured in the
 // same run.
-//   bench_cuda [bf16|int8|int4 ...] [products|rows|attention ...] [NUMBER OF ROWS ...]
+//   bench_cuda [bf16|int8|int4 ...] [products|rows|attention|layer ...] [NUMBER OF ROWS ...]
 // A figure is the median of seven runs of several calls that follow one another without a wait.
 
 #include <algorithm>
@@ -50,20 +50,20 @@ class bench {
 
   void forget() { kept_.clear(); }
 
-  void report(const char* name, std::int64_t rows, const std::function<void()>& work, double bytes,
-              double operations) {
+  double report(const char* name, std::int64_t rows, const std::function<void()>& work, double bytes,
+                double operations) {
     const double s = seconds_of(work);
     std::printf("  %-22s %5lld rows %9.1f us %7.1f GB/s (%5.1f %%)", name, static_cast<long long>(rows),
                 s * 1e6, bytes / s * 1e-9, 100 * bytes / s / copy_);
     if (operations > 0) std::printf(" %8.1f Top/s", operations / s * 1e-12);
     std::printf("\n");
     std::fflush(stdout);
+    return s;
   }
 
   std::unique_ptr<backend> ops;
   std::unique_ptr<stream> on;
 
- private:
   double seconds_of(const std::function<void()>& work) {
     using clock = std::chrono::steady_clock;
     const auto calls = [&](int n) {
@@ -81,8 +81,28 @@ class bench {
     return times[3];
   }
 
+ private:
   double copy_;
   std::vector<buffer> kept_;
+};
+
+/// Weights of Llama-3-8B's layer, all of the same few numbers.
+class layer_weights {
+ public:
+  explicit layer_weights(backend& ops)
+      : ops_{ops}, values_(static_cast<std::size_t>(2 * feed_forward * hidden)) {
+    std::mt19937 engine{1};
+    for (auto& v : values_) v = static_cast<std::uint16_t>(0x3c00 + engine() % 256 + (engine() & 0x8000U));
+  }
+  std::unique_ptr<weight> make(std::int64_t outputs, std::int64_t inputs, dtype type,
+                               const quantized_format& format) const {
+    const host_matrix host{values_.data(), dtype::bf16, outputs, inputs, false};
+    return type == dtype::q8 ? ops_.quantize({&host, 1}, format) : ops_.pack({&host, 1}, type);
+  }
+
+ private:
+  backend& ops_;
+  std::vector<std::uint16_t> values_;
 };
 
 struct weights_kind {
@@ -95,21 +115,18 @@ void bench_products(bench& b, const weights_kind& kind, const std::vector<std::i
   struct product {
     const char* name;
     std::int64_t outputs, inputs;
+    bool accumulate;
   };
-  const product products[] = {{"query, key, value", (heads + 2 * kv_heads) * head_dim, hidden},
-                              {"attention's output", hidden, hidden},
-                              {"gate and up", 2 * feed_forward, hidden},
-                              {"down", hidden, feed_forward}};
-  std::vector<std::uint16_t> values(static_cast<std::size_t>(2 * feed_forward * hidden));
-  std::mt19937 engine{1};
-  for (auto& v : values) v = static_cast<std::uint16_t>(0x3c00 + engine() % 256 + (engine() & 0x8000U));
+  const product products[] = {{"query, key, value", (heads + 2 * kv_heads) * head_dim, hidden, false},
+                              {"attention's output", hidden, hidden, true},
+                              {"gate and up", 2 * feed_forward, hidden, false},
+                              {"down", hidden, feed_forward, true}};
+  const layer_weights source{*b.ops};
   for (const auto& p : products) {
-    const host_matrix host{values.data(), dtype::bf16, p.outputs, p.inputs, false};
     // Several in turn, so that none is found in the cache, as in a pass over many layers.
     std::vector<std::unique_ptr<weight>> layers;
     for (std::size_t bytes = 0; bytes < std::size_t{200} << 20; bytes += layers.back()->bytes())
-      layers.push_back(kind.type == dtype::q8 ? b.ops->quantize({&host, 1}, kind.format)
-                                              : b.ops->pack({&host, 1}, kind.type));
+      layers.push_back(source.make(p.outputs, p.inputs, kind.type, kind.format));
     for (const auto rows : row_counts) {
       const auto in = b.view(rows, p.inputs, layers[0]->input_type());
       const auto out = b.view(rows, p.outputs, dtype::f32);
@@ -117,7 +134,7 @@ void bench_products(bench& b, const weights_kind& kind, const std::vector<std::i
       b.report(
           p.name, rows,
           [&] {
-            b.ops->linear(out, in, *layers[next], {}, false, *b.on);
+            b.ops->linear(out, in, *layers[next], {}, p.accumulate, *b.on);
             next = (next + 1) % layers.size();
           },
           static_cast<double>(layers[0]->bytes()), 2.0 * static_cast<double>(rows * p.outputs * p.inputs));
@@ -180,6 +197,85 @@ void bench_attention(bench& b, dtype type) {
   }
 }
 
+/// A decode step's layer, whole and with each op left out: what the op costs where it stands, which is less
+/// than alone as far as the next product's weights are on their way meanwhile.
+void bench_layer(bench& b, const weights_kind& kind, const attention_batch& batch) {
+  struct matrices {
+    std::unique_ptr<weight> qkv, output, up, down;
+  };
+  const layer_weights source{*b.ops};
+  std::vector<matrices> layers;
+  std::size_t bytes = 0;
+  for (int i = 0; i < 3; ++i) {
+    const auto make = [&](std::int64_t outputs, std::int64_t inputs) {
+      auto w = source.make(outputs, inputs, kind.type, kind.format);
+      bytes += w->bytes();
+      return w;
+    };
+    layers.push_back({make((heads + 2 * kv_heads) * head_dim, hidden), make(hidden, hidden),
+                      make(2 * feed_forward, hidden), make(hidden, feed_forward)});
+  }
+  const auto count = static_cast<std::int32_t>(layers.size());
+  const auto kv =
+      b.ops->make_kv_store({count, batch.blocks() * batch.sequences, kv_heads, head_dim, dtype::bf16});
+  const std::vector<std::byte> block(kv->shape().block_bytes(), std::byte{0x3c});
+  for (std::int32_t i = 0; i < kv->shape().blocks; ++i) b.ops->write_block(*kv, i, block.data(), *b.on);
+  const rope_table rope{rope_kind::half, std::vector<float>(head_dim / 2, 0.5F), 1.0F};
+  const attention_shape shape{heads, kv_heads, head_dim, 0.088F, 0};
+  const auto plan = b.ops->plan_step(layout_of(batch), rope, shape, *b.on);
+
+  const std::int64_t rows = batch.sequences;
+  const auto input = layers[0].qkv->input_type();
+  const norm_weights norm{norm_kind::rms, 1e-5F, b.view(1, hidden, dtype::f32), {}};
+  const auto residual = b.view(rows, hidden, dtype::f32);
+  const auto normed = b.view(rows, hidden, input);
+  const auto qkv = b.view(rows, (heads + 2 * kv_heads) * head_dim, dtype::f32);
+  const auto attended = b.view(rows, hidden, input == dtype::q8 ? dtype::f32 : input);
+  const auto up = b.view(rows, 2 * feed_forward, dtype::f32);
+  const auto active = b.view(rows, feed_forward, input);
+  const bool gated = b.ops->gated_turn(activation::silu, dtype::bf16) > 0;
+  std::int32_t layer = 0;
+  const std::pair<const char*, std::function<void()>> ops[] = {
+      {"norm", [&] { b.ops->norm(normed, residual, norm, *b.on); }},
+      {"query, key, value", [&] { b.ops->linear(qkv, normed, *layers[layer].qkv, {}, false, *b.on); }},
+      {"rotate and store",
+       [&] { b.ops->rotate_and_store(qkv, nullptr, nullptr, *kv, layer, shape, *plan, *b.on); }},
+      {"attention",
+       [&] { b.ops->attention(attended, qkv.col_range(0, hidden), *kv, layer, shape, *plan, *b.on); }},
+      {"attention's output",
+       [&] { b.ops->linear(residual, attended, *layers[layer].output, {}, true, *b.on); }},
+      {"second norm", [&] { b.ops->norm(normed, residual, norm, *b.on); }},
+      {"gate and up",
+       [&] {
+         if (gated)
+           return b.ops->linear_gated(active, normed, *layers[layer].up, {}, activation::silu, *b.on);
+         b.ops->linear(up, normed, *layers[layer].up, {}, false, *b.on);
+       }},
+      {"gated silu",
+       [&] {
+         if (!gated) b.ops->activate(active, up, activation::silu, true, *b.on);
+       }},
+      {"down", [&] { b.ops->linear(residual, active, *layers[layer].down, {}, true, *b.on); }}};
+  // Only the whole layer's numbers mean anything; numbers do not decide how long an op takes.
+  const auto without = [&](const char* name) {
+    return [&, name] {
+      for (layer = 0; layer < count; ++layer)
+        for (const auto& [op, run] : ops)
+          if (op != name) run();
+    };
+  };
+  const double attended_bytes = double{1} * count * batch.sequences * batch.tokens() * 2 * kv_heads *
+                                static_cast<double>(kv_vector_bytes(head_dim, dtype::bf16));
+  std::printf("%d layers, %d sequences at %d tokens\n", count, batch.sequences, batch.before);
+  const double whole = b.report("all", rows, without(""), static_cast<double>(bytes) + attended_bytes, 0);
+  for (const auto& [op, run] : ops) {
+    const double less = b.seconds_of(without(op));
+    std::printf("  %-22s costs a layer %6.1f us\n", op, (whole - less) / count * 1e6);
+    std::fflush(stdout);
+  }
+  b.forget();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -198,7 +294,7 @@ int main(int argc, char** argv) {
   for (const auto& word : words)
     if (const int rows = std::atoi(word.c_str()); rows > 0) row_counts.push_back(rows);
   if (row_counts.empty()) row_counts = {1, 8, 16, 32, 64, 128, 512, 2048};
-  const bool all_parts = !says("products") && !says("rows") && !says("attention");
+  const bool all_parts = !says("products") && !says("rows") && !says("attention") && !says("layer");
   const bool all_kinds = !says("bf16") && !says("int8") && !says("int4");
   bench b;
   for (const auto& kind : all) {
@@ -206,6 +302,10 @@ int main(int argc, char** argv) {
     std::printf("== %s\n", kind.name.c_str());
     if (all_parts || says("products")) bench_products(b, kind, row_counts);
     if (kind.name == "bf16" && (all_parts || says("rows"))) bench_rows(b);
+    if (all_parts || says("layer"))
+      for (const attention_batch& batch : {attention_batch{"", 1, 128, 1}, attention_batch{"", 64, 1024, 1},
+                                           attention_batch{"", 128, 128, 1}})
+        bench_layer(b, kind, batch);
     if (kind.name != "int4" && (all_parts || says("attention")))
       bench_attention(b, kind.name == "bf16" ? dtype::bf16 : dtype::i8);
   }
