@@ -161,6 +161,8 @@ def measure_transformers(c, a, result, left, compiled):
                 ids = torch.zeros(batch, 1, dtype=torch.long, device=a.device)
                 for t in range(a.tokens):
                     at = torch.tensor([a.context + t], device=a.device)
+                if compiled:
+                    torch.compiler.cudagraph_mark_step_begin()  # what the last step returned may be written over
                     out = decode(input_ids=ids, past_key_values=cache, cache_position=at,
                                  position_ids=at[None].expand(batch, 1), use_cache=True)
                     ids = out.logits[:, -1:].argmax(-1).clone()
