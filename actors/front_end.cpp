@@ -12,7 +12,9 @@ front_end_actor::behavior_type front_end_state::make_behavior() {
   return {
       [this](const submit& what) { mpi::send(self_, scheduler_, what); },
       [this](const cancel& what) { mpi::send(self_, scheduler_, what); },
-      [this](const answer_token& token) { sink_.on_token(token); },
+      [this](const answer_tokens& step) {
+        for (const auto& token : step.tokens) sink_.on_token(token);
+      },
       [this](const answer_done& done) { sink_.on_done(done); },
   };
 }

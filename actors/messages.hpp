@@ -209,13 +209,14 @@ struct draw_order {
   std::vector<std::int32_t> answer;
 };
 
-/// One sequence's rows of a micro-batch.
+/// One sequence's rows of a micro-batch: how much of the batch's arrays is its own, where the sequences
+/// before it leave off.
 struct sequence_work {
   std::uint64_t request = 0;
   std::int32_t first_position = 0;
-  std::vector<std::int32_t> tokens;
-  std::vector<std::int32_t> blocks;
-  std::vector<draw_order> draw;  ///< of the last row's logits; several where answers share a prompt
+  std::int32_t tokens = 0;
+  std::int32_t blocks = 0;
+  std::int32_t draws = 0;  ///< of the last row's logits; several where answers share a prompt
 };
 
 /// A step of the pipeline: the same message goes to every stage at once.
@@ -226,6 +227,9 @@ struct micro_batch {
       0;  ///< when the result that this step follows was drawn (last stage's clock); 0 = none
   std::uint64_t ticket = 0;  ///< moves up to this one must be done first; 0 = none
   std::vector<sequence_work> sequences;
+  std::vector<std::int32_t> tokens;
+  std::vector<std::int32_t> blocks;
+  std::vector<draw_order> draws;
 };
 
 struct executor_stats_request {
@@ -326,6 +330,11 @@ struct answer_token {
   std::string text;
 };
 
+/// What a step has brought, of all answers of a front end.
+struct answer_tokens {
+  std::vector<answer_token> tokens;
+};
+
 /// The end of an answer. Times are relative to the request's arrival at the scheduler.
 struct answer_done {
   std::uint64_t request = 0;
@@ -381,8 +390,9 @@ FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.memory_block_ns, x.disk_block_ns,
 FASTSERVE_INSPECT(block_move, x.kind, x.block, x.other)
 FASTSERVE_INSPECT(move_blocks, x.epoch, x.ticket, x.moves)
 FASTSERVE_INSPECT(draw_order, x.request, x.how, x.prompt, x.answer)
-FASTSERVE_INSPECT(sequence_work, x.request, x.first_position, x.tokens, x.blocks, x.draw)
-FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.ticket, x.sequences)
+FASTSERVE_INSPECT(sequence_work, x.request, x.first_position, x.tokens, x.blocks, x.draws)
+FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.ticket, x.sequences, x.tokens, x.blocks,
+                  x.draws)
 FASTSERVE_INSPECT(executor_stats_request, x.epoch)
 FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.draw_ns, x.receive_ns, x.move_ns,
                   x.median_turnaround_ns)
@@ -397,6 +407,7 @@ FASTSERVE_INSPECT(scheduler_stats, x.waiting, x.running, x.steps, x.prompt_token
                   x.blocks_in, x.swap_tokens, x.swap_tokens_free, x.step_fixed_ns, x.step_row_ns,
                   x.step_draw_ns, x.step_context_ns)
 FASTSERVE_INSPECT(answer_token, x.request, x.choice, x.token, x.text)
+FASTSERVE_INSPECT(answer_tokens, x.tokens)
 FASTSERVE_INSPECT(answer_done, x.request, x.choice, x.text, x.finish_reason, x.error, x.prompt_tokens,
                   x.completion_tokens, x.queue_ns, x.first_token_ns, x.total_ns)
 FASTSERVE_INSPECT(load_progress, x.rank, x.done_bytes, x.total_bytes)

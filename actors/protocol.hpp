@@ -61,6 +61,7 @@ CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::step_result))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::stats_request))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::scheduler_stats))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::answer_token))
+CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::answer_tokens))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::answer_done))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::load_progress))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::model::token_logprob>))
@@ -68,6 +69,7 @@ CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::block_move>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::draw_order>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::sequence_work>))
 CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::drawn_token>))
+CAF_ADD_TYPE_ID(fastserve, (std::vector<fastserve::actors::answer_token>))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::leader_beat))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::rank_lost))
 CAF_ADD_TYPE_ID(fastserve, (fastserve::actors::epoch_change))
@@ -180,7 +182,7 @@ struct pipeline_change {
 
 /// Owns the requests of all pipelines. One in a job, on the leader.
 using scheduler_actor = mpi::protocol<
-    // A prompt; answered by answer_token and answer_done to the front end of that rank.
+    // A prompt; answered by answer_tokens and answer_done to the front end of that rank.
     void(submit),
     // Not wanted any more; answered by answer_done.
     void(cancel),
@@ -198,8 +200,8 @@ using front_end_actor = mpi::protocol<
     void(submit),
     // Take a request back.
     void(cancel),
-    // The next token of an answer.
-    void(answer_token),
+    // The next tokens of answers.
+    void(answer_tokens),
     // The end of an answer.
     void(answer_done)>;
 

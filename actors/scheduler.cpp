@@ -37,10 +37,22 @@ scheduler_state::scheduler_state(mpi::base_of<scheduler_actor>* self, scheduler_
 
 scheduler_actor::behavior_type scheduler_state::make_behavior() {
   return {
-      [this](const submit& what) { on_submit(what); },
-      [this](const cancel& what) { on_cancel(what); },
-      [this](const step_result& result) { on_result(result); },
-      [this](const pipeline_change& change) { on_change(change); },
+      [this](const submit& what) {
+        on_submit(what);
+        send_answers();
+      },
+      [this](const cancel& what) {
+        on_cancel(what);
+        send_answers();
+      },
+      [this](const step_result& result) {
+        on_result(result);
+        send_answers();
+      },
+      [this](const pipeline_change& change) {
+        on_change(change);
+        send_answers();
+      },
       [this](const stats_request&) { return stats(); },
   };
 }
@@ -55,7 +67,7 @@ void scheduler_state::on_submit(const submit& what) {
       done.finish_reason = scheduler::name_of(scheduler::finish_reason::error);
       done.error = refusal;
       done.prompt_tokens = static_cast<std::int32_t>(what.prompt.size());
-      mpi::send(self_, to, std::move(done));
+      answers_to(to).ends.push_back(std::move(done));
     }
     return;
   }
@@ -202,8 +214,8 @@ void scheduler_state::report(const scheduler::progress& p, const model::sampled_
   if (token != nullptr) {
     // A token that ends the answer by its id has no text.
     const bool silent = p.finished == scheduler::finish_reason::stop;
-    answer_token out{r.request, r.choice, *token, silent ? std::string{} : r.text.push(token->token)};
-    mpi::send(self_, r.to, std::move(out));
+    answers_to(r.to).tokens.tokens.push_back(
+        {r.request, r.choice, *token, silent ? std::string{} : r.text.push(token->token)});
     if (r.text.stopped()) {
       if (!p.finished) last = *scheduler_.finish(p.id, scheduler::finish_reason::stop, now());
       last.finished = scheduler::finish_reason::stop;
@@ -236,7 +248,21 @@ void scheduler_state::report_done(live_request& r, const scheduler::progress& p,
   done.first_token_ns =
       since(p.times.arrived, p.times.first_token.count() ? p.times.first_token : p.times.finished);
   done.total_ns = since(p.times.arrived, p.times.finished);
-  mpi::send(self_, r.to, std::move(done));
+  answers_to(r.to).ends.push_back(std::move(done));
+}
+
+scheduler_state::outgoing& scheduler_state::answers_to(const front_end_actor& to) {
+  for (auto& o : outgoing_)
+    if (o.to == to) return o;
+  return outgoing_.emplace_back(outgoing{to, {}, {}});
+}
+
+void scheduler_state::send_answers() {
+  for (auto& o : outgoing_) {
+    if (!o.tokens.tokens.empty()) mpi::send(self_, o.to, std::move(o.tokens));
+    for (auto& end : o.ends) mpi::send(self_, o.to, std::move(end));
+  }
+  outgoing_.clear();
 }
 
 void scheduler_state::fill_pipelines() {
@@ -249,8 +275,9 @@ void scheduler_state::fill_pipeline(std::size_t pipeline) {
     const auto batch = scheduler_.schedule(pipeline, now());
     if (const auto moves = scheduler_.take_moves(pipeline)) send_moves(to, *moves);
     if (!batch) return;
-    const auto message = message_of(to, *batch);
-    for (const auto& stage : to.executors) mpi::send(self_, stage, message);
+    auto message = message_of(to, *batch);
+    for (std::size_t i = 0; i + 1 < to.executors.size(); ++i) mpi::send(self_, to.executors[i], message);
+    mpi::send(self_, to.executors.back(), std::move(message));
   }
 }
 
@@ -263,16 +290,25 @@ void scheduler_state::send_moves(const lane& to, const scheduler::move_order& or
 }
 
 micro_batch scheduler_state::message_of(const lane& to, const scheduler::micro_batch& batch) const {
-  micro_batch out{
-      to.epoch, static_cast<std::uint64_t>(batch.step), to.last_drawn_ns, ticket_of(batch.ticket), {}};
+  micro_batch out;
+  out.epoch = to.epoch;
+  out.step = static_cast<std::uint64_t>(batch.step);
+  out.cause_ns = to.last_drawn_ns;
+  out.ticket = ticket_of(batch.ticket);
   out.sequences.reserve(batch.entries.size());
+  out.tokens.reserve(static_cast<std::size_t>(batch.rows));
+  const auto blocks_of = [](const scheduler::batch_entry& e) {
+    return scheduler::blocks_for(e.first_position + static_cast<std::int64_t>(e.tokens.size()));
+  };
+  std::size_t blocks = 0;
+  std::size_t draws = 0;
   for (const auto& e : batch.entries) {
-    sequence_work w;
-    w.request = static_cast<std::uint64_t>(e.id);
-    w.first_position = e.first_position;
-    w.tokens.assign(e.tokens.begin(), e.tokens.end());
-    const auto blocks = scheduler::blocks_for(e.first_position + static_cast<std::int64_t>(e.tokens.size()));
-    w.blocks.assign(e.blocks.begin(), e.blocks.begin() + blocks);
+    blocks += static_cast<std::size_t>(blocks_of(e));
+    draws += e.choices.size() + (e.samples ? 1 : 0);
+  }
+  out.blocks.reserve(blocks);
+  out.draws.reserve(draws);
+  for (const auto& e : batch.entries) {
     const auto draw_for = [&](scheduler::request_id id) {
       const auto& r = live_.at(static_cast<std::uint64_t>(id));
       draw_order order{static_cast<std::uint64_t>(id), r.sampling, {}, {}};
@@ -281,11 +317,16 @@ micro_batch scheduler_state::message_of(const lane& to, const scheduler::micro_b
         order.prompt.assign(all.begin(), all.begin() + r.prompt_tokens);
         order.answer.assign(all.begin() + r.prompt_tokens, all.end());
       }
-      w.draw.push_back(std::move(order));
+      out.draws.push_back(std::move(order));
     };
     if (e.samples) draw_for(e.id);
     for (const auto id : e.choices) draw_for(id);
-    out.sequences.push_back(std::move(w));
+    out.tokens.insert(out.tokens.end(), e.tokens.begin(), e.tokens.end());
+    out.blocks.insert(out.blocks.end(), e.blocks.begin(), e.blocks.begin() + blocks_of(e));
+    out.sequences.push_back({static_cast<std::uint64_t>(e.id), e.first_position,
+                             static_cast<std::int32_t>(e.tokens.size()),
+                             static_cast<std::int32_t>(blocks_of(e)),
+                             static_cast<std::int32_t>(e.choices.size()) + (e.samples ? 1 : 0)});
   }
   return out;
 }
@@ -325,7 +366,7 @@ void scheduler_state::fail_all(const std::string& why) {
     done.finish_reason = scheduler::name_of(scheduler::finish_reason::error);
     done.error = why;
     done.prompt_tokens = r.prompt_tokens;
-    mpi::send(self_, r.to, std::move(done));
+    answers_to(r.to).ends.push_back(std::move(done));
   }
   live_.clear();
   open_.clear();

@@ -57,6 +57,14 @@ class scheduler_state {
     std::int32_t left = 0;
   };
 
+  // What goes to a front end when the message at hand has been dealt with: the pipelines wait for their next
+  // step, answers do not.
+  struct outgoing {
+    front_end_actor to;
+    answer_tokens tokens;
+    std::vector<answer_done> ends;  // of answers that have no more tokens
+  };
+
   void on_submit(const submit& what);
   std::string take_in(const submit& what, const front_end_actor& to);
   void go_on(const submit& what, std::uint64_t first);
@@ -77,6 +85,8 @@ class scheduler_state {
   void end(std::uint64_t number);
   void report_done(live_request& r, const scheduler::progress& p, const std::string& error);
   void fail_all(const std::string& why);
+  outgoing& answers_to(const front_end_actor& to);
+  void send_answers();
 
   mpi::base_of<scheduler_actor>* self_;
   scheduler_setup setup_;
@@ -87,6 +97,7 @@ class scheduler_state {
   std::uint64_t next_number_ = 1;
   std::unordered_map<std::string, std::uint64_t> salts_;
   std::uint64_t next_salt_ = 1;
+  std::vector<outgoing> outgoing_;
 };
 
 }  // namespace fastserve::actors

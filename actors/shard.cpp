@@ -122,20 +122,24 @@ void shard::use(const kv_handle& kv) {
 }
 
 void shard::fill_layout(const micro_batch& work) {
-  layout_.token_ids.clear();
+  layout_.token_ids = work.tokens;
   layout_.positions.clear();
   layout_.sampled_rows.clear();
   layout_.sequences.resize(work.sequences.size());
+  std::int32_t row = 0;
+  auto blocks = std::span{work.blocks};
   for (std::size_t i = 0; i < work.sequences.size(); ++i) {
     const auto& s = work.sequences[i];
     auto& to = layout_.sequences[i];
-    to.first_row = static_cast<std::int32_t>(layout_.token_ids.size());
-    to.rows = static_cast<std::int32_t>(s.tokens.size());
+    to.first_row = row;
+    to.rows = s.tokens;
     to.first_position = s.first_position;
-    to.blocks.assign(s.blocks.begin(), s.blocks.end());
-    layout_.token_ids.insert(layout_.token_ids.end(), s.tokens.begin(), s.tokens.end());
+    const auto mine = blocks.first(static_cast<std::size_t>(s.blocks));
+    to.blocks.assign(mine.begin(), mine.end());
+    blocks = blocks.subspan(mine.size());
     for (std::int32_t r = 0; r < to.rows; ++r) layout_.positions.push_back(s.first_position + r);
-    if (!s.draw.empty()) layout_.sampled_rows.push_back(to.first_row + to.rows - 1);
+    row += s.tokens;
+    if (s.draws > 0) layout_.sampled_rows.push_back(row - 1);
   }
 }
 
@@ -197,14 +201,16 @@ std::optional<step_result> shard::run(const micro_batch& work) {
 void shard::draw(const micro_batch& work, step_result& out) {
   if (layout_.sampled_rows.empty()) return;
   wanted_.clear();
+  out.tokens.reserve(work.draws.size());
   std::int32_t row = 0;
+  auto order = work.draws.begin();
   for (const auto& s : work.sequences) {
-    const auto position = static_cast<std::uint64_t>(s.first_position) + s.tokens.size();
-    for (const auto& order : s.draw) {
-      wanted_.push_back({&order.how, position, row, order.prompt, order.answer});
-      out.tokens.push_back({order.request, {}});
+    const auto position = static_cast<std::uint64_t>(s.first_position + s.tokens);
+    for (std::int32_t i = 0; i < s.draws; ++i, ++order) {
+      wanted_.push_back({&order->how, position, row, order->prompt, order->answer});
+      out.tokens.push_back({order->request, {}});
     }
-    row += s.draw.empty() ? 0 : 1;
+    row += s.draws > 0 ? 1 : 0;
   }
   const auto tokens = drawer_.draw(wanted_, stage_->logits(row), *stream_);
   for (std::size_t i = 0; i < tokens.size(); ++i) out.tokens[i].token = std::move(tokens[i]);

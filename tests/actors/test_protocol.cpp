@@ -47,7 +47,7 @@ void round_trip(caf::actor_system& sys, const T& value, const T& other) {
 
 mod::sampling_params sampling() { return {0.5F, 3, 0.9F, 0.1F, 1.1F, 0.2F, 0.3F, 77, 5}; }
 mod::sampled_token token() { return {9, -0.5F, {{9, -0.5F}, {10, -1.5F}}, false}; }
-act::sequence_work work() { return {4, 32, {1, 2, 3}, {7, 8, 9}, {{5, sampling(), {1, 2}, {3}}}}; }
+act::sequence_work work() { return {4, 32, 3, 2, 1}; }
 
 }  // namespace
 
@@ -84,8 +84,9 @@ ROUND_TRIP(kv_ready, error = "", {1, 2, 3, 4, "why"})
 ROUND_TRIP(block_move, other = 9, {1, 2, 3})
 ROUND_TRIP(move_blocks, moves.clear(), {1, 2, {{1, 2, 3}, {2, 3, 4}}})
 ROUND_TRIP(draw_order, answer.push_back(1), {5, sampling(), {1, 2}, {3}})
-ROUND_TRIP(sequence_work, draw.clear(), {work()})
-ROUND_TRIP(micro_batch, sequences[0].blocks[1] = 99, {1, 2, 3, 4, {work(), work()}})
+ROUND_TRIP(sequence_work, draws = 0, {work()})
+ROUND_TRIP(micro_batch, blocks[1] = 99,
+           {1, 2, 3, 4, {work(), work()}, {1, 2, 3, 4, 5, 6}, {7, 8, 9}, {{5, sampling(), {1, 2}, {3}}}})
 ROUND_TRIP(executor_stats_request, epoch = 2, {1})
 ROUND_TRIP(executor_stats, median_turnaround_ns = 0, {1, 2, 3, 4, 5, 6, 7, 8})
 ROUND_TRIP(submit, stop.stop.clear(),
@@ -97,6 +98,7 @@ ROUND_TRIP(stats_request, epoch = 2, {1})
 ROUND_TRIP(scheduler_stats, step_context_ns = 0,
            {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18})
 ROUND_TRIP(answer_token, text = "", {1, 2, token(), "text"})
+ROUND_TRIP(answer_tokens, tokens.pop_back(), {{{1, 2, token(), "text"}, {3, 4, token(), ""}}})
 ROUND_TRIP(answer_done, total_ns = 0, {1, 2, "tail", "stop", "why", 2, 3, 4, 5, 6})
 ROUND_TRIP(load_progress, total_bytes = 0, {1, 2, 3})
 
