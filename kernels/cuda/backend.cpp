@@ -126,8 +126,7 @@ std::unique_ptr<weight> cuda_backend::pack_quantized(std::span<const quantized_m
 std::unique_ptr<weight> cuda_backend::quantize(std::span<const host_matrix> stacked,
                                                const quantized_format& format) {
   use_device(ordinal_);
-  std::vector<quantized_tensor> tensors;
-  for (const auto& m : stacked) tensors.push_back(rounded_on_host(m, format));
+  auto tensors = rounded_on_host(stacked, format);
   std::vector<quantized_matrix> views;
   for (const auto& t : tensors) views.push_back(t.view());
   return packer_.pack_quantized(views);

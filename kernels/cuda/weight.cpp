@@ -206,29 +206,37 @@ void weight_packer::put(const cuda_weight& to, const weight_section& section, st
   }
 }
 
-quantized_tensor rounded_on_host(const host_matrix& from, const quantized_format& format) {
+std::vector<quantized_tensor> rounded_on_host(std::span<const host_matrix> from,
+                                              const quantized_format& format) {
   kernels::check(format);
-  if (!is_float(from.type))
-    throw std::invalid_argument("pack: cannot round " + std::string(name_of(from.type)) + " to integers");
-  quantized_tensor out{format, from.rows, from.cols};
-  const auto size = static_cast<std::int64_t>(size_of(from.type));
-  const auto* data = static_cast<const char*>(from.data);
-  const std::int64_t groups = format.groups(from.cols);
+  std::vector<quantized_tensor> out;
+  std::vector<std::pair<std::size_t, std::int64_t>> rows;  // of which matrix
+  for (const auto& m : from) {
+    if (!is_float(m.type))
+      throw std::invalid_argument("pack: cannot round " + std::string(name_of(m.type)) + " to integers");
+    for (std::int64_t r = 0; r < m.rows; ++r) rows.emplace_back(out.size(), r);
+    out.emplace_back(format, m.rows, m.cols);
+  }
 #pragma omp parallel
   {
-    std::vector<float> values(static_cast<std::size_t>(from.cols));
+    std::vector<float> values;
 #pragma omp for
-    for (std::int64_t r = 0; r < from.rows; ++r) {
-      if (from.transposed) {
-        for (std::int64_t k = 0; k < from.cols; ++k)
-          to_f32(&values[static_cast<std::size_t>(k)], data + (k * from.rows + r) * size, from.type, 1);
+    for (const auto& [which, r] : rows) {
+      const auto& m = from[which];
+      auto& to = out[which];
+      const auto size = static_cast<std::int64_t>(size_of(m.type));
+      const auto* data = static_cast<const char*>(m.data);
+      const std::int64_t groups = format.groups(m.cols);
+      values.resize(static_cast<std::size_t>(m.cols));
+      if (m.transposed) {
+        for (std::int64_t k = 0; k < m.cols; ++k)
+          to_f32(&values[static_cast<std::size_t>(k)], data + (k * m.rows + r) * size, m.type, 1);
       } else {
-        to_f32(values.data(), data + r * from.cols * size, from.type, values.size());
+        to_f32(values.data(), data + r * m.cols * size, m.type, values.size());
       }
-      quantize_row(format, values.data(), from.cols, out.codes.data() + r * from.cols,
-                   out.scales.data() + r * groups,
-                   out.zeros.empty() ? nullptr : out.zeros.data() + r * groups,
-                   out.offsets.empty() ? nullptr : out.offsets.data() + r * groups);
+      quantize_row(format, values.data(), m.cols, to.codes.data() + r * m.cols, to.scales.data() + r * groups,
+                   to.zeros.empty() ? nullptr : to.zeros.data() + r * groups,
+                   to.offsets.empty() ? nullptr : to.offsets.data() + r * groups);
     }
   }
   return out;

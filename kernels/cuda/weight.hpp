@@ -82,7 +82,9 @@ class weight_packer {
   staged_upload upload_;
 };
 
-/// backend::quantize's first half: all rows to the nearest codes, on the host's threads.
-quantized_tensor rounded_on_host(const host_matrix& from, const quantized_format& format);
+/// backend::quantize's first half: all rows to the nearest codes, on the host's threads. Throws
+/// std::invalid_argument for what are no numbers.
+std::vector<quantized_tensor> rounded_on_host(std::span<const host_matrix> from,
+                                              const quantized_format& format);
 
 }  // namespace fastserve::kernels::cuda
