@@ -51,14 +51,23 @@ job=$!
 trap 'kill -TERM "$job" 2>/dev/null' TERM
 trap : INT # a terminal tells mpirun, too
 trap 'kill -USR1 "$job" 2>/dev/null' USR1
-# mpirun may wait for a node that is gone: not for long, once the program has ended.
+# mpirun may wait for a node that is gone: not for long, once the program has ended. Nor does it always see the end of
+# ranks that left before all had met: when it had some and has had none for a while, it will have none.
 (
   trap - TERM INT USR1
-  while [ ! -s "$FASTSERVE_STATUS_FILE" ]; do
+  started=no
+  alone=0
+  while [ ! -s "$FASTSERVE_STATUS_FILE" ] && [ "$alone" -lt 10 ]; do
     sleep 1
     kill -0 "$job" 2>/dev/null || exit 0
+    if pgrep -P "$job" >/dev/null; then
+      started=yes
+      alone=0
+    elif [ "$started" = yes ]; then
+      alone=$((alone + 1))
+    fi
   done
-  sleep 10
+  [ ! -s "$FASTSERVE_STATUS_FILE" ] || sleep 10
   kill -KILL "$job" 2>/dev/null
 ) >/dev/null 2>&1 </dev/null 3<&- &
 guard=$!

@@ -65,11 +65,14 @@ case_init() {
   options=(--start-timeout 6)
   begin init.jsonl
   strike KILL 2
-  if wait "$job"; then
+  local code=0
+  wait "$job" || code=$?
+  if [ "$code" -eq 0 ]; then
     normal "$out" | cmp -s - undisturbed.normal || fail "killed at once: differs from the undisturbed run"
     echo "  killed at once: the job went on"
     return
   fi
+  [ "$code" -ne 124 ] || fail "killed at once: the job did not end by itself"
   echo "  killed at once: $(grep -h 'start-timeout\|died while\|non-zero\|exited' err | sort -u | head -1)"
   begin_again
   finish "started again after a death in the start"
