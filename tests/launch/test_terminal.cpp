@@ -26,7 +26,9 @@ struct with_mpirun {
 
 /// Keys arrive as bytes while the program reads, and the modes are back when it has ended in this way.
 void check_keys(const std::string& command, char end) {
-  pseudo_terminal seat{command};
+  // The shell outlives the program, as a user's does: when the session's leader ends, the terminal is hung
+  // up, and who would set its modes may come too late.
+  pseudo_terminal seat{command + "; sleep 0.2"};
   BOOST_TEST_CONTEXT(command << " ended by " << end) {
     BOOST_TEST(seat.is_cooked());
     BOOST_REQUIRE_MESSAGE(seat.wait_for("ready"), seat.output);
