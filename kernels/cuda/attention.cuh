@@ -9,7 +9,6 @@
 namespace fastserve::kernels::cuda {
 
 inline constexpr float no_maximum = -1e30F;
-inline constexpr float log2_e = 1.44269504088896340736F;
 
 /// Positions that a pair sees: [first, last].
 struct visible {
@@ -43,6 +42,11 @@ FASTSERVE_DEVICE visible range_of(const attention_job& job, const attention_task
 FASTSERVE_DEVICE std::int64_t place_of(const attention_job& job, const attention_task& task,
                                        std::int64_t head, int pair, std::int64_t stride) {
   return (task.row + pair / job.group) * stride + (head * job.group + pair % job.group) * job.head_dim;
+}
+
+/// Of a score, by the maximum of such products.
+FASTSERVE_DEVICE float weight_of(float score, float scale, float maximum) {
+  return exp2_fast(fma(score, scale, -maximum));
 }
 
 /// into = into + from: two parts of one softmax over different tokens. An empty part changes nothing.

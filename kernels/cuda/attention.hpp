@@ -9,8 +9,9 @@
 // Attention over the KV store, and what fills it. A "pair" is a query head of a row: the pairs of a KV head
 // share the loads of its keys and values. Every pair's order of operations is fixed by its position alone:
 //   - tokens go in chunks of 64, cut by absolute position; a chunk is one mma chain over head_dim, one
-//     rescaling of the online softmax (arXiv 2205.14135, algorithm 1), one mma chain over its tokens. A token
-//     that the pair does not see weighs an exact zero; a chunk of which it sees nothing changes nothing;
+//     rescaling of the online softmax (arXiv 2205.14135, algorithm 1), one mma chain over its tokens. A score
+//     s weighs 2^fma(s, scale log2 e, -maximum), the maximum being of products s (scale log2 e). A token that
+//     the pair does not see weighs an exact zero; a chunk of which it sees nothing changes nothing;
 //   - a chunk's denominator: four lanes share the pair's row. Of each 16 tokens q, lane t adds its weights
 //     p_q = ((w[2t] + w[2t + 1]) + w[2t + 8]) + w[2t + 9]; its total is ((p_0 + p_1) + p_2) + p_3. The
 //     lanes' totals are added in a tree, t ^ 1 first, then t ^ 2; the softmax's total becomes

@@ -252,10 +252,9 @@ class decode_block : pair_tile {
     }
   }
 
-  /// Scores to exponents; the warp's maxima to shared memory.
+  /// Of what is not seen minus infinity; the warp's maxima to shared memory.
   FASTSERVE_DEVICE void propose_maxima(const softmax_state<D / warps>& s, float (&scores)[2][4], int chunk) {
-    const float scale = job_.scale * log2_e;
-    float best[2] = {s.maximum[0], s.maximum[1]};
+    float largest[2] = {-INFINITY, -INFINITY};
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
 #pragma unroll
@@ -263,19 +262,17 @@ class decode_block : pair_tile {
         const int at = warp_ * kv_block_tokens + 8 * j + 2 * (lane_ % 4) + i % 2;
         const int token = chunk * chunk_tokens + at;
         const bool seen = token >= sees_[i / 2].first && token <= sees_[i / 2].last;
-        float x = scores[j][i] * scale;
+        float x = scores[j][i];
         if constexpr (Bytes) x *= scales_of(false, chunk)[at];
         scores[j][i] = x = seen ? x : -INFINITY;
-        best[i / 2] = best[i / 2] > x ? best[i / 2] : x;
+        largest[i / 2] = fmaxf(largest[i / 2], x);
       }
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      for (int mask = 1; mask < 4; mask *= 2) {
-        const float other = shuffle_xor(best[h], mask);
-        best[h] = best[h] > other ? best[h] : other;
-      }
-      if (lane_ % 4 == 0) maxima_[warp_ * warp_pairs + lane_ / 4 + 8 * h] = best[h];
+      for (int mask = 1; mask < 4; mask *= 2) largest[h] = fmaxf(largest[h], shuffle_xor(largest[h], mask));
+      if (lane_ % 4 == 0)
+        maxima_[warp_ * warp_pairs + lane_ / 4 + 8 * h] = fmaxf(s.maximum[h], largest[h] * exponent_scale());
     }
   }
 
@@ -297,7 +294,7 @@ class decode_block : pair_tile {
 #pragma unroll
     for (int j = 0; j < 2; ++j)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) scores[j][i] = exp2_fast(scores[j][i] - s.maximum[i / 2]);
+      for (int i = 0; i < 4; ++i) scores[j][i] = weight_of(scores[j][i], exponent_scale(), s.maximum[i / 2]);
 #pragma unroll
     for (int h = 0; h < 2; ++h)
       totals_[(warp_ * 2 + h) * warp_lanes + lane_] = lane_total(scores[0], scores[1], h);

@@ -146,8 +146,8 @@ class attention_block : pair_tile {
   /// Scores to weights; the state's sums and total to the new maximum.
   FASTSERVE_DEVICE void weigh(softmax_state<D>& s, float (&scores)[chunk_tokens / 8][4], int chunk) const {
     const int t = thread_index() % 4;
-    const float scale = job_.scale * log2_e;
-    float best[2] = {s.maximum[0], s.maximum[1]};
+    const float scale = exponent_scale();
+    float best[2] = {-INFINITY, -INFINITY};
 #pragma unroll
     for (int j = 0; j < chunk_tokens / 8; ++j) {
 #pragma unroll
@@ -155,26 +155,24 @@ class attention_block : pair_tile {
         const int at = 8 * j + 2 * t + i % 2;
         const int token = chunk * chunk_tokens + at;
         const bool seen = token >= sees_[i / 2].first && token <= sees_[i / 2].last;
-        float x = scores[j][i] * scale;
+        float x = scores[j][i];
         if constexpr (Bytes) x *= scales_[at];
         scores[j][i] = x = seen ? x : -INFINITY;
-        best[i / 2] = best[i / 2] > x ? best[i / 2] : x;
+        best[i / 2] = fmaxf(best[i / 2], x);
       }
     }
     float factor[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      for (int mask = 1; mask < 4; mask *= 2) {
-        const float other = shuffle_xor(best[h], mask);
-        best[h] = best[h] > other ? best[h] : other;
-      }
+      for (int mask = 1; mask < 4; mask *= 2) best[h] = fmaxf(best[h], shuffle_xor(best[h], mask));
+      best[h] = fmaxf(s.maximum[h], best[h] * scale);
       factor[h] = exp2_fast(s.maximum[h] - best[h]);
       s.maximum[h] = best[h];
     }
 #pragma unroll
     for (int j = 0; j < chunk_tokens / 8; ++j) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) scores[j][i] = exp2_fast(scores[j][i] - best[i / 2]);
+      for (int i = 0; i < 4; ++i) scores[j][i] = weight_of(scores[j][i], scale, best[i / 2]);
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {

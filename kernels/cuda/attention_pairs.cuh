@@ -79,6 +79,8 @@ class pair_tile {
     all_ = range_of(job, task, task.first_pair, task.pairs);
   }
 
+  FASTSERVE_DEVICE float exponent_scale() const { return job_.scale * log2_e; }
+
   /// Chunks of the task's segments of which any of its pairs sees something: [first, last).
   FASTSERVE_DEVICE void find_chunks(int& first, int& last) const {
     const int chunks = segment_tokens / chunk_tokens;

@@ -111,6 +111,7 @@ inline std::uint32_t fma_bf16x2(std::uint32_t a, std::uint32_t b, std::uint32_t 
 }
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float exp2_fast(float x) { return std::exp2(x); }
+inline float reciprocal_fast(float x) { return 1.0F / x; }
 inline int round_to_int(float x) { return static_cast<int>(std::nearbyint(x)); }
 inline vec4 load_streaming(const void* from) { return *static_cast<const vec4*>(from); }
 inline void wait_for_previous() {}
@@ -175,6 +176,12 @@ FASTSERVE_DEVICE float exp2_fast(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+/// Likewise, within one unit in the last place.
+FASTSERVE_DEVICE float reciprocal_fast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 FASTSERVE_DEVICE int round_to_int(float x) { return __float2int_rn(x); }
 /// 16 bytes that are read once: they should not push others out of the first cache.
 FASTSERVE_DEVICE vec4 load_streaming(const void* from) {
@@ -194,6 +201,8 @@ FASTSERVE_DEVICE void wait_for_previous() {
 }
 
 #endif
+
+inline constexpr float log2_e = 1.44269504088896340736F;
 
 FASTSERVE_DEVICE float to_float(float x) { return x; }
 FASTSERVE_DEVICE void from_float(float& to, float x) { to = x; }

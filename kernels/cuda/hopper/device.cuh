@@ -65,6 +65,9 @@ FASTSERVE_DEVICE int block_in_cluster() {
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
+FASTSERVE_DEVICE void store_shared(std::uint32_t to, std::uint32_t low, std::uint32_t high) {
+  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" : : "r"(to), "r"(low), "r"(high) : "memory");
+}
 /// Until the phase of this parity is over.
 FASTSERVE_DEVICE void wait(std::uint32_t barrier, int parity) {
   asm volatile(
@@ -88,11 +91,19 @@ struct ring_place {
   }
 };
 
+FASTSERVE_DEVICE std::int64_t grid_y() { return gridDim.y; }
 /// What all lanes have, so that the compiler knows it.
 FASTSERVE_DEVICE std::uint32_t uniform(std::uint32_t x) { return __shfl_sync(0xffffffffU, x, 0); }
 /// The threads of one warpgroup, `id` from 1.
 FASTSERVE_DEVICE void sync_group(int id) {
   asm volatile("bar.sync %0, %1;" : : "r"(id), "n"(group_threads) : "memory");
+}
+/// Turns that two warpgroups take, each with a barrier of its own: waits for this one's, gives the other's.
+FASTSERVE_DEVICE void wait_for_turn(int id) {
+  asm volatile("bar.sync %0, %1;" : : "r"(id), "n"(2 * group_threads) : "memory");
+}
+FASTSERVE_DEVICE void pass_turn(int id) {
+  asm volatile("bar.arrive %0, %1;" : : "r"(id), "n"(2 * group_threads) : "memory");
 }
 /// Writes of this thread to shared memory, before a barrier after which the matrix unit reads them.
 FASTSERVE_DEVICE void show_to_matrix_unit() { asm volatile("fence.proxy.async.shared::cta;" : : : "memory"); }
@@ -151,6 +162,17 @@ FASTSERVE_DEVICE void copy_box(std::uint32_t to, const CUtensorMap& map, int x, 
       : "r"(to), "l"(&map), "r"(x), "r"(y), "r"(barrier)
       : "memory");
 }
+/// To the same place of both blocks of a cluster, as copy_bytes_to_both.
+FASTSERVE_DEVICE void copy_box_to_both(std::uint32_t to, const CUtensorMap& map, int x, int y,
+                                       std::uint32_t barrier) {
+  const std::uint16_t both = 3;
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%2, %3}], [%4], %5;"
+      :
+      : "r"(to), "l"(&map), "r"(x), "r"(y), "r"(barrier), "h"(both)
+      : "memory");
+}
 FASTSERVE_DEVICE void copy_box(std::uint32_t to, const CUtensorMap& map, int x, int y, int z,
                                std::uint32_t barrier) {
   asm volatile(
@@ -187,6 +209,12 @@ FASTSERVE_DEVICE std::uint64_t turned_panel_at(std::uint32_t address, int next) 
   return (address & 0x3ffffU) >> 4 | static_cast<std::uint64_t>(next >> 4) << 16 | eight_rows >> 4 << 32 |
          std::uint64_t{1} << 62;
 }
+/// A single row of numbers, one after another: as rows of which each begins 8 numbers after the one before,
+/// the first of them is the one; 16 columns further on it is 2 more. What lies 7 rows beyond its end is read,
+/// too.
+FASTSERVE_DEVICE std::uint64_t row_at(std::uint32_t address) {
+  return (address & 0x3ffffU) >> 4 | std::uint64_t{1} << 16 | std::uint64_t{8} << 32;
+}
 FASTSERVE_DEVICE void begin_products() { asm volatile("wgmma.fence.sync.aligned;" : : : "memory"); }
 /// Registers that products take as their first operand, before begin_products(): the compiler would compute
 /// some of them behind it, and then let no two products run at once.
@@ -194,6 +222,12 @@ template <int Count>
 FASTSERVE_DEVICE void settle(std::uint32_t (&registers)[Count]) {
 #pragma unroll
   for (int i = 0; i < Count; ++i) asm volatile("" : "+r"(registers[i]) : : "memory");
+}
+/// Sums likewise, which products go on from.
+template <int Count>
+FASTSERVE_DEVICE void settle(float (&sums)[Count]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i) asm volatile("" : "+f"(sums[i]) : : "memory");
 }
 FASTSERVE_DEVICE void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory"); }
 /// Until all but the last `Left` groups of products are done.
@@ -237,6 +271,34 @@ FASTSERVE_DEVICE void wait_products() {
       kind(d[51]), kind(d[52]), kind(d[53]), kind(d[54]), kind(d[55]), kind(d[56]), kind(d[57]),            \
       kind(d[58]), kind(d[59]), kind(d[60]), kind(d[61]), kind(d[62]), kind(d[63])
 
+#define FASTSERVE_REGISTERS_128                                                                     \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, " \
+  "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, " \
+  "%40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, " \
+  "%59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, " \
+  "%78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, " \
+  "%97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, "   \
+  "%113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define FASTSERVE_OPERANDS_128(kind)                                                                        \
+  kind(d[0]), kind(d[1]), kind(d[2]), kind(d[3]), kind(d[4]), kind(d[5]), kind(d[6]), kind(d[7]),           \
+      kind(d[8]), kind(d[9]), kind(d[10]), kind(d[11]), kind(d[12]), kind(d[13]), kind(d[14]), kind(d[15]), \
+      kind(d[16]), kind(d[17]), kind(d[18]), kind(d[19]), kind(d[20]), kind(d[21]), kind(d[22]),            \
+      kind(d[23]), kind(d[24]), kind(d[25]), kind(d[26]), kind(d[27]), kind(d[28]), kind(d[29]),            \
+      kind(d[30]), kind(d[31]), kind(d[32]), kind(d[33]), kind(d[34]), kind(d[35]), kind(d[36]),            \
+      kind(d[37]), kind(d[38]), kind(d[39]), kind(d[40]), kind(d[41]), kind(d[42]), kind(d[43]),            \
+      kind(d[44]), kind(d[45]), kind(d[46]), kind(d[47]), kind(d[48]), kind(d[49]), kind(d[50]),            \
+      kind(d[51]), kind(d[52]), kind(d[53]), kind(d[54]), kind(d[55]), kind(d[56]), kind(d[57]),            \
+      kind(d[58]), kind(d[59]), kind(d[60]), kind(d[61]), kind(d[62]), kind(d[63]), kind(d[64]),            \
+      kind(d[65]), kind(d[66]), kind(d[67]), kind(d[68]), kind(d[69]), kind(d[70]), kind(d[71]),            \
+      kind(d[72]), kind(d[73]), kind(d[74]), kind(d[75]), kind(d[76]), kind(d[77]), kind(d[78]),            \
+      kind(d[79]), kind(d[80]), kind(d[81]), kind(d[82]), kind(d[83]), kind(d[84]), kind(d[85]),            \
+      kind(d[86]), kind(d[87]), kind(d[88]), kind(d[89]), kind(d[90]), kind(d[91]), kind(d[92]),            \
+      kind(d[93]), kind(d[94]), kind(d[95]), kind(d[96]), kind(d[97]), kind(d[98]), kind(d[99]),            \
+      kind(d[100]), kind(d[101]), kind(d[102]), kind(d[103]), kind(d[104]), kind(d[105]), kind(d[106]),     \
+      kind(d[107]), kind(d[108]), kind(d[109]), kind(d[110]), kind(d[111]), kind(d[112]), kind(d[113]),     \
+      kind(d[114]), kind(d[115]), kind(d[116]), kind(d[117]), kind(d[118]), kind(d[119]), kind(d[120]),     \
+      kind(d[121]), kind(d[122]), kind(d[123]), kind(d[124]), kind(d[125]), kind(d[126]), kind(d[127])
+
 /// d (+)= a b over 16 of k: 64 rows of `a` by 2 Count rows of `b`, panels both. Starts anew unless `keep`.
 template <class T, int Count>
 FASTSERVE_DEVICE void multiply_panels(float (&d)[Count], std::uint64_t a, std::uint64_t b, bool keep);
@@ -258,6 +320,7 @@ FASTSERVE_PRODUCTS(8, "16", "8", "9", "10")
 FASTSERVE_PRODUCTS(16, "32", "16", "17", "18")
 FASTSERVE_PRODUCTS(32, "64", "32", "33", "34")
 FASTSERVE_PRODUCTS(64, "128", "64", "65", "66")
+FASTSERVE_PRODUCTS(128, "256", "128", "129", "130")
 
 /// The same of int8 over 32 of k, exact.
 template <int Count>
@@ -297,22 +360,23 @@ template <class T, int Count>
 FASTSERVE_DEVICE void multiply_registers(float (&d)[Count], const std::uint32_t (&a)[4], std::uint64_t b,
                                          bool keep);
 
-#define FASTSERVE_REGISTER_PRODUCT(count, columns, a0, a1, a2, a3, b_at, keep_at)                        \
-  template <>                                                                                            \
-  FASTSERVE_DEVICE void multiply_registers<bf16>(float(&d)[count], const std::uint32_t(&a)[4],           \
-                                                 std::uint64_t b, bool keep) {                           \
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                            \
-                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns                                       \
-                 "k16.f32.bf16.bf16 {" FASTSERVE_REGISTERS_##count "}, {%" a0 ", %" a1 ", %" a2 ", %" a3 \
-                                                                   "}, %" b_at ", p, 1, 1, 0;\n}\n"      \
-                 : FASTSERVE_OPERANDS_##count("+f")                                                      \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep ? 1 : 0));               \
+#define FASTSERVE_REGISTER_PRODUCT(type, name, count, columns, a0, a1, a2, a3, b_at, keep_at)       \
+  template <>                                                                                       \
+  FASTSERVE_DEVICE void multiply_registers<type>(float(&d)[count], const std::uint32_t(&a)[4],      \
+                                                 std::uint64_t b, bool keep) {                      \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                       \
+                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns "k16.f32." name "." name         \
+                 " {" FASTSERVE_REGISTERS_##count "}, {%" a0 ", %" a1 ", %" a2 ", %" a3 "}, %" b_at \
+                                                  ", p, 1, 1, 0;\n}\n"                              \
+                 : FASTSERVE_OPERANDS_##count("+f")                                                 \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep ? 1 : 0));          \
   }
-FASTSERVE_REGISTER_PRODUCT(4, "8", "4", "5", "6", "7", "8", "9")
-FASTSERVE_REGISTER_PRODUCT(8, "16", "8", "9", "10", "11", "12", "13")
-FASTSERVE_REGISTER_PRODUCT(16, "32", "16", "17", "18", "19", "20", "21")
-FASTSERVE_REGISTER_PRODUCT(32, "64", "32", "33", "34", "35", "36", "37")
-FASTSERVE_REGISTER_PRODUCT(64, "128", "64", "65", "66", "67", "68", "69")
+FASTSERVE_REGISTER_PRODUCT(bf16, "bf16", 4, "8", "4", "5", "6", "7", "8", "9")
+FASTSERVE_REGISTER_PRODUCT(bf16, "bf16", 8, "16", "8", "9", "10", "11", "12", "13")
+FASTSERVE_REGISTER_PRODUCT(bf16, "bf16", 16, "32", "16", "17", "18", "19", "20", "21")
+FASTSERVE_REGISTER_PRODUCT(bf16, "bf16", 32, "64", "32", "33", "34", "35", "36", "37")
+FASTSERVE_REGISTER_PRODUCT(f16, "f16", 32, "64", "32", "33", "34", "35", "36", "37")
+FASTSERVE_REGISTER_PRODUCT(bf16, "bf16", 64, "128", "64", "65", "66", "67", "68", "69")
 
 FASTSERVE_TURNED(bf16, "bf16", 32, "64", "32", "33", "34", "35", "36")
 FASTSERVE_TURNED(f16, "f16", 32, "64", "32", "33", "34", "35", "36")
