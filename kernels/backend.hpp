@@ -289,6 +289,19 @@ class backend {
     throw std::logic_error("no gated product here");
   }
 
+  /// norm() of `in` into `normed`, then linear() or linear_gated() of that; the same bits. What `normed`
+  /// holds afterwards is not said: the product may norm for itself.
+  virtual void norm_linear(tensor_view out, tensor_view normed, tensor_view in, const norm_weights& by,
+                           const weight& w, tensor_view bias, stream& on) {
+    norm(normed, in, by, on);
+    linear(out, normed, w, bias, false, on);
+  }
+  virtual void norm_linear_gated(tensor_view out, tensor_view normed, tensor_view in, const norm_weights& by,
+                                 const weight& w, tensor_view bias, activation f, stream& on) {
+    norm(normed, in, by, on);
+    linear_gated(out, normed, w, bias, f, on);
+  }
+
   /// Work of the host beside the device's: `work(i, thread)` once for each i below `count`, on up to
   /// info().threads threads at once, none of them with two `i` at a time. `work` must not throw.
   virtual void each_on_host(std::int64_t count, const std::function<void(std::int64_t, int)>& work) {

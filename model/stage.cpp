@@ -174,6 +174,13 @@ void stage::run(const step& s) {
   if (options_.range.heads && s.sampled > 0) run_head(s);
 }
 
+// By itself, for who looks at it.
+void stage::tap_norm(std::string_view what, std::int32_t layer, tensor_view normed, tensor_view in,
+                     const kernels::norm_weights& by, const step& s) {
+  backend_.norm(normed, in, by, s.on);
+  tap(what, layer, normed);
+}
+
 void stage::run_layer(std::int32_t layer, const step& s) {
   const auto local = layer - options_.range.first_layer;
   const auto& w = *weights_.layers[static_cast<std::size_t>(local)];
@@ -187,10 +194,9 @@ void stage::run_layer(std::int32_t layer, const step& s) {
   };
 
   const auto normed = input_of(w.qkv);
-  backend_.norm(normed, residual, w.input_norm, s.on);
-  tap("input_norm", layer, normed);
+  if (tap_) tap_norm("input_norm", layer, normed, residual, w.input_norm, s);
   const auto qkv = output_of(w.qkv);
-  backend_.linear(qkv, normed, *w.qkv.matrix, w.qkv.bias, false, s.on);
+  backend_.norm_linear(qkv, normed, residual, w.input_norm, *w.qkv.matrix, w.qkv.bias, s.on);
   tap("qkv", layer, qkv);
   backend_.rotate_and_store(qkv, w.query_norm ? &*w.query_norm : nullptr, w.key_norm ? &*w.key_norm : nullptr,
                             s.kv, local, shape, s.plan, s.on);
@@ -204,16 +210,16 @@ void stage::run_layer(std::int32_t layer, const step& s) {
   tap("attention_residual", layer, residual);
 
   const auto normed_again = input_of(w.up);
-  backend_.norm(normed_again, residual, w.post_attention_norm, s.on);
-  tap("post_attention_norm", layer, normed_again);
+  if (tap_) tap_norm("post_attention_norm", layer, normed_again, residual, w.post_attention_norm, s);
   // Not over its own input.
   const auto active = w.up.in_turns ? wide_.view(w.down.matrix->input_type(), s.rows, w.down.matrix->cols())
                                     : input_of(w.down);
   if (w.up.in_turns) {
-    backend_.linear_gated(active, normed_again, *w.up.matrix, w.up.bias, arch_.act, s.on);
+    backend_.norm_linear_gated(active, normed_again, residual, w.post_attention_norm, *w.up.matrix, w.up.bias,
+                               arch_.act, s.on);
   } else {
     const auto up = output_of(w.up);
-    backend_.linear(up, normed_again, *w.up.matrix, w.up.bias, false, s.on);
+    backend_.norm_linear(up, normed_again, residual, w.post_attention_norm, *w.up.matrix, w.up.bias, s.on);
     tap("up", layer, up);
     backend_.activate(active, up, arch_.act, arch_.gated_mlp, s.on);
   }
@@ -226,10 +232,9 @@ void stage::run_head(const step& s) {
   const auto rows = sampled_.view(dtype::f32, s.sampled, arch_.hidden_size);
   backend_.gather_sampled(rows, hidden(s.rows), s.plan, s.on);
   const auto normed = narrow_.view(weights_.head->input_type(), s.sampled, arch_.hidden_size);
-  backend_.norm(normed, rows, weights_.final_norm, s.on);
-  tap("final_norm", -1, normed);
+  if (tap_) tap_norm("final_norm", -1, normed, rows, weights_.final_norm, s);
   const auto out = logits(s.sampled);
-  backend_.linear(out, normed, *weights_.head, {}, false, s.on);
+  backend_.norm_linear(out, normed, rows, weights_.final_norm, *weights_.head, {}, s.on);
   tap("logits", -1, out);
 }
 

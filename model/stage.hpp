@@ -87,6 +87,8 @@ class stage {
   void run(const step& s);
   void run_layer(std::int32_t layer, const step& s);
   void run_head(const step& s);
+  void tap_norm(std::string_view what, std::int32_t layer, kernels::tensor_view normed,
+                kernels::tensor_view in, const kernels::norm_weights& by, const step& s);
   kernels::attention_shape attention_shape(std::int32_t layer) const;
   void tap(std::string_view what, std::int32_t layer, kernels::tensor_view value) const {
     if (tap_) tap_(what, layer, value);

@@ -9,7 +9,7 @@ namespace fastserve::kernels::cuda {
 FASTSERVE_DEVICE float logistic_activated(float x, activation f) {
   // x / 2 (1 + tanh u) = x / (1 + exp(-2 u)), without the cancellation where tanh is near -1.
   const float u = f == activation::silu ? x : 2.0F * (0.79788456080286536F * (x + 0.044715F * x * x * x));
-  return x / (1.0F + expf(-u));
+  return x * reciprocal_fast(1.0F + exp2_fast(-log2_e * u));
 }
 
 FASTSERVE_DEVICE float activated(float x, activation f) {

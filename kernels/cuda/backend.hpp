@@ -50,6 +50,10 @@ class cuda_backend final : public backend {
   std::int64_t gated_turn(activation f, dtype compute) const override;
   void linear_gated(tensor_view out, tensor_view in, const weight& w, tensor_view bias, activation f,
                     stream& on) override;
+  void norm_linear(tensor_view out, tensor_view normed, tensor_view in, const norm_weights& by,
+                   const weight& w, tensor_view bias, stream& on) override;
+  void norm_linear_gated(tensor_view out, tensor_view normed, tensor_view in, const norm_weights& by,
+                         const weight& w, tensor_view bias, activation f, stream& on) override;
   void rotate_and_store(tensor_view qkv, const norm_weights* query_norm, const norm_weights* key_norm,
                         kv_store& kv, std::int32_t layer, const attention_shape& shape, const step_plan& plan,
                         stream& on) override;
@@ -67,6 +71,9 @@ class cuda_backend final : public backend {
   /// f32 scratch of the shape of an output that will be rounded to q8.
   tensor_view unrounded(const tensor_view& out);
   void give_scratch(product& p);
+  /// Whether the product's kernel norms the row itself; then `p` says of what.
+  bool give_norm(product& p, tensor_view normed, tensor_view in, const norm_weights& by,
+                 const cuda_weight& w) const;
   /// The sections of a weight one after another; `p` says what becomes of the sums.
   void multiply(product p, tensor_view in, const cuda_weight& w, tensor_view bias, cudaStream_t on);
 

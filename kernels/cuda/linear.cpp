@@ -36,15 +36,41 @@ void cuda_backend::give_scratch(product& p) {
     p.opened = static_cast<char*>(opened_.at_least(static_cast<std::size_t>(wanted.opened)));
 }
 
-void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, tensor_view bias,
-                          bool accumulate, stream& on) {
-  assert(dynamic_cast<const cuda_weight*>(&by) != nullptr);
-  assert(out.type == dtype::f32 && out.rows == in.rows && out.cols == by.rows());
+namespace {
+
+const cuda_weight& weight_of(const weight& w) {
+  assert(dynamic_cast<const cuda_weight*>(&w) != nullptr);
+  return static_cast<const cuda_weight&>(w);
+}
+
+product product_to(tensor_view out, const weight& by, bool accumulate) {
+  assert(out.type == dtype::f32 && out.cols == by.rows());
   product p{};
   p.out = static_cast<float*>(out.data);
   p.out_stride = out.stride;
   p.accumulate = accumulate;
-  multiply(p, in, static_cast<const cuda_weight&>(by), bias, use(on));
+  return p;
+}
+
+product gated_product_to(tensor_view out, const weight& by, activation f) {
+  assert(2 * out.cols == by.rows() && out.cols % cuda::gated_turn == 0 && is_logistic(f));
+  product p{};
+  p.gated = true;
+  p.f = f;
+  p.active = out.data;
+  p.active_stride = out.stride;
+  p.active_type = out.type;
+  return p;
+}
+
+bool is_whole(tensor_view v) { return reinterpret_cast<std::uintptr_t>(v.data) % 16 == 0; }
+
+}  // namespace
+
+void cuda_backend::linear(tensor_view out, tensor_view in, const weight& by, tensor_view bias,
+                          bool accumulate, stream& on) {
+  assert(out.rows == in.rows);
+  multiply(product_to(out, by, accumulate), in, weight_of(by), bias, use(on));
 }
 
 std::int64_t cuda_backend::gated_turn(activation f, dtype compute) const {
@@ -53,19 +79,44 @@ std::int64_t cuda_backend::gated_turn(activation f, dtype compute) const {
 
 void cuda_backend::linear_gated(tensor_view out, tensor_view in, const weight& by, tensor_view bias,
                                 activation f, stream& on) {
-  assert(dynamic_cast<const cuda_weight*>(&by) != nullptr);
-  assert(out.rows == in.rows && 2 * out.cols == by.rows() && out.cols % cuda::gated_turn == 0 && hopper_ &&
-         is_logistic(f));
+  assert(out.rows == in.rows && hopper_);
   const auto handle = use(on);
   const auto to = out.type == dtype::q8 ? unrounded(out) : out;
-  product p{};
-  p.gated = true;
-  p.f = f;
-  p.active = to.data;
-  p.active_stride = to.stride;
-  p.active_type = to.type;
-  multiply(p, in, static_cast<const cuda_weight&>(by), bias, handle);
+  multiply(gated_product_to(to, by, f), in, weight_of(by), bias, handle);
   if (out.type == dtype::q8) launch_quantize(out, to, handle);
+}
+
+bool cuda_backend::give_norm(product& p, tensor_view normed, tensor_view in, const norm_weights& by,
+                             const cuda_weight& w) const {
+  assert(in.type == dtype::f32 && in.rows == normed.rows && in.cols == normed.cols);
+  assert(normed.type == w.input_type() && by.gain.type == dtype::f32 && by.gain.cols == in.cols);
+  const auto& s = w.sections().front();
+  if (w.sections().size() != 1 || !s.panels || by.kind != norm_kind::rms || !is_whole(in) ||
+      !is_whole(by.gain) || !hopper::norms(s.form, in.rows, in.cols)) {
+    return false;
+  }
+  p.unnormed = static_cast<const float*>(in.data);
+  p.gain = static_cast<const float*>(by.gain.data);
+  p.epsilon = by.epsilon;
+  p.norm_columns = in.cols;
+  return true;
+}
+
+void cuda_backend::norm_linear(tensor_view out, tensor_view normed, tensor_view in, const norm_weights& by,
+                               const weight& w, tensor_view bias, stream& on) {
+  auto p = product_to(out, w, false);
+  if (!give_norm(p, normed, in, by, weight_of(w)))
+    return backend::norm_linear(out, normed, in, by, w, bias, on);
+  multiply(p, normed, weight_of(w), bias, use(on));
+}
+
+void cuda_backend::norm_linear_gated(tensor_view out, tensor_view normed, tensor_view in,
+                                     const norm_weights& by, const weight& w, tensor_view bias, activation f,
+                                     stream& on) {
+  auto p = gated_product_to(out, w, f);
+  if (out.type == dtype::q8 || !give_norm(p, normed, in, by, weight_of(w)))
+    return backend::norm_linear_gated(out, normed, in, by, w, bias, f, on);
+  multiply(p, normed, weight_of(w), bias, use(on));
 }
 
 void cuda_backend::multiply(product p, tensor_view in, const cuda_weight& w, tensor_view bias,
@@ -95,7 +146,7 @@ void cuda_backend::multiply(product p, tensor_view in, const cuda_weight& w, ten
     const auto size = static_cast<std::int64_t>(size_of(in.type));
     const bool whole = in.cols % unit_columns == 0 && in.stride * size % 16 == 0 &&
                        reinterpret_cast<std::uintptr_t>(in.data) % 16 == 0;
-    if (!whole) {
+    if (!whole && p.unnormed == nullptr) {
       const std::int64_t columns = parts(in.cols, unit_columns) * unit_columns;
       void* padded = input_.at_least(kernels::bytes_of(in.type, in.rows, columns));
       launch_pad(padded, columns, in, on);
@@ -113,6 +164,7 @@ void cuda_backend::multiply(product p, tensor_view in, const cuda_weight& w, ten
     part.weights = w.data() + s.tiles_at;
     part.features = s.rows;
     part.units = s.units;
+    part.panel_segment_units = panel_segment_units(s.form, s.rows, s.units);
     if (p.gated) {
       assert(s.panels);
       part.active =

@@ -19,10 +19,10 @@
 // permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
 // For Hopper's matrix unit 16-bit numbers and W8A8 codes lie in panels instead (hopper/): 64 features by one
 // unit, a feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands at i
-// ^ (feature % 8). Segments of 16-bit numbers are `panel_segments` there, of an even number of units. Grouped
-// integers are opened to bf16 in registers: an element is bf16(scale * (code - zero) + offset), rounded once,
-// of scales and offsets that are bf16 themselves. From there on they are bf16 weights. In panels they are
-// records (code_record).
+// ^ (feature % 8). Segments of 16-bit numbers are `panel_segments` there, of an even number of units, and one
+// where there are so many features that blocks need not share them. Grouped integers are opened to bf16 in
+// registers: an element is bf16(scale * (code - zero) + offset), rounded once, of scales and offsets that are
+// bf16 themselves. From there on they are bf16 weights. In panels they are records (code_record).
 
 namespace fastserve::kernels::cuda {
 
@@ -93,6 +93,7 @@ struct product {
   std::int64_t rows;
   std::int64_t features;
   std::int64_t units;
+  std::int64_t panel_segment_units;  ///< in panels: units of all segments but the last
   // Formats with groups: scales (bf16), zeros (16 bits) or offsets (bf16), [tile of features][group][16]; in
   // panels they stand with the codes. W8A8: scales f32 [features].
   const void* scales;
@@ -107,6 +108,11 @@ struct product {
   void* active;  ///< [rows, features / 2]
   std::int64_t active_stride;
   dtype active_type;
+  // Normed: the input is the norm of this f32 row (hopper::norms), `input` is not there.
+  const float* unnormed;
+  const float* gain;
+  float epsilon;
+  std::int64_t norm_columns;
   // What hopper::scratch_of asks for.
   std::uint32_t* arrivals;
   float* partial_sums;
@@ -117,8 +123,11 @@ struct product {
 
 /// Units of all segments but the last.
 constexpr std::int64_t segment_units(std::int64_t units) { return (units + segments - 1) / segments; }
-/// The same in panels: whole records.
-constexpr std::int64_t panel_segment_units(std::int64_t units) {
+/// The same in panels: whole records. All units where panels are enough to give every multiprocessor one of
+/// its own, and several where codes are opened; a large tile then has room for its sums but once.
+constexpr std::int64_t panel_segment_units(weight_form form, std::int64_t features, std::int64_t units) {
+  constexpr std::int64_t shared_features = 66 * panel_tiles * tile_features;
+  if (features > (is_grouped(form) ? 3 : 1) * shared_features) return units;
   constexpr int whole = panel_segments * code_record::units;
   return (units + whole - 1) / whole * code_record::units;
 }

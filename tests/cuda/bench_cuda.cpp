@@ -197,7 +197,7 @@ void bench_attention(bench& b, dtype type) {
   }
 }
 
-/// A decode step's layer, whole and with each op left out: what the op costs where it stands, which is less
+/// A step's layer, whole and with each op left out: what the op costs where it stands, which is less
 /// than alone as far as the next product's weights are on their way meanwhile.
 void bench_layer(bench& b, const weights_kind& kind, const attention_batch& batch) {
   struct matrices {
@@ -224,7 +224,7 @@ void bench_layer(bench& b, const weights_kind& kind, const attention_batch& batc
   const attention_shape shape{heads, kv_heads, head_dim, 0.088F, 0};
   const auto plan = b.ops->plan_step(layout_of(batch), rope, shape, *b.on);
 
-  const std::int64_t rows = batch.sequences;
+  const std::int64_t rows = std::int64_t{1} * batch.sequences * batch.rows;
   const auto input = layers[0].qkv->input_type();
   const norm_weights norm{norm_kind::rms, 1e-5F, b.view(1, hidden, dtype::f32), {}};
   const auto residual = b.view(rows, hidden, dtype::f32);
@@ -236,20 +236,20 @@ void bench_layer(bench& b, const weights_kind& kind, const attention_batch& batc
   const bool gated = b.ops->gated_turn(activation::silu, dtype::bf16) > 0;
   std::int32_t layer = 0;
   const std::pair<const char*, std::function<void()>> ops[] = {
-      {"norm", [&] { b.ops->norm(normed, residual, norm, *b.on); }},
-      {"query, key, value", [&] { b.ops->linear(qkv, normed, *layers[layer].qkv, {}, false, *b.on); }},
+      {"norm; query, key, value",
+       [&] { b.ops->norm_linear(qkv, normed, residual, norm, *layers[layer].qkv, {}, *b.on); }},
       {"rotate and store",
        [&] { b.ops->rotate_and_store(qkv, nullptr, nullptr, *kv, layer, shape, *plan, *b.on); }},
       {"attention",
        [&] { b.ops->attention(attended, qkv.col_range(0, hidden), *kv, layer, shape, *plan, *b.on); }},
       {"attention's output",
        [&] { b.ops->linear(residual, attended, *layers[layer].output, {}, true, *b.on); }},
-      {"second norm", [&] { b.ops->norm(normed, residual, norm, *b.on); }},
-      {"gate and up",
+      {"norm; gate and up",
        [&] {
+         const auto& w = *layers[layer].up;
          if (gated)
-           return b.ops->linear_gated(active, normed, *layers[layer].up, {}, activation::silu, *b.on);
-         b.ops->linear(up, normed, *layers[layer].up, {}, false, *b.on);
+           return b.ops->norm_linear_gated(active, normed, residual, norm, w, {}, activation::silu, *b.on);
+         b.ops->norm_linear(up, normed, residual, norm, w, {}, *b.on);
        }},
       {"gated silu",
        [&] {
@@ -266,8 +266,13 @@ void bench_layer(bench& b, const weights_kind& kind, const attention_batch& batc
   };
   const double attended_bytes = double{1} * count * batch.sequences * batch.tokens() * 2 * kv_heads *
                                 static_cast<double>(kv_vector_bytes(head_dim, dtype::bf16));
-  std::printf("%d layers, %d sequences at %d tokens\n", count, batch.sequences, batch.before);
-  const double whole = b.report("all", rows, without(""), static_cast<double>(bytes) + attended_bytes, 0);
+  std::printf("%d layers, %d sequences of %d rows behind %d tokens\n", count, batch.sequences, batch.rows,
+              batch.before);
+  const double operations = 2.0 * static_cast<double>(rows) * count *
+                            ((heads + 2 * kv_heads) * head_dim + heads * head_dim + 3.0 * feed_forward) *
+                            hidden;
+  const double whole =
+      b.report("all", rows, without(""), static_cast<double>(bytes) + attended_bytes, operations);
   for (const auto& [op, run] : ops) {
     const double less = b.seconds_of(without(op));
     std::printf("  %-22s costs a layer %6.1f us\n", op, (whole - less) / count * 1e6);
@@ -304,7 +309,8 @@ int main(int argc, char** argv) {
     if (kind.name == "bf16" && (all_parts || says("rows"))) bench_rows(b);
     if (all_parts || says("layer"))
       for (const attention_batch& batch : {attention_batch{"", 1, 128, 1}, attention_batch{"", 64, 1024, 1},
-                                           attention_batch{"", 128, 128, 1}})
+                                           attention_batch{"", 128, 128, 1}, attention_batch{"", 1, 0, 2048},
+                                           attention_batch{"", 1, 0, 8192}})
         bench_layer(b, kind, batch);
     if (kind.name != "int4" && (all_parts || says("attention")))
       bench_attention(b, kind.name == "bf16" ? dtype::bf16 : dtype::i8);

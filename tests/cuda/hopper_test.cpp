@@ -108,24 +108,27 @@ BOOST_AUTO_TEST_SUITE(hopper)
 BOOST_AUTO_TEST_CASE(a_product_has_the_same_bits_in_any_batch) {
   const auto ops = make_cuda_backend(0);
   struct shape {
-    std::int64_t features, columns;
+    std::int64_t features, columns, most;
   };
-  // Shares of a panel, of a unit and of a segment; panels for clusters of blocks and for blocks alone.
-  const shape shapes[] = {{64, 64}, {100, 130}, {192, 1024}, {1000, 576}, {20000, 192}};
+  // Shares of a panel, of a unit and of a segment; panels for clusters of blocks and for blocks alone; sums
+  // of one segment, with more large tiles than the device takes at once and with fewer.
+  const shape shapes[] = {{64, 64, 300},    {100, 130, 300},  {192, 1024, 300}, {1000, 576, 300},
+                          {4300, 330, 700}, {8000, 64, 1300}, {20000, 192, 300}};
   for (const auto type : {dtype::bf16, dtype::f16}) {
     for (const auto& s : shapes) {
       const auto by = random_matrix(s.features, s.columns, 1);
       const auto bias = random_values(static_cast<std::size_t>(s.features), 2);
-      const auto in = random_matrix(300, s.columns, 3);
-      const auto residual = random_matrix(300, s.features, 4);
+      const auto in = random_matrix(s.most, s.columns, 3);
+      const auto residual = random_matrix(s.most, s.features, 4);
       const auto whole = product_of(*ops, type, by, in, bias, residual);
-      for (const std::int64_t rows : {1, 7, 8, 9, 16, 17, 33, 64, 65, 128, 129, 200}) {
+      for (const std::int64_t rows : {1, 7, 8, 9, 16, 17, 33, 64, 65, 128, 129, 200, 256, 257, 513, 690}) {
+        if (rows > s.most) break;
         const auto first = [&](const matrix& m) {
           matrix part{rows, m.cols};
           part.values.assign(m.values.begin(), m.values.begin() + rows * m.cols);
           return part;
         };
-        matrix expected{300, s.features};
+        matrix expected{s.most, s.features};
         expected.values = whole;
         BOOST_TEST_CONTEXT(name_of(type)
                            << ", " << s.features << " x " << s.columns << ", " << rows << " rows") {
@@ -144,8 +147,9 @@ BOOST_AUTO_TEST_CASE(a_gated_product_is_a_product_and_an_activation) {
   BOOST_REQUIRE(turn > 0);
   BOOST_TEST(ops->gated_turn(activation::gelu, dtype::bf16) == 0);
   BOOST_TEST(ops->gated_turn(activation::silu, dtype::f32) == 0);
-  const std::int64_t most = 300;
-  for (const auto& [half, columns] : {std::pair<std::int64_t, std::int64_t>{8, 64}, {72, 130}, {512, 576}}) {
+  const std::int64_t most = 600;
+  for (const auto& [half, columns] :
+       {std::pair<std::int64_t, std::int64_t>{8, 64}, {72, 130}, {512, 576}, {2216, 192}}) {
     const auto gate = random_matrix(half, columns, 1);
     const auto up = random_matrix(half, columns, 2);
     const auto bias = random_values(static_cast<std::size_t>(2 * half), 3);
@@ -182,7 +186,7 @@ BOOST_AUTO_TEST_CASE(a_gated_product_is_a_product_and_an_activation) {
       const auto both = ops->allocate(bytes_of(dtype::f32, most, 2 * half));
       const auto out = ops->allocate(bytes_of(dtype::f32, most, half));
       for (const auto f : {activation::silu, activation::gelu_tanh}) {
-        for (const std::int64_t rows : {1, 9, 64, 128, 129, 300}) {
+        for (const std::int64_t rows : {1, 9, 64, 128, 129, 300, 600}) {
           for (const auto type : {dtype::f32, dtype::bf16, dtype::f16}) {
             const auto from = in.view(in_type, rows, columns);
             const auto get = [&] {
@@ -204,6 +208,52 @@ BOOST_AUTO_TEST_CASE(a_gated_product_is_a_product_and_an_activation) {
             }
           }
         }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_row_that_its_product_norms_has_the_bits_of_norm_and_product) {
+  const auto ops = make_cuda_backend(0);
+  const auto on = ops->make_stream();
+  const auto put = [&](const std::vector<float>& values, std::int64_t rows) {
+    auto memory = ops->allocate(values.size() * sizeof(float));
+    ops->upload(memory.view(dtype::f32, rows, static_cast<std::int64_t>(values.size()) / rows), values.data(),
+                *on);
+    return memory;
+  };
+  struct shape {
+    std::int64_t features, columns;
+  };
+  // Part of a unit, of a segment; blocks that share panels; the most that a block norms, and more.
+  const shape shapes[] = {{64, 64},     {100, 132}, {96, 1000}, {200, 4096},
+                          {4400, 4096}, {80, 8192}, {80, 8196}};
+  for (const auto type : {dtype::bf16, dtype::f16}) {
+    for (const auto& s : shapes) {
+      const auto by = random_matrix(s.features, s.columns, 1);
+      const host_matrix source{by.values.data(), dtype::f32, by.rows, by.cols, false};
+      const auto w = ops->pack({&source, 1}, type);
+      const auto gain = put(random_values(static_cast<std::size_t>(s.columns), 2), 1);
+      const auto bias = put(random_values(static_cast<std::size_t>(s.features), 3), 1);
+      const auto in = put(random_matrix(3, s.columns, 4).values, 3);
+      const norm_weights norm{norm_kind::rms, 1e-5F, gain.view(dtype::f32, 1, s.columns), {}};
+      const auto normed = ops->allocate(bytes_of(type, 3, s.columns));
+      const auto out = ops->allocate(bytes_of(dtype::f32, 3, s.features));
+      const auto get = [&](std::int64_t rows) {
+        std::vector<float> values(static_cast<std::size_t>(rows * s.features));
+        ops->download(values.data(), out.view(dtype::f32, rows, s.features), *on);
+        return values;
+      };
+      const auto added = bias.view(dtype::f32, 1, s.features);
+      ops->norm(normed.view(type, 3, s.columns), in.view(dtype::f32, 3, s.columns), norm, *on);
+      ops->linear(out.view(dtype::f32, 3, s.features), normed.view(type, 3, s.columns), *w, added, false,
+                  *on);
+      auto expected = get(3);
+      expected.resize(static_cast<std::size_t>(s.features));
+      ops->norm_linear(out.view(dtype::f32, 1, s.features), normed.view(type, 1, s.columns),
+                       in.view(dtype::f32, 1, s.columns), norm, *w, added, *on);
+      BOOST_TEST_CONTEXT(name_of(type) << ", " << s.features << " x " << s.columns) {
+        BOOST_TEST(same_bits(get(1), expected));
       }
     }
   }

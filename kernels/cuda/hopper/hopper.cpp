@@ -74,6 +74,15 @@ bool runs_on(int ordinal) {
   return major == 9 && minor == 0 && encoder() != nullptr;
 }
 
+bool norms(weight_form form, std::int64_t rows, std::int64_t cols) {
+  product p{};
+  p.form = form;
+  p.rows = rows;
+  p.units = parts(cols, unit_columns);
+  p.unit_bytes = unit_row_bytes;
+  return is_one_row(p) && cols <= most_normed_columns && cols % 4 == 0;
+}
+
 CUtensorMap map_rows(const product& p, int box_rows) {
   return encode<2>(numbers(p.form == weight_form::f16), p.input, {p.units * unit_columns, p.rows},
                    {p.row_bytes}, {unit_columns, static_cast<cuuint32_t>(box_rows)});
@@ -105,7 +114,8 @@ stream_cut cut_stream(const product& p, int multiprocessors) {
   const bool codes = is_grouped(p.form);
   const int wanted = !codes ? 1 : cut.rows <= 32 ? 3 : cut.rows <= 64 ? 2 : 1;
   const int most = !codes ? 3 : cut.rows <= 32 ? 4 : wanted;
-  while (cut.splits < panel_segments && 2 * cut.splits * panels <= std::int64_t{wanted} * multiprocessors)
+  while (p.panel_segment_units < p.units && cut.splits < panel_segments &&
+         2 * cut.splits * panels <= std::int64_t{wanted} * multiprocessors)
     cut.splits *= 2;
   // All blocks at once where they fit, and evenly over the device.
   cut.resident =
@@ -125,6 +135,7 @@ product_scratch scratch_of(const product& p, int multiprocessors) {
 
 void launch_product(const product& p, int multiprocessors, cudaStream_t on) {
   if (p.form == weight_form::w8a8) return launch_w8a8(p, multiprocessors, on);
+  if (is_one_row(p)) return launch_one_row(p, multiprocessors, on);
   if (p.rows <= few_rows)
     return is_grouped(p.form) ? launch_stream_codes(p, multiprocessors, on)
                               : launch_stream(p, multiprocessors, on);

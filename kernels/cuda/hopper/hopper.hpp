@@ -26,6 +26,8 @@ constexpr std::size_t most_arrivals(int multiprocessors) {
   return 2 * static_cast<std::size_t>(multiprocessors);
 }
 
+/// Whether launch_product takes a row that is still to be normed: of f32, with `gain`, aligned to 16 bytes.
+bool norms(weight_form form, std::int64_t rows, std::int64_t cols);
 /// Products by weights in panels (weight_section::panels), with their scratch.
 void launch_product(const product& p, int multiprocessors, cudaStream_t on);
 

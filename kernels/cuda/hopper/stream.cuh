@@ -38,13 +38,13 @@ struct number_slots {
   template <class Close>
   FASTSERVE_DEVICE static void multiply(const unit_ring& ring, const product& p, unit_run run,
                                         Close&& close) {
-    multiply_units<T, Rows / 2>(ring, panel_segment_units(p.units), run, weights_at, rows_at, close);
+    multiply_units<T, Rows / 2>(ring, p.panel_segment_units, run, weights_at, rows_at, close);
   }
 };
 
 /// The block's segments: none where there are not enough units.
 FASTSERVE_DEVICE unit_run run_of_block(const product& p, int splits) {
-  const std::int64_t length = panel_segment_units(p.units) * (panel_segments / splits);
+  const std::int64_t length = p.panel_segment_units * (panel_segments / splits);
   const std::int64_t first = block_y() * length;
   if (first >= p.units) return {0, 0};
   return {first, first + length < p.units ? first + length : p.units};
@@ -111,7 +111,7 @@ class panel_sums {
     wait_for_previous();  // of the output: it may be the residual
     if (splits_ > 1) {
       if (!is_last(last)) return;
-      const std::int64_t length = panel_segment_units(p_.units);
+      const std::int64_t length = p_.panel_segment_units;
       const auto used = static_cast<int>((p_.units + length - 1) / length);
 #pragma unroll
       for (int i = 0; i < Count; ++i) whole_[i] = load_from_others(sums_of(0) + i * group_threads);

@@ -24,7 +24,7 @@ struct code_slots {
   FASTSERVE_DEVICE static void multiply(const unit_ring& ring, const product& p, unit_run run,
                                         Close&& close) {
     const int tile = thread_index() / warp_lanes;
-    const std::int64_t length = panel_segment_units(p.units);
+    const std::int64_t length = p.panel_segment_units;
     float sum[Rows / 2];
     std::uint32_t a[units][4][4];
     ring_place at;

@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(tile_shape<Groups, Rows>::threads, 1)
     take_registers<shape::registers>();
     float whole[Rows / 2];
     bool first = true;
-    multiply_units<T, Rows / 2>(ring, panel_segment_units(p.units), {0, p.units}, group * panel_bytes,
+    multiply_units<T, Rows / 2>(ring, p.panel_segment_units, {0, p.units}, group * panel_bytes,
                                 Groups * panel_bytes, [&](const float(&sum)[Rows / 2]) {
 #pragma unroll
                                   for (int i = 0; i < Rows / 2; ++i)
@@ -106,14 +106,15 @@ template <class T>
 void launch_of(const product& p, int multiprocessors, cudaStream_t on) {
   // Rounds of blocks over the device, times what a block takes (measured on an H100, in thousandths of the
   // time that 128 features by 128 rows take).
+  const auto rounds = [&](std::int64_t blocks) { return (blocks + multiprocessors - 1) / multiprocessors; };
   const auto cost = [&](std::int64_t features, std::int64_t rows, std::int64_t block) {
-    const std::int64_t blocks =
-        (p.features + features - 1) / features * row_blocks(p.rows, rows, cluster_blocks);
-    return (blocks + multiprocessors - 1) / multiprocessors * block;
+    return rounds((p.features + features - 1) / features * row_blocks(p.rows, rows, cluster_blocks)) * block;
   };
   const auto wide = cost(192, 128, 1260);
   const auto middle = cost(128, 128, 1000);
   const auto narrow = cost(128, 64, 660);
+  const auto large = takes_large_tiles(p) ? rounds(large_tile_blocks(p)) * 1470 : wide + 1;
+  if (large <= wide && large <= middle && large <= narrow) return launch_large_tile(p, multiprocessors, on);
   if (wide <= middle && wide <= narrow) return launch_shape_of<T, 3, 128>(p, on);
   if (middle <= narrow) return launch_shape_of<T, 2, 128>(p, on);
   launch_shape_of<T, 2, 64>(p, on);
