@@ -99,17 +99,17 @@ std::vector<progress> replica_set::lose(std::size_t pipeline, time now) {
 }
 
 std::vector<progress> replica_set::restore(std::size_t pipeline, std::int32_t stages, std::int32_t kv_blocks,
-                                           time now, const swap_limits& swap) {
+                                           time now, const swap_limits& swap, bool ahead) {
   std::vector<progress> out;
   if (size() == 1) {
     stand(pipeline, true, false);
-    out = own(pipeline).restart(stages, kv_blocks, now, swap);
+    out = own(pipeline).restart(stages, kv_blocks, now, swap, ahead);
     forget(out);
     return out;
   }
   auto given = own(pipeline).evacuate(now);
   out = std::move(given.ended);
-  own(pipeline).restart(stages, kv_blocks, now, swap);
+  own(pipeline).restart(stages, kv_blocks, now, swap, ahead);
   stand(pipeline, true, false);
   deal(std::move(given.open), out, now);
   for (std::size_t i = 0; i < size(); ++i) {

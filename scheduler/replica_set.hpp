@@ -49,7 +49,7 @@ class replica_set {
   std::vector<progress> lose(std::size_t pipeline, time now);
   /// It stands (again), with other stages and memory. What waits is dealt out anew.
   std::vector<progress> restore(std::size_t pipeline, std::int32_t stages, std::int32_t kv_blocks, time now,
-                                const swap_limits& swap = {});
+                                const swap_limits& swap = {}, bool ahead = false);
   /// It does not come back. There must be another one, standing or not.
   std::vector<progress> give_up(std::size_t pipeline, time now);
 

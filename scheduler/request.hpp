@@ -43,6 +43,7 @@ struct request {
   std::int32_t priority = 0;           ///< larger goes first
   std::uint64_t cache_salt = 0;        ///< requests share cached prefixes only under the same salt
   std::vector<request_id> choices;     ///< further answers to the same prompt, each a request of its own
+  bool runs_ahead = true;  ///< drawing a token takes no more than the logits; false: the text so far, too
 };
 
 /// When things happened to a request, on the caller's clock.

@@ -126,6 +126,20 @@ void scheduler::release_blocks(sequence& s) {
   count_decoding(s);
 }
 
+// The last of the steps that have rows of it holds its blocks, too.
+void scheduler::detach(sequence& s) {
+  step* last = nullptr;
+  for (auto& f : in_flight_)
+    for (auto& p : f.parts)
+      if (p.of == &s) {
+        p.of = nullptr;
+        last = &f;
+      }
+  if (last == nullptr) return;
+  for (const auto b : s.blocks) pool_.retain(b);
+  last->kept.insert(last->kept.end(), s.blocks.begin(), s.blocks.end());
+}
+
 void scheduler::settle(sequence& s) {
   s.place = resident_.size();
   resident_.push_back(&s);
@@ -140,8 +154,9 @@ void scheduler::count_decoding(sequence& s) {
 
 // So many of its rows are there or under way.
 void scheduler::reach(sequence& s, std::int32_t rows) {
-  there_tokens_ += rows - s.dispatched;
+  there_tokens_ -= s.known();
   s.dispatched = rows;
+  there_tokens_ += s.known();
 }
 
 void scheduler::preempt(sequence& s) {
@@ -156,6 +171,20 @@ void scheduler::preempt(sequence& s) {
   s.queued = true;
 }
 
+// Whether it has a row to compute: also that of a token which a step in flight draws, where the answer goes
+// on behind it.
+bool scheduler::ready(const sequence& s) const {
+  if (s.ending || s.backlog() <= 0) return false;
+  return s.drawing == 0 || (s.drawing == 1 && runs_ahead() && !s.holds() && s.due() > 1);
+}
+
+// Whether the pipeline has room for another step.
+bool scheduler::has_room() const {
+  const auto flying = static_cast<std::int32_t>(in_flight_.size());
+  if (flying < limits_.stages) return true;
+  return runs_ahead() && flying == 1 && !pressed_ && !in_flight_.back().holds;
+}
+
 // Whether a request that has nothing yet should begin: not when the others would soon have to make way for
 // it.
 bool scheduler::may_start(const sequence& s) const {
@@ -168,8 +197,11 @@ bool scheduler::make_room(sequence& s, std::int32_t blocks, time now) {
   while (pool_.free_blocks() < blocks) {
     if (cache_.evict(blocks - pool_.free_blocks()) > 0) continue;
     sequence* last = nullptr;
+    bool flying = false;
     for (auto* v : resident_) {
-      if (v == &s || v->in_flight > 0 || !policy_->before(s.item, v->item, now)) continue;
+      if (v == &s || !policy_->before(s.item, v->item, now)) continue;
+      flying |= v->in_flight > 0;
+      if (v->in_flight > 0) continue;
       if (last == nullptr || policy_->before(last->item, v->item, now)) last = v;
     }
     if (last != nullptr) {
@@ -179,7 +211,9 @@ bool scheduler::make_room(sequence& s, std::int32_t blocks, time now) {
     // Its own blocks may hang on cached copies of its prefix that another request made at the same time, and
     // keep them from being evicted.
     s.told = 0;
-    if (cache_.forget(s.blocks) == 0) return false;
+    if (cache_.forget(s.blocks) > 0) continue;
+    pressed_ |= flying;
+    return false;
   }
   return true;
 }
@@ -235,17 +269,20 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
     totals_.prefix_hit_tokens += static_cast<std::uint64_t>(s.dispatched);
   }
   const bool samples = rows == s.backlog();
+  const bool coming = s.drawing > 0;
   const auto at = static_cast<std::size_t>(s.dispatched);
   if (!s.decodes()) totals_.prompt_tokens += static_cast<std::uint64_t>(rows);
-  r.out.entries.push_back({s.what.id,
-                           s.dispatched,
-                           std::span{s.tokens}.subspan(at, static_cast<std::size_t>(rows)),
-                           s.blocks,
-                           samples,
-                           {}});
+  r.out.entries.push_back(
+      {s.what.id,
+       s.dispatched,
+       coming ? std::span{&coming_token, 1} : std::span{s.tokens}.subspan(at, static_cast<std::size_t>(rows)),
+       s.blocks,
+       samples,
+       {}});
   if (samples)
     for (const auto* c : s.choices) r.out.entries.back().choices.push_back(c->what.id);
-  r.record.parts.push_back({&s, rows, samples});
+  r.record.parts.push_back({&s, s.what.id, rows, samples});
+  r.record.holds |= samples && s.holds();
   r.record.size.rows += rows;
   r.record.size.draws += samples ? 1 + static_cast<std::int64_t>(s.choices.size()) : 0;
   r.record.size.context += std::int64_t{rows} * s.dispatched + std::int64_t{rows} * (rows + 1) / 2;
@@ -254,7 +291,8 @@ bool scheduler::place(sequence& s, std::int32_t rows, round& r, time now) {
   reach(s, s.dispatched + rows);
   count_decoding(s);
   s.in_flight += 1;
-  s.drawing = samples;
+  s.drawing += samples ? 1 : 0;
+  r.out.followed |= s.due() > s.drawing;
   return true;
 }
 
@@ -299,15 +337,15 @@ void scheduler::choose(round& r, time now) {
 
 std::optional<micro_batch> scheduler::schedule(time now) {
   assert(moves_.empty());
-  if (static_cast<std::int32_t>(in_flight_.size()) >= limits_.stages || policy_->size() == 0)
-    return std::nullopt;
+  if (!has_room() || policy_->size() == 0) return std::nullopt;
+  pressed_ = false;
   round r;
   choose(r, now);
   r.out.entries.reserve(std::min(r.decodes.size() + r.prefills.size(), std::size_t(limits_.max_batch)));
   r.record.parts.reserve(r.out.entries.capacity());
 
   for (auto* s : r.decodes)
-    if (!s->decodes() || !place(*s, 1, r, now)) r.put_back.push_back(s);
+    if (!s->decodes() || !place(*s, 1, r, now) || ready(*s)) r.put_back.push_back(s);
 
   // Prompts are cut so that every stage has work; what is under way counts, lest chunks shrink to the end.
   const auto decoded = r.out.rows;
@@ -324,8 +362,8 @@ std::optional<micro_batch> scheduler::schedule(time now) {
     if (!memory || !room || !place(*s, budget - r.out.rows, r, now)) {
       memory = memory && !room;
       r.put_back.push_back(s);
-    } else if (s->ready()) {
-      r.put_back.push_back(s);  // its next chunk may follow at once
+    } else if (ready(*s)) {
+      r.put_back.push_back(s);  // its next chunk may follow at once, or its first token's row
     }
   }
   for (auto* s : r.put_back) {
@@ -345,6 +383,7 @@ std::optional<micro_batch> scheduler::schedule(time now) {
   r.record.follows = busy_;
   r.record.full = static_cast<std::int32_t>(in_flight_.size()) + 1 == limits_.stages;
   r.record.alone = in_flight_.empty();
+  r.out.followed = runs_ahead() && !pressed_ && !r.record.holds && (r.out.followed || policy_->size() > 0);
   in_flight_.push_back(std::move(r.record));
   ++totals_.steps;
   return std::move(r.out);

@@ -30,13 +30,19 @@ struct limits {
   bool prefix_caching = true;  ///< keep full blocks for requests that begin alike
   policy_options policy;
   swap_limits swap;  ///< where the KV of preempted requests may go
+  /// Whether a step may be formed while the one before still draws the tokens that it computes. Only where
+  /// there is one stage: several hide what lies between two steps by themselves.
+  bool ahead = false;
 };
+
+/// In the place of a token that the step before draws for the same request.
+inline constexpr std::int32_t coming_token = -1;
 
 /// One sequence's share of a micro-batch: rows first_position .. first_position + tokens of the sequence.
 struct batch_entry {
   request_id id{};
   std::int32_t first_position = 0;
-  std::span<const std::int32_t> tokens;  ///< valid until the next call on the scheduler
+  std::span<const std::int32_t> tokens;  ///< valid until the next call on the scheduler; or coming_token
   std::span<const std::int32_t> blocks;  ///< enough for the last row; same life
   bool samples = false;                  ///< the last row's logits give the next token
   std::vector<request_id> choices;       ///< and the first tokens of these requests
@@ -46,7 +52,8 @@ struct micro_batch {
   step_id step{};
   std::int32_t rows = 0;
   std::uint64_t ticket =
-      0;  ///< moves up to this one must be done before the step touches its blocks; 0 = none
+      0;                  ///< moves up to this one must be done before the step touches its blocks; 0 = none
+  bool followed = false;  ///< another one may come before the tokens of this one are there
   std::vector<batch_entry> entries;
 };
 
@@ -110,6 +117,13 @@ struct counters {
 /// sequence decodes in one of them at a time, while the prefill chunks of one prompt may follow each other
 /// through the stages.
 ///
+/// With `limits.ahead` a second micro-batch is formed while the first is in flight. A sequence whose token is
+/// being drawn may be in it, with a row for that token, unless the answer ends with it for sure. If it turns
+/// out to end the answer after all, the row was for nothing: the request ends at once, and its step keeps the
+/// blocks until it is back. No step runs ahead of one that draws a token which has to be known first
+/// (request::runs_ahead, choices), lest a sequence that must wait be served every second step; nor while a
+/// sequence waits for memory that only an empty pipeline can give it.
+///
 /// KV blocks are taken as the sequence grows. When they run out, cached prefixes go first; then requests that
 /// the policy puts behind the one in need give up theirs. What such a request had is copied out, if there is
 /// room and that is cheaper than to compute it again (swap_choice.hpp), else dropped; what of it is still
@@ -152,8 +166,9 @@ class scheduler {
   /// (logic_error).
   progress give(request_id id, std::int32_t token, time now);
 
-  /// Ends a request at once if none of its rows is in flight (the result), else when they are back. Nothing
-  /// for an unknown id. `as` is what it will be reported as: a stop string found by the caller is a `stop`.
+  /// Ends a request at once if none of its rows is in flight or steps run ahead and no choices wait for it
+  /// (the result), else when they are back. Nothing for an unknown id. `as` is what it will be reported as: a
+  /// stop string found by the caller is a `stop`.
   std::optional<progress> finish(request_id id, finish_reason as, time now);
 
   /// The pipeline is gone, with its KV blocks and all steps in flight; another one of `stages` and
@@ -162,7 +177,7 @@ class scheduler {
   /// asked to end while in flight, and those for which the new pool is too small (length if they have tokens,
   /// else error). Answers are cut to what the new pool leaves.
   std::vector<progress> restart(std::int32_t stages, std::int32_t kv_blocks, time now,
-                                const swap_limits& swap = {});
+                                const swap_limits& swap = {}, bool ahead = false);
 
   /// The pipeline is gone, and this scheduler gives all its requests away; it is empty then, ready for a
   /// restart() or to adopt() others.
@@ -201,11 +216,15 @@ class scheduler {
   bool place(sequence& s, std::int32_t rows, round& r, time now);
   bool make_room(sequence& s, std::int32_t blocks, time now);
   bool may_start(const sequence& s) const;
+  bool runs_ahead() const { return limits_.ahead && limits_.stages == 1; }
+  bool ready(const sequence& s) const;
+  bool has_room() const;
   void answer(sequence& s, std::int32_t token, time now, std::vector<progress>& out);
   void recall(sequence& s);
   void take(sequence& s, std::int32_t tokens);
   void preempt(sequence& s);
   void release_blocks(sequence& s);
+  void detach(sequence& s);
   void enter(sequence& s, time now);
   void leave(sequence& s);
   void describe(sequence& s);
@@ -266,7 +285,8 @@ class scheduler {
   std::deque<step> in_flight_;
   std::uint64_t next_step_ = 1;
   time last_completed_{};
-  bool busy_ = false;  // when the last step was complete there was more to do
+  bool busy_ = false;     // when the last step was complete there was more to do
+  bool pressed_ = false;  // a sequence has found no memory because others were in flight
   counters totals_;
 };
 

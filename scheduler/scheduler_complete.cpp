@@ -17,6 +17,7 @@ constexpr std::size_t cache_line = 64;
 
 template <class T>
 void fetch(const T* what) {
+  if (what == nullptr) return;
   for (std::size_t at = 0; at < sizeof(T); at += cache_line)
     __builtin_prefetch(reinterpret_cast<const char*>(what) + at, 1);
 }
@@ -29,15 +30,17 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
                            " is not the oldest in flight");
   const auto record = std::move(in_flight_.front());
   in_flight_.pop_front();
-  // A step passes through all stages: its share of one of them is what the policy's quanta are made of.
-  const auto spent = (now - record.begun) / limits_.stages;
+  // A step passes through all stages: its share of one of them is what the policy's quanta are made of. In
+  // one stage it waits for the step that it ran ahead of.
+  const auto begun = limits_.stages == 1 ? std::max(record.begun, last_completed_) : record.begun;
+  const auto spent = (now - begun) / limits_.stages;
   observe(record, now);
 
   std::vector<progress> out;
   out.reserve(drawn.size());
   auto next = drawn.begin();
-  const auto token_of = [&](const sequence& s) {
-    if (next == drawn.end() || next->id != s.what.id)
+  const auto token_of = [&](request_id id) {
+    if (next == drawn.end() || next->id != id)
       throw std::logic_error("the tokens of a step do not match its sequences");
     return next++->token;
   };
@@ -45,21 +48,26 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
   for (std::size_t i = 0; i < std::min(parts.size(), ahead); ++i) fetch(parts[i].of);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (i + ahead < parts.size()) fetch(parts[i + ahead].of);
-    const auto& [s, rows, samples] = parts[i];
+    const auto& [s, id, rows, samples] = parts[i];
+    if (s == nullptr) {
+      if (samples) token_of(id);
+      continue;
+    }
     s->in_flight -= 1;
     s->computed += rows;
     std::int32_t token = -1;
     std::vector<std::pair<sequence*, std::int32_t>> begun;  // choices
     if (samples) {
-      token = token_of(*s);
-      s->drawing = false;
+      token = token_of(id);
+      s->drawing -= 1;
       for (auto* c : std::exchange(s->choices, {})) {
-        begun.emplace_back(c, token_of(*c));
+        begun.emplace_back(c, token_of(c->what.id));
         share(*c, *s);
       }
     }
     if (limits_.prefix_caching)
-      s->told = cache_.insert(s->what.cache_salt, s->tokens, s->computed, s->blocks, s->told);
+      s->told =
+          cache_.insert(s->what.cache_salt, s->tokens, std::min(s->computed, s->known()), s->blocks, s->told);
     if (s->ending) {
       if (s->in_flight == 0) out.push_back(retire(*s, *s->ending, now));
     } else {
@@ -81,6 +89,10 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
     }
   }
   if (next != drawn.end()) throw std::logic_error("the tokens of a step do not match its sequences");
+  for (auto b = record.kept.rbegin(); b != record.kept.rend(); ++b) {
+    pool_.release(*b);
+    cache_.released(*b);
+  }
   last_completed_ = now;
   busy_ = policy_->size() > 0;
   return out;
@@ -88,7 +100,9 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
 
 // A token drawn for a sequence that the policy does not hold.
 void scheduler::answer(sequence& s, std::int32_t token, time now, std::vector<progress>& out) {
+  there_tokens_ -= s.known();
   s.tokens.push_back(token);
+  there_tokens_ += s.known();
   ++text_tokens_;
   --due_tokens_;
   ++totals_.completion_tokens;
@@ -103,17 +117,19 @@ void scheduler::answer(sequence& s, std::int32_t token, time now, std::vector<pr
     out.push_back(retire(s, *reason, now));
     out.back().token = token;
   } else {
-    enter(s, now);
+    if (ready(s)) enter(s, now);
     out.push_back({s.what.id, token, std::nullopt, s.times, s.prompt_tokens, s.answered()});
   }
 }
 
 // From result to result while there is work, so that what lies between two steps counts. In a pipeline the
 // pace of a full one shows what its slowest stage takes. A step that was alone in it from end to end shows
-// their mean: were only full ones counted, a prompt that is not cut would never show that it should be.
+// their mean: were only full ones counted, a prompt that is not cut would never show that it should be. One
+// that ran ahead began when the one before was done.
 void scheduler::observe(const step& done, time now) {
   if (limits_.stages == 1)
-    costs_.observe(done.size, now - (done.follows ? last_completed_ : done.begun));
+    costs_.observe(done.size,
+                   now - (done.follows || done.begun < last_completed_ ? last_completed_ : done.begun));
   else if (done.full && done.begun <= last_completed_)
     costs_.observe(done.size, now - last_completed_);
   else if (done.alone && in_flight_.empty())
@@ -126,13 +142,13 @@ std::optional<progress> scheduler::finish(request_id id, finish_reason as, time 
   auto& s = *it->second;
   if (s.first != nullptr) {
     // Its token is under way, or it has not begun.
-    if (s.first->drawing) {
+    if (s.first->drawing > 0) {
       s.ending = as;
       return std::nullopt;
     }
     std::erase(s.first->choices, &s);
   }
-  if (s.in_flight > 0) {
+  if (s.in_flight > 0 && !(runs_ahead() && s.choices.empty())) {
     leave(s);
     s.ending = as;
     count_decoding(s);
@@ -147,6 +163,7 @@ progress scheduler::retire(sequence& s, finish_reason why, time now) {
   leave(s);
   policy_->ended(s.item);
   if (!s.choices.empty()) hand_over(s, now);
+  if (s.in_flight > 0) detach(s);
   release_blocks(s);
   forget_saved(s);
   ++totals_.finished;

@@ -23,7 +23,7 @@ void scheduler::check_integrity() const {
     queued += s->queued ? 1 : 0;
     resident += s->blocks.empty() ? 0 : 1;
     text += static_cast<std::int64_t>(s->tokens.size());
-    there += s->dispatched;
+    there += s->known();
     due += s->due();
     decoding += s->decoding() ? 1 : 0;
     if (s->counted != s->decoding()) throw std::logic_error("a sequence that decodes is not counted as one");
@@ -31,15 +31,18 @@ void scheduler::check_integrity() const {
       throw std::logic_error("the policy does not know who has memory");
     if (s->item.resident && !s->item.started)
       throw std::logic_error("a sequence has memory and has not begun");
-    const bool runnable = s->ready();
+    const bool runnable = ready(*s);
     if (runnable != s->queued)
       throw std::logic_error("a sequence that could run is not queued, or one that cannot is");
-    if (s->backlog() < 0 || s->computed > s->dispatched)
+    if (s->backlog() < 0 || s->computed > s->dispatched || s->drawing > s->in_flight ||
+        s->drawing > (runs_ahead() ? 2 : 1))
       throw std::logic_error("a sequence miscounts its rows");
     if (s->in_flight == 0 && s->computed != s->dispatched) throw std::logic_error("a sequence has lost rows");
     if (static_cast<std::int32_t>(s->blocks.size()) < blocks_for(s->dispatched))
       throw std::logic_error("a sequence outgrew its blocks");
   }
+  for (const auto& f : in_flight_)
+    for (const auto b : f.kept) ++holders.at(static_cast<std::size_t>(b));
   if (text != text_tokens_ || there != there_tokens_ || due != due_tokens_)
     throw std::logic_error("the work to be done is miscounted");
   if (decoding != decoding_) throw std::logic_error("the sequences that decode are miscounted");
@@ -55,7 +58,8 @@ void scheduler::check_integrity() const {
 
   std::unordered_map<const sequence*, std::int32_t> flights;
   for (const auto& f : in_flight_)
-    for (const auto& p : f.parts) ++flights[p.of];
+    for (const auto& p : f.parts)
+      if (p.of != nullptr) ++flights[p.of];
   for (const auto& [id, s] : sequences_) {
     const auto it = flights.find(s.get());
     if (s->in_flight != (it == flights.end() ? 0 : it->second))

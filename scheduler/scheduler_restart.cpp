@@ -31,7 +31,7 @@ void scheduler::forget_pipeline() {
   decoding_ = 0;
   there_tokens_ = 0;
   costs_ = {};  // of other stages
-  busy_ = false;
+  busy_ = pressed_ = false;
 }
 
 // Every sequence has all to do again; those that were to end as soon as they are back have ended.
@@ -44,7 +44,8 @@ std::vector<progress> scheduler::forget_work(time now) {
     s->told = 0;
     s->ticket = 0;
     s->item.cached_tokens = 0;
-    s->drawing = s->counted = s->shared = false;
+    s->drawing = 0;
+    s->counted = s->shared = false;
     if (s->ending) ending.push_back(s.get());
   }
   std::sort(ending.begin(), ending.end(),
@@ -66,9 +67,10 @@ void scheduler::recount() {
 }
 
 std::vector<progress> scheduler::restart(std::int32_t stages, std::int32_t kv_blocks, time now,
-                                         const swap_limits& swap) {
+                                         const swap_limits& swap, bool ahead) {
   assert(stages > 0 && kv_blocks > 0);
   limits_.stages = stages;
+  limits_.ahead = ahead;
   limits_.kv_blocks = kv_blocks;
   limits_.swap = swap;
   forget_pipeline();

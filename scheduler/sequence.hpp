@@ -25,11 +25,11 @@ struct scheduler::sequence {
   std::vector<std::int32_t> tokens;  // prompt, then answer
   std::int32_t prompt_tokens = 0;
   std::int32_t asked_tokens = 0;  // what max_tokens was before it was cut to the pool
-  std::int32_t dispatched = 0;    // rows whose KV is there or under way; dispatched <= tokens.size()
+  std::int32_t dispatched = 0;    // rows whose KV is there or under way; <= tokens.size() + drawing
   std::int32_t computed = 0;      // rows whose step is complete
   std::size_t told = 0;           // blocks that the prefix cache knows
   std::int32_t in_flight = 0;     // micro-batches that hold rows of this sequence
-  bool drawing = false;           // one of them draws the next token: nothing to compute until it is back
+  std::int32_t drawing = 0;       // of them, those that draw: two where it runs ahead
   bool queued = false;            // in the policy's hands
   bool admitted = false;
   bool shared = false;                  // others may hold the block that the next row goes into
@@ -47,8 +47,9 @@ struct scheduler::sequence {
   static sequence& of(policy_item& item) { return *static_cast<view&>(item).of; }
   // Rows that need no computing: what is saved comes back with the first step.
   std::int32_t there() const { return std::max(dispatched, saved); }
-  std::int32_t backlog() const { return static_cast<std::int32_t>(tokens.size()) - there(); }
-  bool ready() const { return !drawing && !ending && backlog() > 0; }
+  std::int32_t backlog() const { return static_cast<std::int32_t>(tokens.size()) + drawing - there(); }
+  // Rows of tokens that are known.
+  std::int32_t known() const { return std::min(dispatched, static_cast<std::int32_t>(tokens.size())); }
   bool decodes() const { return backlog() == 1 && dispatched > 0 && dispatched >= prompt_tokens; }
   // In decoding_, which the even share of a micro-batch is taken from: also while its row is in flight.
   bool decoding() const { return !blocks.empty() && !ending && dispatched >= prompt_tokens; }
@@ -56,6 +57,8 @@ struct scheduler::sequence {
     return std::max(static_cast<std::int32_t>(tokens.size()) - prompt_tokens, 0);
   }
   std::int32_t due() const { return what.max_tokens - answered(); }
+  // Whether others have to wait until a token of it is known: it, or its choices, begin with it.
+  bool holds() const { return !what.runs_ahead || !choices.empty(); }
 };
 
 struct scheduler::step {
@@ -67,12 +70,15 @@ struct scheduler::step {
   bool follows = false;  // formed at once after the last one was complete
   bool full = false;     // with it the pipeline was full
   bool alone = false;    // without it the pipeline was empty
+  bool holds = false;    // no step runs ahead of it
   struct part {
-    sequence* of;
+    sequence* of;  // null: has ended meanwhile
+    request_id id;
     std::int32_t rows;
     bool samples;
   };
   std::vector<part> parts;
+  std::vector<std::int32_t> kept;  // blocks of those that have ended, held until it is back
 };
 
 }  // namespace fastserve::scheduler
