@@ -311,12 +311,22 @@ class backend {
   /// out[i, :] = in[sampled_rows[i], :]. f32.
   virtual void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) = 0;
 
-  /// Whether draw() is there. Where logits are in host memory anyway, the host draws (model/sampler).
+  /// Whether the device draws. Where logits are in host memory anyway, the host draws (model/sampler).
   virtual bool draws() const { return false; }
-  /// out[i] = the token that rows[i] draws from its row of `logits`, the same as model::sample() does.
-  /// logits: f32 [rows, vocabulary], of fewer than 2^22 tokens. Complete when the call returns.
-  virtual void draw(std::span<drawn_row>, std::span<const draw_row>, tensor_view /*logits*/, stream&) {
+  /// Queues to draw, for each of `rows` (at least one), the token that model::sample() draws from its row of
+  /// `logits`: f32 [rows, vocabulary], of fewer than 2^22 tokens. Steps that are planned from then on may
+  /// name the tokens (step_layout::token_ids). Up to most_draws_begun may be begun and not finished.
+  virtual void start_draw(std::span<const draw_row>, tensor_view /*logits*/, stream&) {
     throw std::logic_error("no tokens are drawn here");
+  }
+  /// Whether the oldest that was begun has been done.
+  virtual bool draw_done() { throw std::logic_error("no tokens are drawn here"); }
+  /// Its tokens, when they are there.
+  virtual void finish_draw(std::span<drawn_row>) { throw std::logic_error("no tokens are drawn here"); }
+  /// Both at once, while no other is begun: out[i] = the token that rows[i] draws.
+  void draw(std::span<drawn_row> out, std::span<const draw_row> rows, tensor_view logits, stream& on) {
+    start_draw(rows, logits, on);
+    finish_draw(out);
   }
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 
@@ -19,6 +20,9 @@ struct drawn_row {
   std::int32_t token = 0;
   bool valid = true;  ///< false: the logits held NaN or +inf or nothing finite; the token means nothing
 };
+
+/// Draws that may be on their way at once: those of a step, and of the one that runs ahead of its tokens.
+inline constexpr std::size_t most_draws_begun = 2;
 
 /// The last token that a cut keeps. Tokens rank by falling score, equals by rising id.
 struct token_cut {

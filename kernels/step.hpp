@@ -21,10 +21,13 @@ struct step_sequence {
 
 /// What one micro-batch computes, in host memory: decode rows and prefill chunks side by side.
 struct step_layout {
-  std::vector<std::int32_t> token_ids;  ///< [rows]; read by the stage that embeds, may be empty elsewhere
+  /// [rows]; read by the stage that embeds, may be empty elsewhere. ~i, which is below 0, is the i-th token
+  /// of the last backend::start_draw() on the stream, known or not.
+  std::vector<std::int32_t> token_ids;
   std::vector<std::int32_t> positions;  ///< [rows]
   std::vector<step_sequence> sequences;
   std::vector<std::int32_t> sampled_rows;  ///< rows whose logits are wanted, ascending
+  std::int32_t drawn = 0;                  ///< tokens of that draw that token_ids may name
 };
 
 /// A step_layout brought to a device, with whatever the back end derives from it once (rotation tables, work

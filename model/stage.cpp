@@ -109,7 +109,7 @@ void stage::check(const kernels::step_layout& layout, const kernels::kv_store& k
     if (layout.token_ids.size() != rows)
       refuse(std::to_string(layout.token_ids.size()) + " token ids for " + std::to_string(rows) + " rows");
     for (const auto id : layout.token_ids)
-      if (id < 0 || id >= arch_.vocab_size)
+      if (id < -layout.drawn || id >= arch_.vocab_size)
         refuse("token id " + std::to_string(id) + ", expected below " + std::to_string(arch_.vocab_size));
   }
 

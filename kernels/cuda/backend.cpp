@@ -174,7 +174,10 @@ void cuda_backend::write_block(kv_store& kv, std::int32_t block, const void* fro
 std::unique_ptr<step_plan> cuda_backend::plan_step(const step_layout& layout, const rope_table& rope,
                                                    const attention_shape& shape, stream& on) {
   const auto handle = use(on);
-  return std::make_unique<cuda_plan>(layout, rope, shape, cuts_, slots_, handle);
+  auto plan = std::make_unique<cuda_plan>(layout, rope, shape, cuts_, slots_, handle);
+  if (std::any_of(layout.token_ids.begin(), layout.token_ids.end(), [](auto id) { return id < 0; }))
+    launch_take_drawn(plan->token_ids(), plan->rows(), draws_.last(), handle);
+  return plan;
 }
 
 void cuda_backend::embed(tensor_view out, const weight& tokens, const weight* positions,
@@ -223,24 +226,21 @@ void cuda_backend::gather_sampled(tensor_view out, tensor_view in, const step_pl
   launch_gather(out, in, plan.sampled_rows(), use(on));
 }
 
-void cuda_backend::draw(std::span<drawn_row> out, std::span<const draw_row> rows, tensor_view logits,
-                        stream& on) {
-  assert(logits.type == dtype::f32 && logits.cols > 0 && out.size() == rows.size());
+void cuda_backend::start_draw(std::span<const draw_row> rows, tensor_view logits, stream& on) {
+  assert(logits.type == dtype::f32 && logits.cols > 0 && !rows.empty());
   assert(std::all_of(rows.begin(), rows.end(),
                      [&](const draw_row& r) { return r.row >= 0 && r.row < logits.rows; }));
-  if (rows.empty()) return;
-  const auto handle = use(on);
-  const auto asked = rows.size_bytes();
-  auto* host = static_cast<std::byte*>(draws_on_host_.at_least(asked + out.size_bytes()));
-  auto* device = static_cast<std::byte*>(draws_.at_least(asked + out.size_bytes()));
-  std::memcpy(host, rows.data(), asked);
-  check(cudaMemcpyAsync(device, host, asked, cudaMemcpyHostToDevice, handle), "cudaMemcpyAsync of draws");
-  launch_draw(reinterpret_cast<drawn_row*>(device + asked), reinterpret_cast<const draw_row*>(device),
-              static_cast<std::int64_t>(rows.size()), logits, handle);
-  check(cudaMemcpyAsync(host + asked, device + asked, out.size_bytes(), cudaMemcpyDeviceToHost, handle),
-        "cudaMemcpyAsync of tokens");
-  check(cudaStreamSynchronize(handle), "draw");
-  std::memcpy(out.data(), host + asked, out.size_bytes());
+  draws_.start(rows, logits, use(on));
+}
+
+bool cuda_backend::draw_done() {
+  use_device(ordinal_);
+  return draws_.done();
+}
+
+void cuda_backend::finish_draw(std::span<drawn_row> out) {
+  use_device(ordinal_);
+  draws_.finish(out);
 }
 
 void cuda_backend::rotate_and_store(tensor_view qkv, const norm_weights* query_norm,

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "kernels/backend.hpp"
+#include "kernels/cuda/draw_queue.hpp"
 #include "kernels/cuda/graphs.hpp"
 #include "kernels/cuda/linear.hpp"
 #include "kernels/cuda/memory.hpp"
@@ -62,8 +63,9 @@ class cuda_backend final : public backend {
   void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) override;
   void gather_sampled(tensor_view out, tensor_view in, const step_plan& plan, stream& on) override;
   bool draws() const override { return true; }
-  void draw(std::span<drawn_row> out, std::span<const draw_row> rows, tensor_view logits,
-            stream& on) override;
+  void start_draw(std::span<const draw_row> rows, tensor_view logits, stream& on) override;
+  bool draw_done() override;
+  void finish_draw(std::span<drawn_row> out) override;
 
  private:
   /// The stream's handle, with this device current.
@@ -85,14 +87,13 @@ class cuda_backend final : public backend {
   staged_upload upload_;
   std::uint64_t scratch_moves_ = 0;  ///< of what follows: recorded steps know the addresses
   plan_slots slots_;
-  device_scratch unrounded_;                   ///< f32 results on their way to q8
-  device_scratch input_;                       ///< of a product: padded to whole units, or rounded to q8
-  device_scratch partial_sums_;                ///< of products whose panels several blocks share
-  device_scratch opened_;                      ///< panels of integers, as bf16
-  buffer arrivals_;                            ///< of those blocks; zero between products
-  device_scratch states_;                      ///< softmax states of split attention
-  device_scratch draws_;                       ///< what draw() asks for, then what it gets
-  pinned_memory draws_on_host_;                ///< the same
+  device_scratch unrounded_;     ///< f32 results on their way to q8
+  device_scratch input_;         ///< of a product: padded to whole units, or rounded to q8
+  device_scratch partial_sums_;  ///< of products whose panels several blocks share
+  device_scratch opened_;        ///< panels of integers, as bf16
+  buffer arrivals_;              ///< of those blocks; zero between products
+  device_scratch states_;        ///< softmax states of split attention
+  draw_queue draws_;
   std::map<const void*, pinned_memory> read_;  ///< host copies of views, by address
 };
 

@@ -230,7 +230,21 @@ __global__ void __launch_bounds__(draw_threads) draw_rows(draw_parameters p) {
   if (thread_index() == 0) p.out[block_x()] = {token, valid};
 }
 
+constexpr int take_threads = 128;
+
+__global__ void __launch_bounds__(take_threads)
+    take_drawn(std::int32_t* ids, std::int64_t rows, const drawn_row* drawn) {
+  const std::int64_t r = block_x() * take_threads + thread_index();
+  if (r < rows && ids[r] < 0) ids[r] = drawn[~ids[r]].token;
+}
+
 }  // namespace
+
+void launch_take_drawn(std::int32_t* ids, std::int64_t rows, const drawn_row* drawn, cudaStream_t on) {
+  assert(rows > 0 && drawn != nullptr);
+  launch("tokens drawn", take_drawn, {(rows + take_threads - 1) / take_threads, 1, take_threads, 0, on}, ids,
+         rows, drawn);
+}
 
 void launch_draw(drawn_row* out, const draw_row* rows, std::int64_t count, tensor_view logits,
                  cudaStream_t on) {

@@ -218,7 +218,7 @@ void cuda_plan::put(const step_layout& layout, const rope_table& rope) {
     check(cudaMemcpyAsync(device + packed.first(), host, packed.added(), cudaMemcpyHostToDevice, on_),
           "cudaMemcpyAsync of a step");
   }
-  const auto ints = [&](std::size_t at) { return reinterpret_cast<const std::int32_t*>(device + at); };
+  const auto ints = [&](std::size_t at) { return reinterpret_cast<std::int32_t*>(device + at); };
   token_ids_ = ints(token_ids);
   positions_ = ints(positions);
   sampled_ = ints(sampled);

@@ -123,6 +123,7 @@ class cuda_plan final : public step_plan {
 
   // Device memory.
   const std::int32_t* token_ids() const { return token_ids_; }
+  std::int32_t* token_ids() { return token_ids_; }
   const std::int32_t* positions() const { return positions_; }
   const std::int32_t* sampled_rows() const { return sampled_; }
   const std::int32_t* blocks() const { return blocks_; }
@@ -141,7 +142,7 @@ class cuda_plan final : public step_plan {
   std::unique_ptr<plan_slot> slot_;
   plan_slots::place place_;
   plan_shape shape_;
-  const std::int32_t* token_ids_ = nullptr;
+  std::int32_t* token_ids_ = nullptr;
   const std::int32_t* positions_ = nullptr;
   const std::int32_t* sampled_ = nullptr;
   const std::int32_t* blocks_ = nullptr;

@@ -189,6 +189,62 @@ BOOST_DATA_TEST_CASE(part_of_wider_rows, every_isa(), isa) {
   }
 }
 
+// Steps name tokens that the host has not seen, and the next draw begins before those are fetched.
+BOOST_DATA_TEST_CASE(tokens_for_the_next_step, every_isa(), isa) {
+  bench_top top{isa};
+  if (!top.ops->draws()) return;
+  constexpr std::int64_t vocab = 60;
+  constexpr std::int64_t cols = 5;
+  const auto words = random_matrix(vocab, cols, 1);
+  const auto table = top.ops->table({words.values.data(), dtype::f32, vocab, cols, false});
+  std::mt19937 random{3};
+  std::vector<std::int32_t> before;  // what the draw that is not fetched yet must give
+  const auto fetch = [&] {
+    std::vector<drawn_row> drawn(before.size());
+    top.ops->finish_draw(drawn);
+    for (std::size_t i = 0; i < drawn.size(); ++i) BOOST_REQUIRE_EQUAL(drawn[i].token, before[i]);
+  };
+  for (int round = 0; round < 12; ++round) {
+    const std::size_t count = 1 + 200 * (round % 4);  // so that memory grows meanwhile, too
+    const auto logits = random_matrix(3, vocab, static_cast<unsigned>(round), 2.0F);
+    const auto there = top.put(logits);
+    std::vector<draw_row> asked;
+    std::vector<std::int32_t> expected;
+    model::sampler_scratch scratch;
+    for (std::size_t i = 0; i < count; ++i) {
+      const sampling_params how{.seed = random()};
+      const auto row = static_cast<std::int32_t>(i % 3);
+      asked.push_back({model::uniform_at(how.seed, 7), row, 0, 1.0F, 1.0F, 0.0F});
+      const std::span scores{logits.values.data() + row * vocab, static_cast<std::size_t>(vocab)};
+      expected.push_back(model::sample(scores, how, 7, {}, {}, scratch).token);
+    }
+    top.ops->start_draw(asked, there.view, top.on());
+    asked.assign(count, {});
+
+    step_layout layout;
+    std::vector<std::int32_t> ids;
+    for (std::size_t i = 0; i < count; ++i) {
+      layout.token_ids.push_back(~static_cast<std::int32_t>(count - 1 - i));
+      ids.push_back(expected[count - 1 - i]);
+      layout.token_ids.push_back(static_cast<std::int32_t>(random() % vocab));
+      ids.push_back(layout.token_ids.back());
+    }
+    layout.positions.resize(ids.size());
+    layout.drawn = static_cast<std::int32_t>(count);
+    const auto plan = top.ops->plan_step(layout, {}, {}, top.on());
+    auto out = top.empty(static_cast<std::int64_t>(ids.size()), cols);
+    top.ops->embed(out.view, *table, nullptr, *plan, top.on());
+    if (!before.empty()) fetch();
+    before = expected;
+    const auto found = top.get(out.view);
+    BOOST_TEST(top.ops->draw_done());
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      for (std::int64_t c = 0; c < cols; ++c)
+        BOOST_REQUIRE_EQUAL(found.at(static_cast<int>(i), c), words.at(ids[i], c));
+  }
+  fetch();
+}
+
 // What the device draws and what the host has to, mixed.
 BOOST_DATA_TEST_CASE(a_step_of_all_kinds, every_isa(), isa) {
   bench_top top{isa};
