@@ -434,6 +434,7 @@ std::string bring_up::carry_out(const std::map<int, stage_assignment>& places,
     pipeline->limits.stages = static_cast<std::int32_t>(pipelines_[at(which)].size());
     std::vector<stage_ready> own;
     each_of(which, [&](std::size_t i) { own.push_back(ready[i]); });
+    pipeline->limits.ahead = own.size() == 1 && own.front().runs_ahead;
     if (error = size_memory(*pipeline, own); !error.empty()) return error;
     const auto& l = pipeline->limits;
     each_of(which, [&](std::size_t i) {

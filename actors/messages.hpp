@@ -156,7 +156,8 @@ struct stage_ready {
   std::uint64_t read_bytes = 0;    ///< of files
   std::uint64_t cached_bytes = 0;  ///< of these, of the pack cache
   std::string channel;             ///< that carries activations to the next stage; empty: there is none
-  std::string error;               ///< why it is not; empty otherwise
+  bool runs_ahead = false;  ///< it gains from steps that come before the tokens of those before are known
+  std::string error;        ///< why it is not; empty otherwise
 };
 
 /// Ends the rank's part in the job.
@@ -226,8 +227,9 @@ struct micro_batch {
   std::int64_t cause_ns =
       0;  ///< when the result that this step follows was drawn (last stage's clock); 0 = none
   std::uint64_t ticket = 0;  ///< moves up to this one must be done first; 0 = none
+  bool followed = false;     ///< another step may come before the tokens of this one are known
   std::vector<sequence_work> sequences;
-  std::vector<std::int32_t> tokens;
+  std::vector<std::int32_t> tokens;  ///< scheduler::coming_token where the step before draws it
   std::vector<std::int32_t> blocks;
   std::vector<draw_order> draws;
 };
@@ -245,8 +247,8 @@ struct executor_stats {
   std::int64_t draw_ns = 0;     ///< of it, drawing tokens from logits
   std::int64_t receive_ns = 0;  ///< waiting for the previous stage's activations
   std::int64_t move_ns = 0;     ///< waiting for blocks to be moved
-  std::int64_t median_turnaround_ns =
-      0;  ///< from last stage's token to this stage's next start; 0 = not seen
+  /// From last stage's token to this stage's next start; of steps that ran ahead there is none; 0 = not seen.
+  std::int64_t median_turnaround_ns = 0;
 };
 
 // -- to the monitor -----------------------------------------------------------
@@ -383,7 +385,7 @@ FASTSERVE_INSPECT(heartbeat, x.rank, x.epoch, x.steps, x.rows, x.compute_ns)
 FASTSERVE_INSPECT(stage_assignment, x.epoch, x.first_layer, x.last_layer, x.previous_rank, x.next_rank,
                   x.max_rows, x.max_sequences, x.held_first, x.held_last, x.link_id, x.link_ranks)
 FASTSERVE_INSPECT(stage_ready, x.rank, x.weight_bytes, x.step_bytes, x.free_bytes, x.kv_block_bytes,
-                  x.load_ns, x.read_bytes, x.cached_bytes, x.channel, x.error)
+                  x.load_ns, x.read_bytes, x.cached_bytes, x.channel, x.runs_ahead, x.error)
 FASTSERVE_INSPECT(stop_rank, x.exit_code)
 FASTSERVE_INSPECT(kv_allotment, x.epoch, x.blocks, x.memory_slots, x.disk_slots)
 FASTSERVE_INSPECT(kv_ready, x.rank, x.bytes, x.memory_block_ns, x.disk_block_ns, x.error)
@@ -391,8 +393,8 @@ FASTSERVE_INSPECT(block_move, x.kind, x.block, x.other)
 FASTSERVE_INSPECT(move_blocks, x.epoch, x.ticket, x.moves)
 FASTSERVE_INSPECT(draw_order, x.request, x.how, x.prompt, x.answer)
 FASTSERVE_INSPECT(sequence_work, x.request, x.first_position, x.tokens, x.blocks, x.draws)
-FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.ticket, x.sequences, x.tokens, x.blocks,
-                  x.draws)
+FASTSERVE_INSPECT(micro_batch, x.epoch, x.step, x.cause_ns, x.ticket, x.followed, x.sequences, x.tokens,
+                  x.blocks, x.draws)
 FASTSERVE_INSPECT(executor_stats_request, x.epoch)
 FASTSERVE_INSPECT(executor_stats, x.rank, x.steps, x.rows, x.compute_ns, x.draw_ns, x.receive_ns, x.move_ns,
                   x.median_turnaround_ns)

@@ -150,6 +150,8 @@ using executor_actor = mpi::protocol<
     void(kv_handle),
     // Compute a step; the last stage answers the scheduler with step_result.
     void(micro_batch),
+    // Are the tokens there that the device draws? From itself.
+    void(tick),
     // What has been done since the last time?
     executor_stats(executor_stats_request)>;
 

@@ -87,7 +87,9 @@ std::string scheduler_state::take_in(const submit& what, const front_end_actor& 
                              what.stop.stop_token_ids,
                              what.priority,
                              salt_of(what.cache_salt),
-                             {}};
+                             {},
+                             // Others are drawn by the host, and penalties want the text.
+                             !what.sampling.penalizes() && what.sampling.logprobs == 0};
   if (!what.stop.ignore_eos)
     request.stop_ids.insert(request.stop_ids.end(), setup_.eos_ids.begin(), setup_.eos_ids.end());
   const bool begun = !what.known.empty();  // then each answer is beyond the prompt that it shares
@@ -190,7 +192,8 @@ void scheduler_state::on_change(const pipeline_change& change) {
   // What runs goes on even when its pipeline stands again before it was told to be lost.
   auto ended = scheduler_.lose(which, now());
   if (p.stands) {
-    for (auto& e : scheduler_.restore(which, l.stages, l.kv_blocks, now(), l.swap)) ended.push_back(e);
+    for (auto& e : scheduler_.restore(which, l.stages, l.kv_blocks, now(), l.swap, l.ahead))
+      ended.push_back(e);
   } else if (p.gone) {
     for (auto& e : scheduler_.give_up(which, now())) ended.push_back(e);
   }
@@ -295,6 +298,7 @@ micro_batch scheduler_state::message_of(const lane& to, const scheduler::micro_b
   out.step = static_cast<std::uint64_t>(batch.step);
   out.cause_ns = to.last_drawn_ns;
   out.ticket = ticket_of(batch.ticket);
+  out.followed = batch.followed;
   out.sequences.reserve(batch.entries.size());
   out.tokens.reserve(static_cast<std::size_t>(batch.rows));
   const auto blocks_of = [](const scheduler::batch_entry& e) {

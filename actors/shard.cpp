@@ -1,10 +1,13 @@
 #include "actors/shard.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "actors/median.hpp"
@@ -26,6 +29,17 @@ constexpr std::size_t most_turnarounds = 1 << 16;
 // Between two reports of how far the weights have come.
 constexpr std::chrono::milliseconds progress_period{100};
 
+// Whether FASTSERVE_AHEAD wants steps before the tokens of those before are known: "1" does, "0" does not;
+// unset, where tokens are drawn on a device, for elsewhere nothing would overlap.
+bool wants_ahead(const kernels::backend& on) {
+  const char* value = std::getenv("FASTSERVE_AHEAD");
+  if (value == nullptr) return on.draws();
+  const std::string_view wanted{value};
+  if (wanted != "0" && wanted != "1")
+    throw std::runtime_error("FASTSERVE_AHEAD is '" + std::string{wanted} + "', expected 0 or 1");
+  return wanted == "1";
+}
+
 std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
 }  // namespace
@@ -39,9 +53,11 @@ stage_ready shard::load(const stage_assignment& place) {
   const auto start = now_ns();
   stage_ready ready;
   ready.rank = context_.profile.rank;
+  forget_steps();
   kv_.reset();
   place_ = place;
   try {
+    ready.runs_ahead = wants_ahead(*context_.backend);
     join_link(place);
     load_weights(place, ready);
     ready.channel = channel_to_next();
@@ -51,6 +67,12 @@ stage_ready shard::load(const stage_assignment& place) {
   }
   ready.load_ns = now_ns() - start;
   return ready;
+}
+
+// Those of an epoch that is over: their tokens are for nobody.
+void shard::forget_steps() {
+  while (waits()) collect(true);
+  drawn_for_.clear();
 }
 
 // Before the weights are loaded: every member comes at about the same time.
@@ -126,6 +148,10 @@ void shard::fill_layout(const micro_batch& work) {
   layout_.positions.clear();
   layout_.sampled_rows.clear();
   layout_.sequences.resize(work.sequences.size());
+  layout_.drawn = drawer_.on_device();
+  next_name_ = 0;
+  auto unknown =
+      std::count_if(work.tokens.begin(), work.tokens.end(), [](std::int32_t id) { return id < 0; });
   std::int32_t row = 0;
   auto blocks = std::span{work.blocks};
   for (std::size_t i = 0; i < work.sequences.size(); ++i) {
@@ -138,69 +164,93 @@ void shard::fill_layout(const micro_batch& work) {
     to.blocks.assign(mine.begin(), mine.end());
     blocks = blocks.subspan(mine.size());
     for (std::int32_t r = 0; r < to.rows; ++r) layout_.positions.push_back(s.first_position + r);
+    const auto first = static_cast<std::size_t>(row);
+    if (first < work.tokens.size() && s.tokens == 1 && work.tokens[first] == scheduler::coming_token) {
+      layout_.token_ids[first] = name_of(s.request);
+      --unknown;
+    }
     row += s.tokens;
     if (s.draws > 0) layout_.sampled_rows.push_back(row - 1);
   }
+  if (unknown > 0) throw std::invalid_argument("step: a token id below 0");
 }
 
-std::optional<step_result> shard::run(const micro_batch& work) {
-  if (work.epoch != place_.epoch || work.epoch < context_.vitals->epoch || !stage_) return std::nullopt;
+// What the device knows the token by that the step before draws for the request. Requests mostly come in the
+// order that they had there.
+std::int32_t shard::name_of(std::uint64_t request) {
+  for (std::size_t n = 0; n < drawn_for_.size(); ++n) {
+    const auto i = (next_name_ + n) % drawn_for_.size();
+    if (drawn_for_[i] != request) continue;
+    next_name_ = i + 1;
+    return drawer_.name(i);
+  }
+  throw std::invalid_argument("step: a token is to come that the step before does not draw");
+}
+
+std::vector<step_result> shard::run(const micro_batch& work) {
+  std::vector<step_result> out;
+  if (work.epoch != place_.epoch || work.epoch < context_.vitals->epoch || !stage_) return out;
+  flight f{{work.epoch, work.step, 0, {}, {}}, 0, 0};
+  try {
+    while (flying_.size() >= kernels::most_draws_begun) out.push_back(land());
+    if (!compute(work, f)) return out;  // the epoch is over
+  } catch (const std::exception& e) {
+    f.result.error = failure(e);
+    f.result.tokens.clear();
+    out.push_back(std::move(f.result));
+    return out;
+  }
+  if (place_.next_rank >= 0) return out;
+  flying_.push_back(std::move(f));
+  do {
+    for (auto& r : collect(!work.followed)) out.push_back(std::move(r));
+  } while (waits() && !work.followed);
+  return out;
+}
+
+// Queues the step, on the last stage with its draws.
+bool shard::compute(const micro_batch& work, flight& out) {
   const bool first = place_.previous_rank < 0;
   const bool last = place_.next_rank < 0;
-  step_result result{work.epoch, work.step, 0, {}, {}};
-  try {
-    if (!kv_) throw std::logic_error("a step came before the KV store");
-    fill_layout(work);
-    const auto rows = static_cast<std::int32_t>(layout_.token_ids.size());
-    const mpi::tensor_key key{work.epoch, work.step};
+  if (!kv_) throw std::logic_error("a step came before the KV store");
+  fill_layout(work);
+  const auto rows = out.rows = static_cast<std::int32_t>(layout_.token_ids.size());
+  const mpi::tensor_key key{work.epoch, work.step};
 
-    auto start = now_ns();
-    if (first && work.cause_ns > 0 && turnarounds_ns_.size() < most_turnarounds)
-      turnarounds_ns_.push_back(start - work.cause_ns);
-    // While the device still computes the step before, or the activations are on their way.
-    const auto step = stage_->prepare(layout_, *kv_, *stream_);
-    const auto prepare_ns = now_ns() - start;
-    start += prepare_ns;
-    if (!first) {
-      const bool came = context_.channel->receive(place_.previous_rank, key, stage_->hidden(rows),
-                                                  *context_.backend, *stream_, activation_deadline);
-      if (!came) return std::nullopt;  // the epoch is over
-      const auto arrived = now_ns();
-      stats_.receive_ns += arrived - start;
-      start = arrived;
-    }
-    if (!context_.moves->wait(work.epoch, work.ticket)) return std::nullopt;  // the epoch is over
-    const auto moved = now_ns();
-    stats_.move_ns += moved - start;
-    start = moved;
-    stage_->forward(step, *kv_, *stream_);
-    if (last) {
-      const auto forwarded = now_ns();
-      draw(work, result);
-      stats_.draw_ns += now_ns() - forwarded;
-    } else {
-      context_.channel->send(place_.next_rank, key, stage_->hidden(rows), *context_.backend, *stream_);
-    }
-    result.drawn_ns = now_ns();
-    const auto compute_ns = prepare_ns + result.drawn_ns - start;
-    stats_.compute_ns += compute_ns;
-    stats_.steps += 1;
-    stats_.rows += static_cast<std::uint64_t>(rows);
-    context_.vitals->steps += 1;
-    context_.vitals->rows += static_cast<std::uint64_t>(rows);
-    context_.vitals->compute_ns += compute_ns;
-  } catch (const std::exception& e) {
-    result.error = "rank " + std::to_string(context_.profile.rank) + ": " + e.what();
-    result.tokens.clear();
-    return result;
+  auto start = now_ns();
+  if (first && work.cause_ns > 0 && flying_.empty() && turnarounds_ns_.size() < most_turnarounds)
+    turnarounds_ns_.push_back(start - work.cause_ns);
+  out.begun_ns = start;
+  // While the device still computes the step before, or the activations are on their way.
+  const auto step = stage_->prepare(layout_, *kv_, *stream_);
+  const auto prepared = start = now_ns();
+  if (!first) {
+    const bool came = context_.channel->receive(place_.previous_rank, key, stage_->hidden(rows),
+                                                *context_.backend, *stream_, activation_deadline);
+    if (!came) return false;
+    const auto arrived = now_ns();
+    stats_.receive_ns += arrived - start;
+    start = arrived;
   }
-  if (!last) return std::nullopt;
-  return result;
+  if (!context_.moves->wait(work.epoch, work.ticket)) return false;
+  const auto moved = now_ns();
+  stats_.move_ns += moved - start;
+  out.begun_ns += moved - prepared;
+  stage_->forward(step, *kv_, *stream_);
+  if (last) {
+    const auto forwarded = now_ns();
+    begin_draw(work, out.result);
+    stats_.draw_ns += now_ns() - forwarded;
+  } else {
+    context_.channel->send(place_.next_rank, key, stage_->hidden(rows), *context_.backend, *stream_);
+    count(rows, now_ns() - out.begun_ns);
+  }
+  return true;
 }
 
-void shard::draw(const micro_batch& work, step_result& out) {
-  if (layout_.sampled_rows.empty()) return;
+void shard::begin_draw(const micro_batch& work, step_result& out) {
   wanted_.clear();
+  drawn_for_.clear();
   out.tokens.reserve(work.draws.size());
   std::int32_t row = 0;
   auto order = work.draws.begin();
@@ -209,11 +259,57 @@ void shard::draw(const micro_batch& work, step_result& out) {
     for (std::int32_t i = 0; i < s.draws; ++i, ++order) {
       wanted_.push_back({&order->how, position, row, order->prompt, order->answer});
       out.tokens.push_back({order->request, {}});
+      drawn_for_.push_back(order->request);
     }
     row += s.draws > 0 ? 1 : 0;
   }
-  const auto tokens = drawer_.draw(wanted_, stage_->logits(row), *stream_);
-  for (std::size_t i = 0; i < tokens.size(); ++i) out.tokens[i].token = std::move(tokens[i]);
+  if (!wanted_.empty()) drawer_.begin(wanted_, stage_->logits(row), *stream_);
+}
+
+std::vector<step_result> shard::collect(bool wait) {
+  std::vector<step_result> out;
+  try {
+    for (; waits() && (wait || flying_.front().result.tokens.empty() || drawer_.done()); wait = false)
+      out.push_back(land());
+  } catch (const std::exception& e) {
+    auto f = std::move(flying_.front());
+    flying_.pop_front();
+    f.result.error = failure(e);
+    f.result.tokens.clear();
+    out.push_back(std::move(f.result));
+  }
+  return out;
+}
+
+// The oldest step's result, when its tokens are there.
+step_result shard::land() {
+  const auto start = now_ns();
+  auto& f = flying_.front();
+  if (!f.result.tokens.empty()) {
+    const auto tokens = drawer_.end();
+    for (std::size_t i = 0; i < tokens.size(); ++i) f.result.tokens[i].token = std::move(tokens[i]);
+  }
+  const auto landed = f.result.drawn_ns = now_ns();
+  stats_.draw_ns += landed - start;
+  // One that ran ahead began on the device when the one before had ended there.
+  count(f.rows, landed - std::max(f.begun_ns, landed_ns_));
+  landed_ns_ = landed;
+  auto result = std::move(f.result);
+  flying_.pop_front();
+  return result;
+}
+
+void shard::count(std::int32_t rows, std::int64_t compute_ns) {
+  stats_.compute_ns += compute_ns;
+  stats_.steps += 1;
+  stats_.rows += static_cast<std::uint64_t>(rows);
+  context_.vitals->steps += 1;
+  context_.vitals->rows += static_cast<std::uint64_t>(rows);
+  context_.vitals->compute_ns += compute_ns;
+}
+
+std::string shard::failure(const std::exception& e) const {
+  return "rank " + std::to_string(context_.profile.rank) + ": " + e.what();
 }
 
 executor_stats shard::take_stats() {

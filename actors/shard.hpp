@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -25,19 +26,37 @@ class shard {
   kv_need need() const;
   void use(const kv_handle& kv);
 
-  /// Computes a step and hands its activations on. The result is the last stage's tokens, or the failure of
-  /// any stage; nothing for a stage in the middle and for a step of another epoch.
-  std::optional<step_result> run(const micro_batch& work);
+  /// Computes a step and hands its activations on. The results, in the order of the steps, are the last
+  /// stage's tokens, or the failure of any stage; nothing for a stage in the middle and for a step of another
+  /// epoch. Those of a step that others follow (micro_batch::followed) may still be drawn on return: they
+  /// come with a later call or by collect(), before those of the next.
+  std::vector<step_result> run(const micro_batch& work);
+  /// Whether results are still to come.
+  bool waits() const { return !flying_.empty(); }
+  /// Those that are there by now; with `wait` it waits for the oldest.
+  std::vector<step_result> collect(bool wait = false);
 
   /// Counts since the last call.
   executor_stats take_stats();
 
  private:
+  void forget_steps();
   void join_link(const stage_assignment& place);
   std::string channel_to_next() const;
   void load_weights(const stage_assignment& place, stage_ready& ready);
+  // A step of the last stage whose result is still to come.
+  struct flight {
+    step_result result;  // its tokens are still to be filled in
+    std::int32_t rows = 0;
+    std::int64_t begun_ns = 0;  // less what it waited for activations and moves
+  };
   void fill_layout(const micro_batch& work);
-  void draw(const micro_batch& work, step_result& out);
+  std::int32_t name_of(std::uint64_t request);
+  bool compute(const micro_batch& work, flight& out);
+  void begin_draw(const micro_batch& work, step_result& out);
+  step_result land();
+  void count(std::int32_t rows, std::int64_t compute_ns);
+  std::string failure(const std::exception& e) const;
 
   rank_context& context_;
   std::unique_ptr<kernels::stream> stream_;
@@ -49,6 +68,10 @@ class shard {
   kernels::step_layout layout_;
   model::token_drawer drawer_;
   std::vector<model::draw_request> wanted_;  // of the step
+  std::vector<std::uint64_t> drawn_for_;     // requests, by the last step
+  std::size_t next_name_ = 0;                // where the next of them is likely to be
+  std::deque<flight> flying_;                // oldest first
+  std::int64_t landed_ns_ = 0;               // when the last result was there
   executor_stats stats_;
   std::vector<std::int64_t> turnarounds_ns_;
 };

@@ -219,6 +219,7 @@ void engine::spawn_scheduler(const actors::engine_layout& on, const scheduler::l
     p.limits.stages = own.stages;
     p.limits.kv_blocks = own.kv_blocks;
     p.limits.swap = own.swap;
+    p.limits.ahead = own.ahead;
   }
   setup.first_ticket = schedulers_++ << 40;
   setup.tokenizer = tokenizer_;

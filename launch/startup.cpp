@@ -135,6 +135,7 @@ bool start_engine(engine& e) {
           "allocation");
     spdlog::info("{} of weights ready in {} s{}", format_bytes(bytes), format_measure(seconds),
                  reading_text(e.layout()));
+    if (e.layout().limits.ahead) spdlog::info("steps begin before the tokens of those before are known");
   }
   return true;
 }

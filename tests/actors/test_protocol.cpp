@@ -77,7 +77,7 @@ ROUND_TRIP(epoch_change, epoch = 2, {1})
 ROUND_TRIP(epoch_ready, rank = 2, {1})
 ROUND_TRIP(heartbeat, compute_ns = 0, {1, 2, 3, 4, 5})
 ROUND_TRIP(stage_assignment, held_last = 0, {1, 2, 3, 4, 5, 6, 7, 8, 9, "id", {3, 1}})
-ROUND_TRIP(stage_ready, error = "no", {1, 2, 3, 4, 5, 6, 7, 8, "NCCL", "why"})
+ROUND_TRIP(stage_ready, error = "no", {1, 2, 3, 4, 5, 6, 7, 8, "NCCL", true, "why"})
 ROUND_TRIP(stop_rank, exit_code = 2, {1})
 ROUND_TRIP(kv_allotment, disk_slots = 9, {1, 100, 2, 3})
 ROUND_TRIP(kv_ready, error = "", {1, 2, 3, 4, "why"})
@@ -85,8 +85,9 @@ ROUND_TRIP(block_move, other = 9, {1, 2, 3})
 ROUND_TRIP(move_blocks, moves.clear(), {1, 2, {{1, 2, 3}, {2, 3, 4}}})
 ROUND_TRIP(draw_order, answer.push_back(1), {5, sampling(), {1, 2}, {3}})
 ROUND_TRIP(sequence_work, draws = 0, {work()})
-ROUND_TRIP(micro_batch, blocks[1] = 99,
-           {1, 2, 3, 4, {work(), work()}, {1, 2, 3, 4, 5, 6}, {7, 8, 9}, {{5, sampling(), {1, 2}, {3}}}})
+ROUND_TRIP(
+    micro_batch, followed = false,
+    {1, 2, 3, 4, true, {work(), work()}, {1, 2, 3, 4, 5, 6}, {7, 8, 9}, {{5, sampling(), {1, 2}, {3}}}})
 ROUND_TRIP(executor_stats_request, epoch = 2, {1})
 ROUND_TRIP(executor_stats, median_turnaround_ns = 0, {1, 2, 3, 4, 5, 6, 7, 8})
 ROUND_TRIP(submit, stop.stop.clear(),

@@ -110,6 +110,16 @@ void with_engine(const options& settings, Body body) {
   body(e);
 }
 
+// The counts once nothing is in flight: of an answer that has ended a row may be.
+inline act::scheduler_stats stats_at_rest(engine& e) {
+  auto s = e.stats();
+  for (int i = 0; i < 1000 && s.kv_tokens_free < s.kv_tokens; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds{5});
+    s = e.stats();
+  }
+  return s;
+}
+
 inline act::submit ask(std::uint64_t id, std::vector<std::int32_t> prompt, std::int32_t max_tokens) {
   act::submit s;
   s.request = id;

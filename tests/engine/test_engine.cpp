@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(every_answer_equals_its_solo_run) {
       BOOST_REQUIRE_EQUAL(a.done.prompt_tokens, static_cast<std::int32_t>(r.prompt.size()));
     }
     BOOST_TEST(different == 0U);
-    const auto s = e.stats();
+    const auto s = stats_at_rest(e);
     BOOST_TEST(s.running + s.waiting == 0U);
     BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
     BOOST_TEST(s.finished == requests.size());
@@ -179,7 +179,7 @@ BOOST_AUTO_TEST_CASE(answers_survive_swapping) {
         solo alone{tiny};
         for (const auto& s : requests)
           BOOST_TEST(got.at(s.request).ids == alone.run(s), boost::test_tools::per_element());
-        const auto c = e.stats();
+        const auto c = stats_at_rest(e);
         BOOST_TEST(c.blocks_out > 0U);
         BOOST_TEST(c.blocks_in > 0U);
         BOOST_TEST(c.kv_tokens_free == c.kv_tokens);
@@ -233,7 +233,7 @@ BOOST_AUTO_TEST_CASE(choices_equal_their_solo_runs) {
           BOOST_TEST(a.done.error == "");
           BOOST_TEST(a.done.prompt_tokens == static_cast<std::int32_t>(s.prompt.size()));
         }
-      const auto c = e.stats();
+      const auto c = stats_at_rest(e);
       BOOST_TEST(c.kv_tokens_free == c.kv_tokens);
       if (kv_tokens == 0) BOOST_TEST(c.prompt_tokens + c.prefix_hit_tokens == prompts);
     });
@@ -331,7 +331,8 @@ BOOST_AUTO_TEST_CASE(cancels_in_the_middle) {
     BOOST_TEST(static_cast<std::int32_t>(got.at(1).ids.size()) < e.layout().limits.max_context - 3);
     BOOST_TEST(got.at(2).done.finish_reason != "cancelled");
     fastserve::mpi::anon_send(front_end, act::cancel{77});  // unknown: nothing happens
-    BOOST_TEST(e.stats().kv_tokens == e.stats().kv_tokens_free);
+    const auto s = stats_at_rest(e);
+    BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
   });
 }
 
@@ -382,7 +383,8 @@ BOOST_AUTO_TEST_CASE(logits_that_are_no_numbers_are_an_error) {
       BOOST_TEST(got.at(id).done.finish_reason == "error");
       BOOST_TEST(got.at(id).done.error.find("not finite") != std::string::npos);
     }
-    BOOST_TEST(e.stats().kv_tokens == e.stats().kv_tokens_free);
+    const auto s = stats_at_rest(e);
+    BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
   });
   mpi_job::env->barrier();
   if (mpi_job::env->leader()) fs::remove_all(folder);

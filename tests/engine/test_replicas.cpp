@@ -81,7 +81,7 @@ BOOST_AUTO_TEST_CASE(every_answer_equals_its_solo_run) {
     check_against_solo(asked, answers.wait(asked.size()));
     for (const auto& stages : e.executor_stats())
       for (const auto& s : stages) BOOST_TEST(s.steps > 0U, "rank " << s.rank << " has done nothing");
-    const auto s = e.stats();
+    const auto s = stats_at_rest(e);
     BOOST_TEST(s.finished == asked.size());
     BOOST_TEST(s.running + s.waiting == 0U);
     BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(small_pools_change_no_answer) {
     const auto front_end = e.spawn_front_end(answers);
     for (const auto& r : asked) fastserve::mpi::anon_send(front_end, r);
     check_against_solo(asked, answers.wait(asked.size()));
-    const auto s = e.stats();
+    const auto s = stats_at_rest(e);
     BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
     BOOST_TEST(s.swap_tokens == s.swap_tokens_free);
   });
@@ -143,7 +143,8 @@ BOOST_AUTO_TEST_CASE(choices_prefixes_and_cancels_find_their_pipeline) {
         BOOST_TEST(got.at(collector::key(id, i)).ids == alone.run(r), boost::test_tools::per_element());
       }
     }
-    BOOST_TEST(e.stats().kv_tokens == e.stats().kv_tokens_free);
+    const auto s = stats_at_rest(e);
+    BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
   });
 }
 
@@ -199,7 +200,7 @@ BOOST_AUTO_TEST_CASE(one_pipeline_is_drained_while_the_other_goes_on) {
         BOOST_TEST(after.pipelines[0].epoch == before.pipelines[0].epoch);
         BOOST_TEST(after.pipelines[0].stage_ranks == before.pipelines[0].stage_ranks);
         if (spare) BOOST_TEST(after.pipelines[1].stage_ranks.size() == own.size());
-        const auto s = e.stats();
+        const auto s = stats_at_rest(e);
         BOOST_TEST(s.finished == asked.size());
         BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
       });
