@@ -32,8 +32,8 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
   in_flight_.pop_front();
   // A step passes through all stages: its share of one of them is what the policy's quanta are made of. In
   // one stage it waits for the step that it ran ahead of.
-  const auto begun = limits_.stages == 1 ? std::max(record.begun, last_completed_) : record.begun;
-  const auto spent = (now - begun) / limits_.stages;
+  const auto from = limits_.stages == 1 ? std::max(record.begun, last_completed_) : record.begun;
+  const auto spent = (now - from) / limits_.stages;
   observe(record, now);
 
   std::vector<progress> out;
@@ -66,8 +66,7 @@ std::vector<progress> scheduler::complete(step_id id, std::span<const drawn_toke
       }
     }
     if (limits_.prefix_caching)
-      s->told =
-          cache_.insert(s->what.cache_salt, s->tokens, std::min(s->computed, s->known()), s->blocks, s->told);
+      s->told = cache_.insert(s->what.cache_salt, s->tokens, s->computed, s->blocks, s->told);
     if (s->ending) {
       if (s->in_flight == 0) out.push_back(retire(*s, *s->ending, now));
     } else {

@@ -37,6 +37,7 @@ void scheduler::check_integrity() const {
     if (s->backlog() < 0 || s->computed > s->dispatched || s->drawing > s->in_flight ||
         s->drawing > (runs_ahead() ? 2 : 1))
       throw std::logic_error("a sequence miscounts its rows");
+    if (s->computed > s->known()) throw std::logic_error("a row is computed whose token is not known");
     if (s->in_flight == 0 && s->computed != s->dispatched) throw std::logic_error("a sequence has lost rows");
     if (static_cast<std::int32_t>(s->blocks.size()) < blocks_for(s->dispatched))
       throw std::logic_error("a sequence outgrew its blocks");
