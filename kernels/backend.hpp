@@ -56,7 +56,8 @@ class weight {
   std::int64_t rows() const { return rows_; }  ///< output features
   std::int64_t cols() const { return cols_; }  ///< input features
   dtype type() const { return type_; }
-  /// Element type that backend::linear wants its input in. Where that is q8 it takes f32, too, and rounds.
+  /// Element type that backend::linear wants its input in. Where that is q8 or f8 it takes f32, too, and
+  /// rounds.
   virtual dtype input_type() const = 0;
   /// What it is made of, for tables: "bf16"; "int4, group 32, f16 scales".
   virtual std::string format() const { return std::string(name_of(type_)); }
@@ -210,9 +211,12 @@ class backend {
   virtual std::unique_ptr<weight> pack(std::span<const host_matrix> stacked, dtype compute) = 0;
   /// The same for grouped integers, which are kept as they are. Parts of a stack may differ in format.
   virtual std::unique_ptr<weight> pack_quantized(std::span<const quantized_matrix> stacked) = 0;
-  /// Rounds matrices to the nearest grouped integers (quantize_row()) and packs those.
+  /// Rounds matrices to the nearest codes (quantize_row()) and packs those.
   virtual std::unique_ptr<weight> quantize(std::span<const host_matrix> stacked,
                                            const quantized_format& format) = 0;
+  /// Whether these take fp8_rows. Where not they throw std::invalid_argument. Parts of a stack are all fp8 or
+  /// none is.
+  virtual bool multiplies_fp8() const { return false; }
   /// A table read by rows (embeddings). May keep the host memory: it must outlive the result.
   virtual std::unique_ptr<weight> table(const host_matrix& rows) = 0;
   /// Whether embed() takes the tokens' rows from packed integers, too.
@@ -255,13 +259,13 @@ class backend {
   virtual void embed(tensor_view out, const weight& tokens, const weight* positions, const step_plan& plan,
                      stream& on) = 0;
 
-  /// out[r, :] = norm(in[r, :]). in: f32; out: f32, f16, bf16 or q8, same shape.
+  /// out[r, :] = norm(in[r, :]). in: f32; out: f32, f16, bf16, or q8 or f8 where weights want it, same shape.
   /// RMSNorm: arXiv 1910.07467, eq. 4; LayerNorm: arXiv 1607.06450, eq. 4 (biased variance).
   virtual void norm(tensor_view out, tensor_view in, const norm_weights& by, stream& on) = 0;
 
   /// out = in * w^T + bias, or out += in * w^T + bias with `accumulate` (the residual).
-  /// in: w.input_type() (or f32 where that is q8) [rows, w.cols()]; out: f32 [rows, w.rows()]; bias: f32 [1,
-  /// w.rows()] or data == nullptr.
+  /// in: w.input_type() (or f32 where that is q8 or f8) [rows, w.cols()]; out: f32 [rows, w.rows()]; bias:
+  /// f32 [1, w.rows()] or data == nullptr.
   virtual void linear(tensor_view out, tensor_view in, const weight& w, tensor_view bias, bool accumulate,
                       stream& on) = 0;
 
@@ -279,7 +283,7 @@ class backend {
                          const attention_shape& shape, const step_plan& plan, stream& on) = 0;
 
   /// Plain: out = f(in), same shape. Gated: in [rows, 2 n] holds gate then up, out [rows, n] = f(gate) * up.
-  /// in: f32; out: f32, f16, bf16 or q8.
+  /// in: f32; out: as of norm().
   virtual void activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) = 0;
 
   /// linear() then activate(), gated, in one: what is between them stays in registers. w: of matrices stacked

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "kernels/e4m3.hpp"
+
 namespace fastserve::kernels {
 namespace {
 
@@ -14,6 +16,7 @@ std::size_t count_of(std::int64_t a, std::int64_t b) {
 
 std::uint8_t code_of(double x, const quantized_format& format) {
   if (!(x == x)) x = 0;  // the scale tells that the group is not a number
+  if (is_fp8(format)) return to_e4m3(x);
   const double nearest = std::nearbyint(x);
   return static_cast<std::uint8_t>(
       static_cast<int>(std::clamp(nearest, double(format.lowest()), double(format.highest()))));
@@ -34,7 +37,9 @@ void quantize_group(const quantized_format& format, const float* x, std::int64_t
   float base = 0;
   switch (format.zero) {
     case zero_kind::none:
-      *scale = format.bits == 8 ? std::max(high, -low) / 127.0F : (high > -low ? high : low) / -8.0F;
+      *scale = is_fp8(format)     ? std::max(high, -low) / largest_e4m3
+               : format.bits == 8 ? std::max(high, -low) / 127.0F
+                                  : (high > -low ? high : low) / -8.0F;
       break;
     case zero_kind::integer:
       low = std::min(low, 0.0F);
@@ -73,7 +78,7 @@ std::string to_string(const quantized_format& format) {
   const char* zero = format.zero == zero_kind::integer  ? ", zero points"
                      : format.zero == zero_kind::offset ? ", offsets"
                                                         : "";
-  return "int" + std::to_string(format.bits) + ", " + group + zero + ", " +
+  return (is_fp8(format) ? "fp8" : "int" + std::to_string(format.bits)) + ", " + group + zero + ", " +
          std::string(name_of(format.scale)) + " scales";
 }
 
@@ -86,6 +91,10 @@ void check(const quantized_format& f) {
     refuse("groups of " + std::to_string(f.group) + ", expected 16, 32, 64, 128 or 0 for the whole row");
   if (f.scale != dtype::f16 && f.scale != dtype::f32)
     refuse("scales of type " + std::string(name_of(f.scale)) + ", expected f16 or f32");
+  if (is_fp8(f) && f != fp8_rows)
+    refuse("fp8 of " + std::to_string(f.bits) + " bits in groups of " + std::to_string(f.group) + " with " +
+           std::string(name_of(f.scale)) +
+           " scales, expected 8 bits, an f32 scale for the whole row, no zeros");
 }
 
 quantized_tensor::quantized_tensor(const quantized_format& f, std::int64_t row_count, std::int64_t col_count)
@@ -135,6 +144,10 @@ void dequantize_row(float* out, const quantized_matrix& m, std::int64_t row) {
   for (std::int64_t k = 0; k < m.cols; ++k) {
     const auto g = static_cast<std::size_t>(row * m.groups() + k / group);
     const float scale = rounded_to(m.format.scale, m.scales[g]);
+    if (is_fp8(m.format)) {
+      out[k] = scale * e4m3_values[m.codes[row * m.cols + k]];
+      continue;
+    }
     const int zero = m.format.zero == zero_kind::integer ? m.zeros[g] : 0;
     const float offset = m.format.zero == zero_kind::offset ? rounded_to(m.format.scale, m.offsets[g]) : 0.0F;
     out[k] = scale * static_cast<float>(m.code(row, k) - zero) + offset;

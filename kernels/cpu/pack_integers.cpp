@@ -205,6 +205,10 @@ class row_rounder {
   quantized_tensor rows_;
 };
 
+void check_integers(const quantized_format& format) {
+  if (is_fp8(format)) throw std::invalid_argument("pack: processors do not multiply fp8");
+}
+
 }  // namespace
 
 integer_weight::integer_weight(std::span<const quantized_format> formats, std::span<const std::int64_t> rows,
@@ -241,6 +245,7 @@ std::unique_ptr<integer_weight> pack_integers(std::span<const quantized_matrix> 
   std::vector<std::int64_t> rows;
   for (const auto& m : stacked) {
     check(m);
+    check_integers(m.format);
     formats.push_back(m.format);
     rows.push_back(m.rows);
   }
@@ -259,6 +264,7 @@ std::unique_ptr<integer_weight> pack_integers(std::span<const host_matrix> stack
                                               const quantized_format& format, const kernel_table& table,
                                               const thread_team& team) {
   check(format);
+  check_integers(format);
   check_stack(stacked);
   std::int64_t rows = 0;
   for (const auto& m : stacked) {

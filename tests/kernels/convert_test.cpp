@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "fixture.hpp"
+#include "kernels/e4m3.hpp"
 
 using namespace fastserve::kernels;
 
@@ -80,6 +81,64 @@ BOOST_AUTO_TEST_CASE(rounds_to_nearest_even) {
     BOOST_TEST(out[0] == infinity);
     BOOST_TEST(out[1] == (infinity | 0x8000U));
   }
+}
+
+namespace {
+
+/// A code by the format's definition; both NaNs are left to the caller.
+double e4m3_value(unsigned code) {
+  const double sign = (code & 0x80U) != 0 ? -1 : 1;
+  const int exponent = static_cast<int>(code >> 3 & 15U);
+  const double fraction = (code & 7U) / 8.0;
+  return sign * (exponent == 0 ? std::ldexp(fraction, -6) : std::ldexp(1 + fraction, exponent - 7));
+}
+
+/// The nearest of all codes, of two the even one, by looking at each.
+unsigned nearest_e4m3(double x) {
+  unsigned best = 0;
+  for (unsigned code = 0; code < 256; ++code) {
+    if ((code & 0x7fU) == 0x7fU || ((code & 0x80U) != 0) != std::signbit(x)) continue;
+    if (best == 0 && std::signbit(x)) best = 0x80;
+    const double error = std::abs(e4m3_value(code) - x);
+    const double least = std::abs(e4m3_value(best) - x);
+    if (error < least || (error == least && code % 2 == 0)) best = code;
+  }
+  return best;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_e4m3_code_widens_and_returns) {
+  for (unsigned code = 0; code < 256; ++code) {
+    const float value = e4m3_values[code];
+    BOOST_REQUIRE_EQUAL(to_e4m3(value), code);
+    if ((code & 0x7fU) == 0x7fU) {
+      BOOST_REQUIRE(std::isnan(value));
+    } else {
+      BOOST_REQUIRE_EQUAL(double{value}, e4m3_value(code));
+      BOOST_REQUIRE_EQUAL(std::signbit(value), code >= 128);
+    }
+  }
+  BOOST_TEST(e4m3_values[0x7e] == largest_e4m3);
+}
+
+BOOST_AUTO_TEST_CASE(e4m3_rounds_to_nearest_even_and_saturates) {
+  std::vector<double> values;
+  for (unsigned code = 0; code < 0x7e; ++code) {
+    const double middle = (e4m3_value(code) + e4m3_value(code + 1)) / 2;
+    for (const double x : {middle, std::nextafter(middle, 0.0), std::nextafter(middle, 1e9)})
+      values.push_back(x);
+  }
+  for (const double x : {448.0, 449.0, 463.9, 464.0, 465.0, 1e6, 1e300, 1e-300, 0.0}) values.push_back(x);
+  for (const float x : random_values(20000, 1, 100)) values.push_back(x);
+  for (const float x : random_values(20000, 2, 0.01F)) values.push_back(x);
+  for (const double x : values) {
+    BOOST_REQUIRE_EQUAL(unsigned{to_e4m3(x)}, nearest_e4m3(x));
+    BOOST_REQUIRE_EQUAL(unsigned{to_e4m3(-x)}, nearest_e4m3(-x));
+  }
+  BOOST_TEST(to_e4m3(INFINITY) == 0x7e);
+  BOOST_TEST(to_e4m3(-INFINITY) == 0xfe);
+  BOOST_TEST(std::isnan(e4m3_values[to_e4m3(NAN)]));
 }
 
 /// The vector conversions against the scalar ones, through an op that only converts.

@@ -385,6 +385,12 @@ BOOST_AUTO_TEST_CASE(stacks_that_do_not_fit_are_refused) {
   const std::vector<float> values(64);
   const host_matrix host{values.data(), dtype::i32, 2, 32, false};
   BOOST_CHECK_THROW(top.ops->quantize({&host, 1}, formats[0]), std::invalid_argument);
+  if (top.ops->multiplies_fp8()) return;
+  const quantized_tensor fp8{fp8_rows, 4, 32};
+  const auto codes = fp8.view();
+  BOOST_CHECK_THROW(top.ops->pack_quantized({&codes, 1}), std::invalid_argument);
+  const host_matrix numbers{values.data(), dtype::f32, 2, 32, false};
+  BOOST_CHECK_THROW(top.ops->quantize({&numbers, 1}, fp8_rows), std::invalid_argument);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,6 +1,7 @@
 #include "kernels/quantized.hpp"
 
 #include "fixture.hpp"
+#include "kernels/e4m3.hpp"
 
 using namespace fastserve::kernels;
 
@@ -9,11 +10,17 @@ BOOST_AUTO_TEST_SUITE(quantized)
 namespace {
 
 const quantized_format formats[] = {
-    {8, 32, zero_kind::none, dtype::f16},     {8, 0, zero_kind::none, dtype::f32},
-    {8, 128, zero_kind::none, dtype::f16},    {8, 16, zero_kind::none, dtype::f32},
-    {8, 64, zero_kind::integer, dtype::f16},  {4, 32, zero_kind::none, dtype::f16},
-    {4, 128, zero_kind::integer, dtype::f16}, {4, 32, zero_kind::offset, dtype::f32},
-    {4, 64, zero_kind::offset, dtype::f16},   {4, 0, zero_kind::none, dtype::f16},
+    {8, 32, zero_kind::none, dtype::f16},
+    {8, 0, zero_kind::none, dtype::f32},
+    {8, 128, zero_kind::none, dtype::f16},
+    {8, 16, zero_kind::none, dtype::f32},
+    {8, 64, zero_kind::integer, dtype::f16},
+    {4, 32, zero_kind::none, dtype::f16},
+    {4, 128, zero_kind::integer, dtype::f16},
+    {4, 32, zero_kind::offset, dtype::f32},
+    {4, 64, zero_kind::offset, dtype::f16},
+    {4, 0, zero_kind::none, dtype::f16},
+    fp8_rows,
 };
 
 std::vector<float> values_of(const quantized_matrix& m) {
@@ -26,6 +33,7 @@ std::vector<float> values_of(const quantized_matrix& m) {
 
 BOOST_AUTO_TEST_CASE(rounding_is_to_the_nearest_code) {
   for (const auto& format : formats) {
+    if (is_fp8(format)) continue;  // steps of its own, below
     BOOST_TEST_CONTEXT(to_string(format)) {
       const std::int64_t rows = 5;
       const std::int64_t cols = 300;  // the last group is short
@@ -45,6 +53,29 @@ BOOST_AUTO_TEST_CASE(rounding_is_to_the_nearest_code) {
           BOOST_REQUIRE_LE(error, std::abs(scale) * (end ? 1.01 : 0.5001));
         }
       }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(fp8_is_rounded_to_the_nearest_code_of_a_row) {
+  const std::int64_t rows = 5;
+  const std::int64_t cols = 300;
+  const auto values = random_values(static_cast<std::size_t>(rows * cols), 7);
+  const auto q = quantize_nearest(fp8_rows, values.data(), rows, cols);
+  check(q.view());
+  const auto back = values_of(q.view());
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto first = values.begin() + r * cols;
+    float largest = 0;
+    for (auto at = first; at != first + cols; ++at) largest = std::max(largest, std::abs(*at));
+    const float scale = q.scales[static_cast<std::size_t>(r)];
+    BOOST_TEST(scale == largest / 448);
+    for (std::int64_t k = 0; k < cols; ++k) {
+      const auto i = static_cast<std::size_t>(r * cols + k);
+      double least = 1e9;
+      for (const float code : e4m3_values)
+        if (!std::isnan(code)) least = std::min(least, std::abs(double{scale} * code - values[i]));
+      BOOST_REQUIRE_LE(std::abs(double{back[i]} - values[i]), least + 1e-6);
     }
   }
 }
@@ -104,6 +135,8 @@ BOOST_AUTO_TEST_CASE(bytes_are_counted_with_scales) {
   BOOST_TEST(bits({4, 32, zero_kind::none, dtype::f16}) == 4.5);
   BOOST_TEST(bits({4, 128, zero_kind::integer, dtype::f16}) == 4.1875);
   BOOST_TEST(bits({4, 32, zero_kind::offset, dtype::f32}) == 6.0);
+  BOOST_TEST(bits(fp8_rows) == 8 + 32.0 / 2048);
+  BOOST_TEST(to_string(fp8_rows) == "fp8, whole row, f32 scales");
   BOOST_TEST(to_string(quantized_format{4, 0, zero_kind::integer, dtype::f16}) ==
              "int4, whole row, zero points, f16 scales");
 }
@@ -115,6 +148,12 @@ BOOST_AUTO_TEST_CASE(what_is_no_quantized_weight_is_refused) {
     refused({{8, group == -1 ? 1 : group, zero_kind::none, dtype::f16}, 1, 256});
   refused({{8, 32, zero_kind::none, dtype::bf16}, 1, 32});
   refused({{8, 32, zero_kind::none, dtype::f16}, 0, 32});
+  using kind = code_kind;
+  for (const auto& f : {quantized_format{4, 0, zero_kind::none, dtype::f32, kind::e4m3},
+                        quantized_format{8, 128, zero_kind::none, dtype::f32, kind::e4m3},
+                        quantized_format{8, 0, zero_kind::offset, dtype::f32, kind::e4m3},
+                        quantized_format{8, 0, zero_kind::none, dtype::f16, kind::e4m3}})
+    refused({f, 1, 128});
   quantized_tensor wide{{4, 32, zero_kind::none, dtype::f16}, 1, 32};
   wide.codes[31] = 8;  // 8 is no signed code of 4 bits
   refused(wide);
