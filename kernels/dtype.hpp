@@ -13,13 +13,17 @@ enum class dtype : std::uint8_t {
   bf16,
   i8,  ///< for keys and values alone, whose stores keep scales beside it
   i32,
-  q8  ///< int8 rows with a scale for every 128 columns: what products of quantized weights take. The layout
-      ///< is the back end's; only kernels/ looks into it.
+  q8,  ///< int8 rows with a scale for every 128 columns: what products of quantized weights take. The layout
+       ///< is the back end's; only kernels/ looks into it.
+  f8   ///< the same of e4m3 (kernels/e4m3.hpp): what products of fp8 weights take
 };
 
-/// Bytes of one element; of q8, whose elements do not stand alone, see bytes_of() in tensor.hpp.
+/// Whether elements lie in records of 128 columns that share a scale: see tensor.hpp.
+constexpr bool in_records(dtype type) noexcept { return type == dtype::q8 || type == dtype::f8; }
+
+/// Bytes of one element; of records, whose elements do not stand alone, see bytes_of() in tensor.hpp.
 constexpr std::size_t size_of(dtype type) noexcept {
-  return type == dtype::f32 || type == dtype::i32 ? 4 : type == dtype::i8 || type == dtype::q8 ? 1 : 2;
+  return type == dtype::f32 || type == dtype::i32 ? 4 : type == dtype::i8 || in_records(type) ? 1 : 2;
 }
 
 /// Whether weights and activations may be of this type.
@@ -41,6 +45,8 @@ constexpr std::string_view name_of(dtype type) noexcept {
       return "i32";
     case dtype::q8:
       return "q8";
+    case dtype::f8:
+      return "f8";
   }
   return "?";
 }

@@ -19,24 +19,25 @@ struct device {
   friend bool operator==(const device&, const device&) = default;
 };
 
-/// Rows of type q8 lie [record of 128 columns][row][192 bytes].
+/// Rows of q8 and of f8 lie [record of 128 columns][row][192 bytes]. A record has 128 codes, the nearest to x
+/// / scale, and the scale as f32: max |x| / 127 of q8, max |x| / 448 of f8.
 inline constexpr std::int64_t q8_columns = 128;
 inline constexpr std::int64_t q8_record_bytes = 192;
 
-/// Stride of a matrix of its own memory: see tensor_view. An odd number of q8 rows spares cache sets.
+/// Stride of a matrix of its own memory: see tensor_view. An odd number of rows in records spares cache sets.
 constexpr std::int64_t stride_of(dtype type, std::int64_t rows, std::int64_t cols) noexcept {
-  return type == dtype::q8 ? rows | 1 : cols;
+  return in_records(type) ? rows | 1 : cols;
 }
 
 /// Bytes that a matrix of its own memory takes.
 constexpr std::size_t bytes_of(dtype type, std::int64_t rows, std::int64_t cols) noexcept {
-  if (type != dtype::q8) return static_cast<std::size_t>(rows * cols) * size_of(type);
+  if (!in_records(type)) return static_cast<std::size_t>(rows * cols) * size_of(type);
   const std::int64_t records = (cols + q8_columns - 1) / q8_columns;
   return static_cast<std::size_t>(records * stride_of(type, rows, cols) * q8_record_bytes);
 }
 
 /// A non-owning, row-major matrix [rows, cols] on one device. `stride` counts elements between the starts of
-/// two rows, so that a view can name some columns of a wider matrix; of q8, rows from one record to the next.
+/// two rows, so that a view can name some columns of a wider matrix; in records, rows from one to the next.
 /// Only kernels/ may follow `data`.
 struct tensor_view {
   void* data = nullptr;
@@ -50,22 +51,22 @@ struct tensor_view {
   tensor_view row_range(std::int64_t first, std::int64_t count) const {
     assert(first >= 0 && count >= 0 && first + count <= rows);
     auto v = *this;
-    v.data = static_cast<std::byte*>(data) + (type == dtype::q8
+    v.data = static_cast<std::byte*>(data) + (in_records(type)
                                                   ? static_cast<std::size_t>(first * q8_record_bytes)
                                                   : static_cast<std::size_t>(first * stride) * size_of(type));
     v.rows = count;
     return v;
   }
-  /// `count` columns from `first` on; keeps the stride. Not of q8.
+  /// `count` columns from `first` on; keeps the stride. Not in records.
   tensor_view col_range(std::int64_t first, std::int64_t count) const {
-    assert(type != dtype::q8);
+    assert(!in_records(type));
     assert(first >= 0 && count >= 0 && first + count <= cols);
     auto v = *this;
     v.data = static_cast<std::byte*>(data) + static_cast<std::size_t>(first) * size_of(type);
     v.cols = count;
     return v;
   }
-  bool contiguous() const { return type != dtype::q8 && (stride == cols || rows <= 1); }
+  bool contiguous() const { return !in_records(type) && (stride == cols || rows <= 1); }
   /// Bytes of the elements; meaningful for a contiguous view.
   std::size_t bytes() const { return static_cast<std::size_t>(rows * cols) * size_of(type); }
 };

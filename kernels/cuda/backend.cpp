@@ -93,7 +93,7 @@ const void* cuda_backend::host_read(tensor_view from, stream& on) {
 }
 
 void cuda_backend::copy(tensor_view to, tensor_view from, stream& on) {
-  assert(to.type == from.type && to.rows == from.rows && to.cols == from.cols && to.type != dtype::q8);
+  assert(to.type == from.type && to.rows == from.rows && to.cols == from.cols && !in_records(to.type));
   const auto size = size_of(to.type);
   const auto width = static_cast<std::size_t>(to.cols) * size;
   const auto handle = use(on);
@@ -139,7 +139,7 @@ std::unique_ptr<weight> cuda_backend::table(const host_matrix& rows) {
 
 std::unique_ptr<kv_store> cuda_backend::make_kv_store(const kv_shape& shape) {
   if (shape.layers < 0 || shape.blocks < 0 || shape.kv_heads <= 0 || shape.head_dim <= 0 ||
-      shape.type == dtype::i32 || shape.type == dtype::q8) {
+      shape.type == dtype::i32 || in_records(shape.type)) {
     throw std::invalid_argument("KV store of an impossible shape");
   }
   std::size_t bytes = kv_vector_bytes(shape.head_dim, shape.type) * 2 * kv_block_tokens;
@@ -204,7 +204,7 @@ void cuda_backend::norm(tensor_view out, tensor_view in, const norm_weights& by,
   assert(by.gain.type == dtype::f32 && by.gain.cols == in.cols);
   assert(by.kind == norm_kind::layer || by.bias.data == nullptr);
   const auto handle = use(on);
-  if (out.type != dtype::q8) return launch_norm(out, in, by, handle);
+  if (!in_records(out.type)) return launch_norm(out, in, by, handle);
   const auto whole = unrounded(out);
   launch_norm(whole, in, by, handle);
   launch_quantize(out, whole, handle);
@@ -213,7 +213,7 @@ void cuda_backend::norm(tensor_view out, tensor_view in, const norm_weights& by,
 void cuda_backend::activate(tensor_view out, tensor_view in, activation f, bool gated, stream& on) {
   assert(in.type == dtype::f32 && out.rows == in.rows && in.cols == (gated ? 2 : 1) * out.cols);
   const auto handle = use(on);
-  if (out.type != dtype::q8) return launch_activate(out, in, f, gated, handle);
+  if (!in_records(out.type)) return launch_activate(out, in, f, gated, handle);
   const auto whole = unrounded(out);
   launch_activate(whole, in, f, gated, handle);
   launch_quantize(out, whole, handle);

@@ -31,6 +31,7 @@ class cuda_backend final : public backend {
   std::unique_ptr<weight> pack_quantized(std::span<const quantized_matrix> stacked) override;
   std::unique_ptr<weight> quantize(std::span<const host_matrix> stacked,
                                    const quantized_format& format) override;
+  bool multiplies_fp8() const override { return hopper_; }
   std::unique_ptr<weight> table(const host_matrix& rows) override;
 
   std::unique_ptr<kv_store> make_kv_store(const kv_shape& shape) override;
@@ -70,7 +71,7 @@ class cuda_backend final : public backend {
  private:
   /// The stream's handle, with this device current.
   cudaStream_t use(stream& on) const;
-  /// f32 scratch of the shape of an output that will be rounded to q8.
+  /// f32 scratch of the shape of an output that will be rounded to records.
   tensor_view unrounded(const tensor_view& out);
   void give_scratch(product& p);
   /// Whether the product's kernel norms the row itself; then `p` says of what.
@@ -87,8 +88,8 @@ class cuda_backend final : public backend {
   staged_upload upload_;
   std::uint64_t scratch_moves_ = 0;  ///< of what follows: recorded steps know the addresses
   plan_slots slots_;
-  device_scratch unrounded_;     ///< f32 results on their way to q8
-  device_scratch input_;         ///< of a product: padded to whole units, or rounded to q8
+  device_scratch unrounded_;     ///< f32 results on their way to records
+  device_scratch input_;         ///< of a product: padded to whole units, or rounded to records
   device_scratch partial_sums_;  ///< of products whose panels several blocks share
   device_scratch opened_;        ///< panels of integers, as bf16
   buffer arrivals_;              ///< of those blocks; zero between products

@@ -17,10 +17,12 @@
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 #endif
 
 #include "kernels/cuda/check.hpp"
+#include "kernels/e4m3.hpp"
 
 #define FASTSERVE_DEVICE __device__ __forceinline__
 
@@ -113,6 +115,9 @@ inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float exp2_fast(float x) { return std::exp2(x); }
 inline float reciprocal_fast(float x) { return 1.0F / x; }
 inline int round_to_int(float x) { return static_cast<int>(std::nearbyint(x)); }
+inline std::uint32_t pack2_e4m3(float low, float high) {
+  return to_e4m3(low) | std::uint32_t{to_e4m3(high)} << 8;
+}
 inline vec4 load_streaming(const void* from) { return *static_cast<const vec4*>(from); }
 inline void wait_for_previous() {}
 
@@ -183,6 +188,10 @@ FASTSERVE_DEVICE float reciprocal_fast(float x) {
   return y;
 }
 FASTSERVE_DEVICE int round_to_int(float x) { return __float2int_rn(x); }
+/// Two numbers as e4m3, `low` in the low byte; what is larger than all becomes the largest.
+FASTSERVE_DEVICE std::uint32_t pack2_e4m3(float low, float high) {
+  return __nv_cvt_float2_to_fp8x2(make_float2(low, high), __NV_SATFINITE, __NV_E4M3);
+}
 /// 16 bytes that are read once: they should not push others out of the first cache.
 FASTSERVE_DEVICE vec4 load_streaming(const void* from) {
   vec4 v;

@@ -81,9 +81,9 @@ void cuda_backend::linear_gated(tensor_view out, tensor_view in, const weight& b
                                 activation f, stream& on) {
   assert(out.rows == in.rows && hopper_);
   const auto handle = use(on);
-  const auto to = out.type == dtype::q8 ? unrounded(out) : out;
+  const auto to = in_records(out.type) ? unrounded(out) : out;
   multiply(gated_product_to(to, by, f), in, weight_of(by), bias, handle);
-  if (out.type == dtype::q8) launch_quantize(out, to, handle);
+  if (in_records(out.type)) launch_quantize(out, to, handle);
 }
 
 bool cuda_backend::give_norm(product& p, tensor_view normed, tensor_view in, const norm_weights& by,
@@ -114,7 +114,7 @@ void cuda_backend::norm_linear_gated(tensor_view out, tensor_view normed, tensor
                                      const norm_weights& by, const weight& w, tensor_view bias, activation f,
                                      stream& on) {
   auto p = gated_product_to(out, w, f);
-  if (out.type == dtype::q8 || !give_norm(p, normed, in, by, weight_of(w)))
+  if (in_records(out.type) || !give_norm(p, normed, in, by, weight_of(w)))
     return backend::norm_linear_gated(out, normed, in, by, w, bias, f, on);
   multiply(p, normed, weight_of(w), bias, use(on));
 }
@@ -124,18 +124,18 @@ void cuda_backend::multiply(product p, tensor_view in, const cuda_weight& w, ten
   assert(in.cols == w.cols());
   assert(bias.data == nullptr || (bias.type == dtype::f32 && bias.rows * bias.cols == w.rows()));
   const auto wanted = w.input_type();
-  assert(in.type == wanted || (wanted == dtype::q8 && in.type == dtype::f32));
+  assert(in.type == wanted || (in_records(wanted) && in.type == dtype::f32));
   if (in.rows == 0) return;
 
   p.rows = in.rows;
-  if (wanted == dtype::q8) {
-    if (in.type != dtype::q8) {
-      const tensor_view rounded{input_.at_least(kernels::bytes_of(dtype::q8, in.rows, in.cols)),
-                                dtype::q8,
+  if (in_records(wanted)) {
+    if (in.type != wanted) {
+      const tensor_view rounded{input_.at_least(kernels::bytes_of(wanted, in.rows, in.cols)),
+                                wanted,
                                 in.where,
                                 in.rows,
                                 in.cols,
-                                stride_of(dtype::q8, in.rows, in.cols)};
+                                stride_of(wanted, in.rows, in.cols)};
       launch_quantize(rounded, in, on);
       in = rounded;
     }

@@ -10,17 +10,18 @@
 // Products of rows by packed weights. out[r, n] = in[r, :] . w[n, :]. The order of operations of an element
 // is fixed by the weight's shape and format alone, whichever kernel computes it and however many rows there
 // are:
-//   - k is cut into units of 64 (W8A8: 128, one record of its input) and the units into `segments` runs of
-//     equal length (the last may be shorter). Within a segment one accumulator takes the mma of every 16
-//     (W8A8: 32) of k in rising order.
+//   - k is cut into units of 64 (W8A8, fp8: 128, one record of the input) and the units into `segments` runs
+//     of equal length (the last may be shorter). Within a segment one accumulator takes the mma of every 16
+//     (W8A8: 32) of k in rising order. fp8: of every 32, from zero for each unit; the unit's sum times the
+//     record's scale is then added as a float.
 //   - The segments' sums are added in rising order, then bias, then the residual.
 // Weights are the first operand of the mma (16 output features), rows the second (8 rows). A tile is 16
 // features by one unit; its elements lie so that a lane's fragments are 16 bytes of its own, and k is
 // permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
-// For Hopper's matrix unit 16-bit numbers and W8A8 codes lie in panels instead (hopper/): 64 features by one
-// unit, a feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands at i
-// ^ (feature % 8). Segments of 16-bit numbers are `panel_segments` there, of an even number of units, and one
-// where there are so many features that blocks need not share them. Grouped integers are opened to bf16 in
+// For Hopper's matrix unit 16-bit numbers, W8A8 and fp8 codes lie in panels instead (hopper/): 64 features by
+// one unit, a feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands
+// at i ^ (feature % 8). Segments of 16-bit numbers are `panel_segments` there, of an even number of units, and
+// one where there are so many features that blocks need not share them. Grouped integers are opened to bf16 in
 // registers: an element is bf16(scale * (code - zero) + offset), rounded once, of scales and offsets that are
 // bf16 themselves. From there on they are bf16 weights. In panels they are records (code_record).
 
@@ -29,7 +30,7 @@ namespace fastserve::kernels::cuda {
 inline constexpr int tile_features = 16;
 inline constexpr int panel_tiles = 4;
 inline constexpr int unit_columns = 64;
-inline constexpr int w8a8_unit_columns = 128;
+inline constexpr int record_columns = 128;
 inline constexpr int segments = 8;
 inline constexpr int panel_segments = 4;
 /// Bytes of one unit of one row of 16-bit input, or of the codes of a record.
@@ -40,12 +41,13 @@ inline constexpr int gated_turn = 8;
 /// Activations that gated products end in.
 constexpr bool is_logistic(activation f) { return f == activation::silu || f == activation::gelu_tanh; }
 
-enum class weight_form : std::uint8_t { bf16, f16, f32, int8, int4, w8a8 };
+enum class weight_form : std::uint8_t { bf16, f16, f32, int8, int4, w8a8, fp8 };
+
+/// Whether the input is in records, of int8 or of e4m3. fp8 is for panels alone.
+constexpr bool has_records(weight_form form) { return form == weight_form::w8a8 || form == weight_form::fp8; }
 
 /// Columns of a unit.
-constexpr int columns_of(weight_form form) {
-  return form == weight_form::w8a8 ? w8a8_unit_columns : unit_columns;
-}
+constexpr int columns_of(weight_form form) { return has_records(form) ? record_columns : unit_columns; }
 /// Bytes of a tile.
 constexpr int tile_bytes(weight_form form) {
   return form == weight_form::int4   ? 512
@@ -95,7 +97,7 @@ struct product {
   std::int64_t units;
   std::int64_t panel_segment_units;  ///< in panels: units of all segments but the last
   // Formats with groups: scales (bf16), zeros (16 bits) or offsets (bf16), [tile of features][group][16]; in
-  // panels they stand with the codes. W8A8: scales f32 [features].
+  // panels they stand with the codes. W8A8, fp8: scales f32 [features].
   const void* scales;
   const void* zeros;  ///< of zero_kind::integer or offset
   std::int64_t groups;

@@ -80,19 +80,18 @@ __global__ void __launch_bounds__(pack_threads) pack_codes(pack_codes_job job) {
                           : 0U;
     };
     const auto in_tile = static_cast<int>(row % tile_features);
-    if (job.form == weight_form::w8a8 && job.panels) {
+    if (has_records(job.form) && job.panels) {
       constexpr int features = panel_tiles * tile_features;
-      const std::int64_t k = item % w8a8_unit_columns;
-      char* panel =
-          job.to + (row / features * job.units + item / w8a8_unit_columns) * features * w8a8_unit_columns;
-      panel[row % features * w8a8_unit_columns + (k / 16 ^ row % 8) * 16 + k % 16] =
+      const std::int64_t k = item % record_columns;
+      char* panel = job.to + (row / features * job.units + item / record_columns) * features * record_columns;
+      panel[row % features * record_columns + (k / 16 ^ row % 8) * 16 + k % 16] =
           static_cast<char>(code(item));
     } else if (job.form == weight_form::w8a8) {
-      const auto k = static_cast<int>(item % w8a8_unit_columns);
+      const auto k = static_cast<int>(item % record_columns);
       const int step = k / 64 * 2 + k % 16 / 8;
       const int lane = in_tile % 8 * 4 + k % 64 / 16;
       const int reg = k % 8 / 4 * 2 + in_tile / 8;
-      job.to[tile_at(row, item / w8a8_unit_columns, job.units, 2048) + (step * warp_lanes + lane) * 16 +
+      job.to[tile_at(row, item / record_columns, job.units, 2048) + (step * warp_lanes + lane) * 16 +
              reg * 4 + k % 4] = static_cast<char>(code(item));
     } else if (job.form == weight_form::int8) {
       const auto k = static_cast<int>(item % unit_columns);

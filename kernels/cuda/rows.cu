@@ -2,8 +2,8 @@
 #include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/rows.hpp"
 
-// Norms, activations, embedding, rounding to int8. A row's sums run over the threads of one block in an order
-// that its length alone decides.
+// Norms, activations, embedding, rounding to 8 bits. A row's sums run over the threads of one block in an
+// order that its length alone decides.
 
 namespace fastserve::kernels::cuda {
 namespace {
@@ -119,6 +119,7 @@ struct quantize_parameters {
   const float* in;
   std::int64_t out_step;  // bytes from a record to the next of the same row
   std::int64_t in_stride, rows, cols, records;
+  dtype type;
 };
 
 /// A warp to a record, four columns to a lane.
@@ -135,17 +136,25 @@ __global__ void __launch_bounds__(row_threads) quantize_records(quantize_paramet
   largest = warp_max(largest);
   // Infinite or no number: the scale says so, whatever the codes.
   const bool number = largest <= 3.4e38F;
-  const float inverse = largest > 0 && number ? 127.0F / largest : 0;
-  std::uint32_t codes = 0;
-  for (int j = 0; j < 4; ++j) {
-    const int code = number ? round_to_int(v.x[j] * inverse) : 1;
-    codes |= (static_cast<std::uint32_t>(code) & 0xffU) << (8 * j);
+  std::uint32_t codes = 0x01010101U;
+  float scale = largest - largest;
+  if (number && p.type == dtype::f8) {
+    // Zeros and what is almost zero have a scale whose inverse is a number.
+    const float top = larger(largest, 1e-30F);
+    const float inverse = largest_e4m3 / top;
+    codes = pack2_e4m3(v.x[0] * inverse, v.x[1] * inverse) | pack2_e4m3(v.x[2] * inverse, v.x[3] * inverse)
+                                                                 << 16;
+    scale = top * (1.0F / largest_e4m3);
+  } else if (number) {
+    const float inverse = largest > 0 ? 127.0F / largest : 0;
+    codes = 0;
+    for (int j = 0; j < 4; ++j)
+      codes |= (static_cast<std::uint32_t>(round_to_int(v.x[j] * inverse)) & 0xffU) << (8 * j);
+    scale = largest * (1.0F / 127.0F);
   }
   char* out = p.out + record * p.out_step + r * q8_record_bytes;
   reinterpret_cast<std::uint32_t*>(out)[lane] = codes;
-  if (lane == 0)
-    *reinterpret_cast<float*>(out + q8_record_bytes - 4) =
-        number ? largest * (1.0F / 127.0F) : largest - largest;
+  if (lane == 0) *reinterpret_cast<float*>(out + q8_record_bytes - 4) = scale;
 }
 
 struct embed_parameters {
@@ -249,7 +258,8 @@ void launch_quantize(tensor_view out, tensor_view in, cudaStream_t on) {
                               in.stride,
                               in.rows,
                               in.cols,
-                              records};
+                              records,
+                              out.type};
   launch("quantize", quantize_records,
          {parts(in.rows * records, row_threads / warp_lanes), 1, row_threads, 0, on, true}, p);
 }

@@ -12,7 +12,7 @@ namespace fastserve::kernels::cuda {
 
 void launch_norm(tensor_view out, tensor_view in, const norm_weights& by, cudaStream_t on);
 void launch_activate(tensor_view out, tensor_view in, activation f, bool gated, cudaStream_t on);
-/// f32 rows to q8: codes and scale of every 128 columns (the sums of a record are the host's alone).
+/// f32 rows to q8 or f8: codes and scale of every 128 columns (the sums of a record are the host's alone).
 void launch_quantize(tensor_view out, tensor_view in, cudaStream_t on);
 /// out[r, :] = tokens[ids[r], :] (+ positions[at[r], :] unless null).
 void launch_embed(tensor_view out, tensor_view tokens, const std::int32_t* ids, const tensor_view* positions,

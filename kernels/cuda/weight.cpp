@@ -17,10 +17,10 @@ std::size_t count_of(std::int64_t a, std::int64_t b) {
   return static_cast<std::size_t>(a) * static_cast<std::size_t>(b);
 }
 
-bool is_w8a8(const quantized_format& f) { return f.bits == 8 && f.group == 0 && f.zero == zero_kind::none; }
-bool is_integer(weight_form form) {
-  return form == weight_form::int4 || form == weight_form::int8 || form == weight_form::w8a8;
+bool is_w8a8(const quantized_format& f) {
+  return f.bits == 8 && f.group == 0 && f.zero == zero_kind::none && !is_fp8(f);
 }
+bool is_quantized(weight_form form) { return is_grouped(form) || has_records(form); }
 
 /// Sizes and places of a section's parts, from `at` on.
 void lay_out(weight_section& s, std::int64_t cols, std::size_t at) {
@@ -28,7 +28,7 @@ void lay_out(weight_section& s, std::int64_t cols, std::size_t at) {
       s.panels ? (s.tiles() + panel_tiles - 1) / panel_tiles * panel_tiles : s.tiles());
   s.units = (cols + columns_of(s.form) - 1) / columns_of(s.form);
   s.tiles_at = at;
-  if (is_integer(s.form)) s.groups = s.format.groups(cols);
+  if (is_quantized(s.form)) s.groups = s.format.groups(cols);
   if (is_grouped(s.form) && s.panels) {
     s.record = {s.form, s.format};
     s.scales_at = at + code_record::numbers_at(s.form);
@@ -38,9 +38,8 @@ void lay_out(weight_section& s, std::int64_t cols, std::size_t at) {
   }
   std::size_t bytes =
       aligned(tiles * static_cast<std::size_t>(s.units) * static_cast<std::size_t>(tile_bytes(s.form)));
-  if (is_integer(s.form)) {
-    const std::size_t part =
-        s.form == weight_form::w8a8 ? sizeof(float) : 2 * static_cast<std::size_t>(s.groups);
+  if (is_quantized(s.form)) {
+    const std::size_t part = has_records(s.form) ? sizeof(float) : 2 * static_cast<std::size_t>(s.groups);
     s.scales_at = at + bytes;
     bytes += aligned(tiles * tile_features * part);
     if (s.format.zero != zero_kind::none) {
@@ -76,13 +75,15 @@ dtype cuda_weight::input_type() const {
       return dtype::f16;
     case weight_form::w8a8:
       return dtype::q8;
+    case weight_form::fp8:
+      return dtype::f8;
     default:
       return dtype::bf16;
   }
 }
 
 std::string cuda_weight::format() const {
-  if (!is_integer(sections_.front().form)) return std::string(name_of(type()));
+  if (!is_quantized(sections_.front().form)) return std::string(name_of(type()));
   std::string all;
   for (const auto& s : sections_) all += (all.empty() ? "" : "; ") + to_string(s.format);
   return all;
@@ -115,9 +116,14 @@ std::unique_ptr<weight> weight_packer::pack(std::span<const host_matrix> stacked
 std::unique_ptr<weight> weight_packer::pack_quantized(std::span<const quantized_matrix> stacked) {
   check_stack(stacked);
   for (const auto& m : stacked) kernels::check(m);
-  // Rows rounded to int8 are for weights that have but one scale a row, all of them.
+  // Rows rounded to 8 bits are for weights that have but one scale a row, all of them.
   const bool rounds =
       std::all_of(stacked.begin(), stacked.end(), [](const auto& m) { return is_w8a8(m.format); });
+  const auto fp8 =
+      std::count_if(stacked.begin(), stacked.end(), [](const auto& m) { return is_fp8(m.format); });
+  if (fp8 > 0 && !panels_) throw std::invalid_argument("pack: this GPU does not multiply fp8");
+  if (fp8 > 0 && static_cast<std::size_t>(fp8) < stacked.size())
+    throw std::invalid_argument("pack: fp8 beside integers");
   std::vector<weight_section> sections;
   std::vector<std::size_t> section_of;
   std::int64_t row = 0;
@@ -126,7 +132,10 @@ std::unique_ptr<weight> weight_packer::pack_quantized(std::span<const quantized_
       weight_section s;
       s.first_row = row;
       s.format = m.format;
-      s.form = rounds ? weight_form::w8a8 : m.format.bits == 8 ? weight_form::int8 : weight_form::int4;
+      s.form = fp8 > 0              ? weight_form::fp8
+               : rounds             ? weight_form::w8a8
+               : m.format.bits == 8 ? weight_form::int8
+                                    : weight_form::int4;
       s.panels = panels_;
       sections.push_back(s);
     }
@@ -134,8 +143,8 @@ std::unique_ptr<weight> weight_packer::pack_quantized(std::span<const quantized_
     section_of.push_back(sections.size() - 1);
     row += m.rows;
   }
-  auto packed =
-      std::make_unique<cuda_weight>(stacked[0].cols, dtype::q8, std::move(sections), ordinal_, on_.handle());
+  auto packed = std::make_unique<cuda_weight>(stacked[0].cols, fp8 > 0 ? dtype::f8 : dtype::q8,
+                                              std::move(sections), ordinal_, on_.handle());
   row = 0;
   for (std::size_t i = 0; i < stacked.size(); ++i) {
     const auto& section = packed->sections()[section_of[i]];
@@ -179,8 +188,7 @@ void weight_packer::put(const cuda_weight& to, const weight_section& section, st
 void weight_packer::put(const cuda_weight& to, const weight_section& section, std::int64_t row,
                         const quantized_matrix& from) {
   const bool is_signed = from.format.zero == zero_kind::none;
-  const std::int32_t shift =
-      section.form == weight_form::w8a8 || !is_signed ? 0 : 1 << (from.format.bits - 1);
+  const std::int32_t shift = has_records(section.form) || !is_signed ? 0 : 1 << (from.format.bits - 1);
   const auto line = static_cast<std::size_t>(from.cols);
   const auto lines = std::max<std::int64_t>(static_cast<std::int64_t>(raw_bytes / line), 1);
   for (std::int64_t first = 0; first < from.rows; first += lines) {
@@ -195,7 +203,7 @@ void weight_packer::put(const cuda_weight& to, const weight_section& section, st
     const auto put_scales = [&](std::size_t at, const void* values, bool bytes) {
       void* raw_values = raw_.at_least(groups * sizeof(float));
       upload_(raw_values, values, groups * (bytes ? 1 : sizeof(float)), on_.handle());
-      launch_pack_scales({to.data() + at, from.format.scale == dtype::f32, section.form == weight_form::w8a8,
+      launch_pack_scales({to.data() + at, from.format.scale == dtype::f32, has_records(section.form),
                           raw_values, bytes, count, from.groups(), row + first, section.panels,
                           section.record, section.records(), from.format.group_columns(from.cols)},
                          on_.handle());

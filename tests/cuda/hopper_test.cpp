@@ -3,6 +3,7 @@
 
 #include "fixture.hpp"
 #include "kernels/quantized.hpp"
+#include "products.hpp"
 
 namespace fastserve::kernels {
 namespace {
@@ -35,31 +36,6 @@ quantized_tensor random_codes(std::int64_t rows, std::int64_t cols, unsigned see
   for (auto& c : t.codes) c = static_cast<std::uint8_t>(engine() % 256);
   for (auto& s : t.scales) s = static_cast<float>(engine() % 2000) * 1e-5F - 0.005F;
   return t;
-}
-
-matrix first_rows(const matrix& m, std::int64_t rows) {
-  matrix part{rows, m.cols};
-  part.values.assign(m.values.begin(), m.values.begin() + rows * m.cols);
-  return part;
-}
-
-/// out = in . w + bias + out, where rows are rounded on the way.
-matrix product_of(backend& ops, const weight& w, const matrix& in, const std::vector<float>& bias,
-                  const matrix& residual) {
-  const auto on = ops.make_stream();
-  const auto put = [&](const std::vector<float>& values, std::int64_t rows, std::int64_t cols) {
-    auto memory = ops.allocate(values.size() * sizeof(float));
-    ops.upload(memory.view(dtype::f32, rows, cols), values.data(), *on);
-    return memory;
-  };
-  const auto rows = put(in.values, in.rows, in.cols);
-  const auto added = put(bias, 1, w.rows());
-  const auto out = put(residual.values, in.rows, w.rows());
-  ops.linear(out.view(dtype::f32, in.rows, w.rows()), rows.view(dtype::f32, in.rows, in.cols), w,
-             added.view(dtype::f32, 1, w.rows()), true, *on);
-  matrix found{in.rows, w.rows()};
-  ops.download(found.values.data(), out.view(dtype::f32, in.rows, w.rows()), *on);
-  return found;
 }
 
 /// One row of the same in the order that kernels/cuda/linear.hpp fixes, bit by bit.
@@ -176,12 +152,13 @@ BOOST_AUTO_TEST_CASE(a_gated_product_is_a_product_and_an_activation) {
       if (kind == 0) return ops->pack(parts, dtype::bf16);
       if (kind == 1) return ops->pack(parts, dtype::f16);
       if (kind == 2) return ops->quantize(parts, {4, 32, zero_kind::offset, dtype::f16});
-      return ops->quantize(parts, {8, 0, zero_kind::none, dtype::f32});
+      if (kind == 3) return ops->quantize(parts, {8, 0, zero_kind::none, dtype::f32});
+      return ops->quantize(parts, fp8_rows);
     };
-    for (const int kind : {0, 1, 2, 3}) {
+    for (const int kind : {0, 1, 2, 3, 4}) {
       const auto plain = make(stacked, kind);
       const auto gated = make(turned, kind);
-      const auto in_type = plain->input_type() == dtype::q8 ? dtype::f32 : plain->input_type();
+      const auto in_type = in_records(plain->input_type()) ? dtype::f32 : plain->input_type();
       const auto in = put(random_matrix(most, columns, 4).values, most, in_type);
       const auto both = ops->allocate(bytes_of(dtype::f32, most, 2 * half));
       const auto out = ops->allocate(bytes_of(dtype::f32, most, half));

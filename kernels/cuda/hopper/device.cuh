@@ -341,6 +341,24 @@ FASTSERVE_PRODUCT_I8(16, "32", "16", "17", "18")
 FASTSERVE_PRODUCT_I8(32, "64", "32", "33", "34")
 FASTSERVE_PRODUCT_I8(64, "128", "64", "65", "66")
 
+/// The same of e4m3 over 32 of k, added up with fewer bits than a float has.
+struct e4m3;
+#define FASTSERVE_PRODUCT_E4M3(count, columns, a_at, b_at, keep_at)                                         \
+  template <>                                                                                               \
+  FASTSERVE_DEVICE void multiply_panels<e4m3>(float(&d)[count], std::uint64_t a, std::uint64_t b,           \
+                                              bool keep) {                                                  \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                               \
+                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns                                          \
+                 "k32.f32.e4m3.e4m3 {" FASTSERVE_REGISTERS_##count "}, %" a_at ", %" b_at ", p, 1, 1;\n}\n" \
+                 : FASTSERVE_OPERANDS_##count("+f")                                                         \
+                 : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                                      \
+  }
+FASTSERVE_PRODUCT_E4M3(4, "8", "4", "5", "6")
+FASTSERVE_PRODUCT_E4M3(8, "16", "8", "9", "10")
+FASTSERVE_PRODUCT_E4M3(16, "32", "16", "17", "18")
+FASTSERVE_PRODUCT_E4M3(32, "64", "32", "33", "34")
+FASTSERVE_PRODUCT_E4M3(64, "128", "64", "65", "66")
+
 /// d += a b with `a` in registers (fragments as in mma.cuh) and `b` read by columns, of which there are 2
 /// Count.
 template <class T, int Count>

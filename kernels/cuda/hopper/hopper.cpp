@@ -91,8 +91,8 @@ CUtensorMap map_rows(const product& p, int box_rows) {
 record_maps map_records(const product& p, int box_rows) {
   const auto rows = static_cast<cuuint32_t>(box_rows);
   constexpr std::int64_t scale_bytes = 16;
-  return {encode<3>(CU_TENSOR_MAP_DATA_TYPE_UINT8, p.input, {w8a8_unit_columns, p.rows, p.units},
-                    {p.row_bytes, p.unit_bytes}, {w8a8_unit_columns, rows, 1}),
+  return {encode<3>(CU_TENSOR_MAP_DATA_TYPE_UINT8, p.input, {record_columns, p.rows, p.units},
+                    {p.row_bytes, p.unit_bytes}, {record_columns, rows, 1}),
           encode<3>(CU_TENSOR_MAP_DATA_TYPE_UINT8, p.input + q8_record_bytes - scale_bytes,
                     {scale_bytes, p.rows, p.units}, {p.row_bytes, p.unit_bytes}, {scale_bytes, rows, 1},
                     CU_TENSOR_MAP_SWIZZLE_NONE)};
@@ -124,7 +124,7 @@ stream_cut cut_stream(const product& p, int multiprocessors) {
 }
 
 product_scratch scratch_of(const product& p, int multiprocessors) {
-  if (p.form == weight_form::w8a8) return {};
+  if (has_records(p.form)) return {};
   const std::int64_t panels = parts(p.features, panel_tiles * tile_features);
   if (p.rows > few_rows)
     return {0, 0, is_grouped(p.form) ? panels_at_once(p) * p.units * opened_panel_bytes : 0};
@@ -135,6 +135,7 @@ product_scratch scratch_of(const product& p, int multiprocessors) {
 
 void launch_product(const product& p, int multiprocessors, cudaStream_t on) {
   if (p.form == weight_form::w8a8) return launch_w8a8(p, multiprocessors, on);
+  if (p.form == weight_form::fp8) return launch_fp8(p, multiprocessors, on);
   if (is_one_row(p)) return launch_one_row(p, multiprocessors, on);
   if (p.rows <= few_rows)
     return is_grouped(p.form) ? launch_stream_codes(p, multiprocessors, on)

@@ -43,6 +43,7 @@ constexpr std::int64_t large_tile_blocks(const product& p) {
 }
 void launch_large_tile(const product& p, int multiprocessors, cudaStream_t on);
 void launch_w8a8(const product& p, int multiprocessors, cudaStream_t on);
+void launch_fp8(const product& p, int multiprocessors, cudaStream_t on);
 /// Grouped integers as panels of bf16: `panels` of them, `p.weights` being the first one's records.
 void launch_open_codes(const product& p, std::int64_t panels, char* to, cudaStream_t on);
 
