@@ -92,11 +92,6 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   actors::rank_context context;
   context.architecture = architecture_of(settings);
   const auto& arch = context.architecture;
-  const auto form = form_of(settings, arch);
-  context.compute_type = form.compute;
-  context.quantize = form.quantize;
-  context.kv_type = form.kv;
-  context.stored = form.stored;
   if (!settings.engine.pack_cache.empty())
     context.packed = std::make_unique<model::pack_cache>(
         settings.engine.pack_cache, [](const std::string& line) { spdlog::warn("{}", line); });
@@ -113,6 +108,13 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
   context.backend = on.gpu >= 0              ? open_gpu(on.gpu)
                     : settings.bench.profile ? kernels::make_profiled_cpu_backend(threads, profile)
                                              : kernels::make_cpu_backend(threads);
+  const auto form = form_of(settings, arch, context.backend->multiplies_fp8());
+  if (const auto why = form_objection(form, *context.backend, env.rank(), env.host()); !why.empty())
+    throw std::runtime_error(why);
+  context.compute_type = form.compute;
+  context.quantize = form.quantize;
+  context.kv_type = form.kv;
+  context.stored = form.stored;
   if (on.gpu >= 0 && settings.engine.link != "host") context.device_link = open_gpu_link(on.gpu);
   const auto info = context.backend->info();
   context.profile = {env.rank(),   env.host(),

@@ -26,24 +26,10 @@ option_spec element_type(const row& of, commands who, std::vector<kernels::dtype
   return spec;
 }
 
-option_spec quantize(commands who) {
-  option_spec spec = begin({"engine", "quantize", "TYPE", "round weights while loading: none, int8 or int4"},
-                           shape::value, std::move(who));
-  spec.set = [](options& o, std::string_view value) {
-    const auto name = parse_choice(value, {"none", "int8", "int4"});
-    o.engine.quantize_bits = name == "int8" ? 8 : name == "int4" ? 4 : 0;
-  };
-  spec.get = [](const options& o) {
-    const int bits = o.engine.quantize_bits;
-    return std::vector<std::string>{bits == 0 ? "none" : "int" + std::to_string(bits)};
-  };
-  return spec;
-}
-
 option_spec quantize_group(commands who) {
   option_spec spec =
       begin({"engine", "quantize_group", "N", "weights to a scale: 16, 32, 64, 128, row or auto",
-             "auto: 128 for int8, 32 for int4"},
+             "auto: 128 for int8, 32 for int4, row for fp8"},
             shape::value, std::move(who));
   spec.set = [](options& o, std::string_view value) {
     const auto name = parse_choice(value, {"auto", "row", "16", "32", "64", "128"});
@@ -103,7 +89,9 @@ std::vector<option_spec> engine_rows() {
   rows.push_back(element_type(
       {"engine", "dtype", "TYPE", "of the weights: auto, f32, bf16 or f16", "auto: as stored"}, formed,
       floats, [](auto& o) -> auto& { return o.engine.dtype; }));
-  rows.push_back(quantize(formed));
+  rows.push_back(choice(
+      {"engine", "quantize", "TYPE", "round weights while loading: none, int8, int4 or fp8 (Hopper GPUs)"},
+      formed, {"none", "int8", "int4", "fp8"}, [](auto& o) -> auto& { return o.engine.quantize; }));
   rows.push_back(quantize_group(formed));
   rows.push_back(text(
       {"engine", "pack_cache", "DIR",

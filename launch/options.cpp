@@ -41,6 +41,9 @@ std::optional<command> command_named(std::string_view name) noexcept {
 
 std::string options::validate() const {
   if (std::string wrong = check_ranges(*this); !wrong.empty()) return wrong;
+  if (engine.quantize == "fp8" && engine.quantize_group > 0)
+    return "--quantize-group " + std::to_string(engine.quantize_group) +
+           ": fp8 has one scale a row; leave it out, or take row";
   if (kv_cache.swap_disk > 0 && kv_cache.swap_dir.empty())
     return "--swap-disk needs a folder: name one with --swap-dir DIR";
   if (failover.deadline_ms < 2 * failover.heartbeat_ms)

@@ -33,14 +33,14 @@ struct engine_options {
   std::string device = "auto";          ///< auto, cpu or gpu, see choose_devices
   std::string link = "auto";            ///< between GPUs: auto (NCCL) or host (MPI and host memory)
   std::optional<kernels::dtype> dtype;  ///< weights and products; unset = as stored in the model
-  int quantize_bits = 0;             ///< weights are rounded to so many bits while loading; 0 = they are not
-  std::int32_t quantize_group = -1;  ///< input features to a scale; 0 = the whole row, -1 = by the bits
-  std::string pack_cache;            ///< folder that keeps packed weights for the next start; empty = none
-  std::int32_t threads = 0;          ///< of each rank; 0 = the granted cores, shared among the local ranks
-  std::string speeds = "auto";       ///< speeds that layers are divided by: measure, cached, equal, auto
-  std::string speeds_dir;            ///< where they are kept; empty = the user's cache folder
-  std::int32_t replicas = 1;         ///< pipelines of the same model that the ranks form; 0 = chosen
-  std::int32_t max_context = 0;      ///< tokens of prompt and answer together; 0 = the model's own limit
+  std::string quantize = "none";        ///< what weights are rounded to while loading: none, int8, int4, fp8
+  std::int32_t quantize_group = -1;     ///< input features to a scale; 0 = the whole row, -1 = by the type
+  std::string pack_cache;               ///< folder that keeps packed weights for the next start; empty = none
+  std::int32_t threads = 0;             ///< of each rank; 0 = the granted cores, shared among the local ranks
+  std::string speeds = "auto";          ///< speeds that layers are divided by: measure, cached, equal, auto
+  std::string speeds_dir;               ///< where they are kept; empty = the user's cache folder
+  std::int32_t replicas = 1;            ///< pipelines of the same model that the ranks form; 0 = chosen
+  std::int32_t max_context = 0;         ///< tokens of prompt and answer together; 0 = the model's own limit
 };
 
 struct kv_cache_options {

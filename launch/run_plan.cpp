@@ -39,7 +39,7 @@ int run_plan(const options& settings) {
   try {
     const auto& shape = settings.bench.random_weights;
     const auto arch = shape.empty() ? model::read_model(settings.model) : model::read_architecture(shape);
-    const auto work = actors::work_of(arch, form_of(settings, arch));
+    const auto work = actors::work_of(arch, form_of(settings, arch, true));
     const auto cluster = read_cluster_file(settings.plan.cluster);
     const auto wishes = wishes_of(settings);
     const auto plan = planner::make_plan(work, cluster, wishes);

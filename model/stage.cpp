@@ -202,7 +202,7 @@ void stage::run_layer(std::int32_t layer, const step& s) {
                             s.kv, local, shape, s.plan, s.on);
   // A head is narrower than a group of int8 inputs: attention leaves that rounding to the product.
   const auto attended_type = w.attention_output.matrix->input_type();
-  const auto attended = narrow_.view(attended_type == dtype::q8 ? dtype::f32 : attended_type, s.rows,
+  const auto attended = narrow_.view(kernels::in_records(attended_type) ? dtype::f32 : attended_type, s.rows,
                                      w.attention_output.matrix->cols());
   backend_.attention(attended, qkv.col_range(0, arch_.query_size()), s.kv, local, shape, s.plan, s.on);
   tap("attention", layer, attended);

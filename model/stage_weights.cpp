@@ -35,7 +35,7 @@ class stage_loader {
         bytes_total_ += static_cast<std::size_t>(spec.elements()) * kernels::size_of(arch_.stored_type);
     }
     if (on_.embeds_packed() && (range_.embeds || (range_.heads && arch_.tied_head)))
-      integer_embedding_ = form_.rounded || loader_.stored_as_integers(head_stack(embedding_name()));
+      integer_embedding_ = form_.rounded || loader_.keeps_codes(head_stack(embedding_name()));
   }
 
   void run() {

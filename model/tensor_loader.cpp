@@ -61,9 +61,10 @@ bool tensor_loader::can_take_turns(const matrix_stack& stack, std::int64_t turn)
   });
 }
 
-bool tensor_loader::stored_as_integers(const matrix_stack& stack) {
+bool tensor_loader::keeps_codes(const matrix_stack& stack) {
   return !stack.transposed && std::all_of(stack.parts.begin(), stack.parts.end(), [&](const auto& part) {
-    return source_.describe(part.name).quantized.has_value();
+    const auto format = source_.describe(part.name).quantized;
+    return format && (on_.multiplies_fp8() || !kernels::is_fp8(*format));
   });
 }
 
@@ -71,7 +72,7 @@ void tensor_loader::expect(const matrix_stack& stack,
                            const std::optional<kernels::quantized_format>& rounded) {
   plan how;
   how.rounded = rounded;
-  how.stored = stored_as_integers(stack);
+  how.stored = keeps_codes(stack);
   how.form.cols = stack.cols;
   how.form.compute = compute_;
   for (const auto& part : stack.parts) {
@@ -94,7 +95,7 @@ std::string tensor_loader::key_of(const matrix_stack& stack, const plan& how) {
   const auto layout = on_.packed_layout();
   if (layout.empty()) return {};
   std::string out = "fastserve packed weight\n" + layout + '\n' + text_of(how.form) + '\n' +
-                    (how.stored    ? "integers as stored"
+                    (how.stored    ? "codes as stored"
                      : how.rounded ? "rounded to nearest"
                                    : "numbers") +
                     (stack.turn > 0 ? ", in turns of " + std::to_string(stack.turn) : "") +

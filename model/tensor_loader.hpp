@@ -38,10 +38,11 @@ class tensor_loader {
   /// What will be asked for, in groups; a group is read in the order of its files.
   void begin_group() { groups_.emplace_back(); }
   void expect(const std::string& name) { groups_.back().push_back(name); }
-  /// Integers of the files stay what they are, if all of a stack are; numbers are rounded to `rounded`.
+  /// Integers of the files stay what they are, if all of a stack are, and so does fp8 where the device
+  /// multiplies it; numbers are rounded to `rounded`.
   void expect(const matrix_stack& stack, const std::optional<kernels::quantized_format>& rounded);
-  /// Whether a matrix comes as integers.
-  bool stored_as_integers(const matrix_stack& stack);
+  /// Whether a stack comes as the codes of the files.
+  bool keeps_codes(const matrix_stack& stack);
   /// Whether `turn` rows of each part can be stacked in turn: parts are alike.
   bool can_take_turns(const matrix_stack& stack, std::int64_t turn);
   /// Groups become those of one file after the other; returns their former numbers in the new order. Reading

@@ -17,7 +17,7 @@ struct host_tensor {
   const void* data = nullptr;  ///< aligned to its element
   kernels::dtype type = kernels::dtype::f32;
   std::vector<std::int64_t> shape;
-  /// How a matrix of grouped integers is stored; tensor() gives those as numbers, quantized() as they are.
+  /// How a matrix of grouped integers or fp8 is stored; tensor() gives numbers, quantized() its codes.
   std::optional<kernels::quantized_format> quantized = {};
   std::size_t bytes() const;
 };

@@ -125,9 +125,10 @@ if [ "$peers" -eq 1 ] && [ "$(left)" -gt 60 ]; then
   timeout "$(left)" python3 scripts/gpu_reference.py "$config" --peers plain,compiled --seconds "$(($(left) - 40))" --out "$out/reference.json" \
     >"$out/reference.log" 2>&1 || echo "gpu_reference.py did not end: see $out/reference.log"
 fi
-echo "== integers"
+echo "== 8 and 4 bits"
 bench 128 64 1 --quantize int8 --quantize-group row
 bench 128 64 1 --quantize int4 --quantize-group 128
+case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null) in 9.0*) bench 128 64 1 --quantize fp8 ;; esac
 python3 scripts/gpu_table.py "$config" "$out" | tee "$out/table.md"
 echo "$((SECONDS - begin)) s, $failures failures; results in $out"
 [ "$failures" -eq 0 ]

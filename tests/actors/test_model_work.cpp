@@ -32,7 +32,7 @@ BOOST_AUTO_TEST_CASE(integers_of_the_files_are_counted_as_such) {
   for (const auto& entry : fs::directory_iterator(FASTSERVE_TEST_DATA "/quantized")) {
     BOOST_TEST_CONTEXT(entry.path().filename().string()) {
       const auto arch = model::read_model(entry.path());
-      const auto stored = model::read_stored_form(entry.path(), arch);
+      const auto stored = model::read_stored_form(entry.path(), arch, false);
       BOOST_REQUIRE(stored.has_value());
       BOOST_TEST(stored->layers.size() == static_cast<std::size_t>(arch.layers));
       const auto work = actors::work_of(arch, {arch.stored_type, {}, arch.stored_type, stored});
@@ -56,7 +56,7 @@ BOOST_AUTO_TEST_CASE(integers_of_the_files_are_counted_as_such) {
 BOOST_AUTO_TEST_CASE(rounding_while_loading_is_counted) {
   const fs::path demo = FASTSERVE_SOURCE_DIR "/models/demo";
   const auto arch = model::read_model(demo);
-  BOOST_TEST(!model::read_stored_form(demo, arch).has_value());
+  BOOST_TEST(!model::read_stored_form(demo, arch, true).has_value());
   const kernels::quantized_format int8{8, 128, kernels::zero_kind::none, kernels::dtype::f16};
   const kernels::quantized_format int4{4, 32, kernels::zero_kind::none, kernels::dtype::f16};
   for (const auto& format :

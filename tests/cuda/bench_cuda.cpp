@@ -1,6 +1,6 @@
 // Speeds of the ops on a GPU at the shapes of Llama-3-8B, beside the device's copy bandwidth measured in the
 // same run.
-//   bench_cuda [bf16|int8|int4 ...] [products|rows|attention|layer ...] [NUMBER OF ROWS ...]
+//   bench_cuda [bf16|int8|int4|fp8 ...] [products|rows|attention|layer ...] [NUMBER OF ROWS ...]
 // A figure is the median of seven runs of several calls that follow one another without a wait.
 
 #include <algorithm>
@@ -37,7 +37,7 @@ class bench {
     std::vector<float> values(static_cast<std::size_t>(rows * cols));
     std::mt19937 engine{3};
     for (auto& x : values) x = static_cast<float>(engine() % 2048) * 0x1p-10F - 1.0F;
-    if (type == dtype::q8) {
+    if (in_records(type)) {
       const auto floats = view(rows, cols, dtype::f32);
       ops->activate(v, floats, activation::relu, false, *on);
       return v;
@@ -97,7 +97,7 @@ class layer_weights {
   std::unique_ptr<weight> make(std::int64_t outputs, std::int64_t inputs, dtype type,
                                const quantized_format& format) const {
     const host_matrix host{values_.data(), dtype::bf16, outputs, inputs, false};
-    return type == dtype::q8 ? ops_.quantize({&host, 1}, format) : ops_.pack({&host, 1}, type);
+    return in_records(type) ? ops_.quantize({&host, 1}, format) : ops_.pack({&host, 1}, type);
   }
 
  private:
@@ -230,7 +230,7 @@ void bench_layer(bench& b, const weights_kind& kind, const attention_batch& batc
   const auto residual = b.view(rows, hidden, dtype::f32);
   const auto normed = b.view(rows, hidden, input);
   const auto qkv = b.view(rows, (heads + 2 * kv_heads) * head_dim, dtype::f32);
-  const auto attended = b.view(rows, hidden, input == dtype::q8 ? dtype::f32 : input);
+  const auto attended = b.view(rows, hidden, in_records(input) ? dtype::f32 : input);
   const auto up = b.view(rows, 2 * feed_forward, dtype::f32);
   const auto active = b.view(rows, feed_forward, input);
   const bool gated = b.ops->gated_turn(activation::silu, dtype::bf16) > 0;
@@ -290,7 +290,8 @@ int main(int argc, char** argv) {
   }
   const weights_kind all[] = {{"bf16", dtype::bf16, {}},
                               {"int8", dtype::q8, {8, 0, zero_kind::none, dtype::f32}},
-                              {"int4", dtype::q8, {4, 128, zero_kind::none, dtype::f16}}};
+                              {"int4", dtype::q8, {4, 128, zero_kind::none, dtype::f16}},
+                              {"fp8", dtype::f8, fp8_rows}};
   std::vector<std::string> words(argv + 1, argv + argc);
   const auto says = [&](const std::string& word) {
     return std::find(words.begin(), words.end(), word) != words.end();
@@ -300,10 +301,11 @@ int main(int argc, char** argv) {
     if (const int rows = std::atoi(word.c_str()); rows > 0) row_counts.push_back(rows);
   if (row_counts.empty()) row_counts = {1, 8, 16, 32, 64, 128, 512, 2048};
   const bool all_parts = !says("products") && !says("rows") && !says("attention") && !says("layer");
-  const bool all_kinds = !says("bf16") && !says("int8") && !says("int4");
+  const bool all_kinds = !says("bf16") && !says("int8") && !says("int4") && !says("fp8");
   bench b;
   for (const auto& kind : all) {
     if (!all_kinds && !says(kind.name)) continue;
+    if (is_fp8(kind.format) && !b.ops->multiplies_fp8()) continue;
     std::printf("== %s\n", kind.name.c_str());
     if (all_parts || says("products")) bench_products(b, kind, row_counts);
     if (kind.name == "bf16" && (all_parts || says("rows"))) bench_rows(b);
@@ -312,7 +314,7 @@ int main(int argc, char** argv) {
                                            attention_batch{"", 128, 128, 1}, attention_batch{"", 1, 0, 2048},
                                            attention_batch{"", 1, 0, 8192}})
         bench_layer(b, kind, batch);
-    if (kind.name != "int4" && (all_parts || says("attention")))
+    if ((kind.name == "bf16" || kind.name == "int8") && (all_parts || says("attention")))
       bench_attention(b, kind.name == "bf16" ? dtype::bf16 : dtype::i8);
   }
   return 0;

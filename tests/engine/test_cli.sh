@@ -97,6 +97,11 @@ case $("$program" version) in
   *) refuse 1 "--device gpu: " console --model "$demo" --device gpu --prompt x ;;
 esac
 
+# Nothing is loaded for what no device here computes: the folder has no weights.
+rm "$work/broken/model.safetensors"
+refuse 1 "--quantize fp8: rank 0 (" console --model "$work/broken" --quantize fp8 --device cpu --prompt x
+says "does not multiply fp8; take --quantize int8" err
+
 # A prompt that cannot run is an error of its own; the others are answered.
 printf 'Once upon a time\n' >"$work/prompts"
 run 1 2 console "${greedy[@]}" --prompt-ids 99999 --prompt "Once upon a time" </dev/null

@@ -66,14 +66,18 @@ BOOST_AUTO_TEST_CASE(values_and_flags) {
 
 BOOST_AUTO_TEST_CASE(weights_may_be_rounded) {
   const auto plain = run({"bench", "--model=a"}).settings.engine;
-  BOOST_TEST(plain.quantize_bits == 0);
+  BOOST_TEST(plain.quantize == "none");
   BOOST_TEST(plain.quantize_group == -1);
   const auto got =
       run({"batch", "--model=a", "--input=b", "--output=c", "--quantize", "int4", "--quantize-group", "row"})
           .settings.engine;
-  BOOST_TEST(got.quantize_bits == 4);
+  BOOST_TEST(got.quantize == "int4");
   BOOST_TEST(got.quantize_group == 0);
-  BOOST_TEST(run({"bench", "--model=a", "--quantize=int8"}).settings.engine.quantize_bits == 8);
+  BOOST_TEST(run({"bench", "--model=a", "--quantize=int8"}).settings.engine.quantize == "int8");
+  BOOST_TEST(run({"bench", "--model=a", "--quantize=fp8", "--quantize-group=row"}).settings.engine.quantize ==
+             "fp8");
+  check_refused({"bench", "--model=a", "--quantize=fp8", "--quantize-group=128"},
+                "--quantize-group 128: fp8 has one scale a row", "fastserve bench --help");
   for (const std::string bad :
        {"--quantize=int3", "--quantize=8", "--quantize-group=48", "--quantize-group=0"})
     BOOST_CHECK((run({"bench", "--model=a", bad}).what == outcome::refuse));
