@@ -8,6 +8,7 @@
 namespace fastserve::model {
 namespace {
 
+using kernels::code_kind;
 using packing = checkpoint_quantization::packing;
 
 int read_bits(const json_object& from, std::string_view key) {
@@ -52,8 +53,9 @@ checkpoint_quantization read_compressed(const json_object& from) {
   checkpoint_quantization out;
   out.how = packing::compressed;
   const auto format = from.text("format", "pack-quantized");
-  if (format != "pack-quantized" && format != "int-quantized" && format != "naive-quantized")
-    from.fail("format", "pack-quantized, int-quantized or naive-quantized");
+  if (format != "pack-quantized" && format != "int-quantized" && format != "float-quantized" &&
+      format != "naive-quantized")
+    from.fail("format", "pack-quantized, int-quantized, float-quantized or naive-quantized");
   const auto status = from.text("quantization_status", "compressed");
   if (status != "compressed") from.fail("quantization_status", "compressed");
   const auto groups = from.object("config_groups");
@@ -65,19 +67,39 @@ checkpoint_quantization read_compressed(const json_object& from) {
     if (!weights) groups->object(names[i])->fail("weights", "an object");
     checkpoint_quantization one = out;
     one.bits = read_bits(*weights, "num_bits");
-    if (weights->text("type", "int") != "int") weights->fail("type", "int");
+    const auto type = weights->text("type", "int");
+    if (type != "int" && type != "float") weights->fail("type", "int or float");
     one.symmetric = weights->flag("symmetric", true);
+    if (type == "float") {
+      one.codes = code_kind::e4m3;
+      if (one.bits != 8) weights->fail("num_bits", "8 of type float");
+      if (!one.symmetric) weights->fail("symmetric", "true of type float");
+    }
     const auto strategy = weights->text("strategy", weights->has("group_size") ? "group" : "tensor");
+    if (one.codes == code_kind::e4m3 && strategy != "channel" && strategy != "tensor")
+      weights->fail("strategy", "channel or tensor of type float");
     if (strategy == "group") {
       one.group = read_group(*weights, {});
       if (one.group == 0) weights->fail("group_size", "16, 32, 64 or a multiple of 128");
     } else if (strategy != "channel" && strategy != "tensor") {
       weights->fail("strategy", "group, channel or tensor");
     }
-    if (i > 0 && (one.bits != out.bits || one.group != out.group || one.symmetric != out.symmetric))
+    if (i > 0 && (one.bits != out.bits || one.group != out.group || one.symmetric != out.symmetric ||
+                  one.codes != out.codes))
       from.fail("config_groups", "one format for all matrices");
     out = one;
   }
+  return out;
+}
+
+checkpoint_quantization read_fp8(const json_object& from) {
+  if (from.has("weight_block_size")) from.fail("weight_block_size", "one scale a matrix");
+  if (from.text("fmt", "e4m3") != "e4m3") from.fail("fmt", "e4m3");
+  checkpoint_quantization out;
+  out.how = packing::compressed;
+  out.bits = 8;
+  out.symmetric = true;
+  out.codes = code_kind::e4m3;
   return out;
 }
 
@@ -91,7 +113,8 @@ std::optional<checkpoint_quantization> read_quantization(const json_object& conf
   if (method == "awq") return read_awq(*from);
   if (method == "gptq") return read_gptq(*from);
   if (method == "compressed-tensors") return read_compressed(*from);
-  from->fail("quant_method", "one of: awq, gptq, compressed-tensors");
+  if (method == "fp8") return read_fp8(*from);
+  from->fail("quant_method", "one of: awq, gptq, compressed-tensors, fp8");
 }
 
 }  // namespace fastserve::model

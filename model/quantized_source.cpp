@@ -80,8 +80,11 @@ quantized_source::parts quantized_source::find_parts(const std::string& stem) {
   const std::string scales = compressed ? ".weight_scale" : ".scales";
   const std::string zeros = compressed ? ".weight_zero_point" : ".qzeros";
   const std::string order = compressed ? ".weight_g_idx" : ".g_idx";
-  const bool bytes = compressed && !inner_.has(stem + ".weight_packed");
-  out.codes = bytes ? matrix(".weight", "I8") : matrix(compressed ? ".weight_packed" : ".qweight", "I32");
+  const bool e4m3 = how_.codes == kernels::code_kind::e4m3;
+  const bool bytes = compressed && (e4m3 || !inner_.has(stem + ".weight_packed"));
+  out.codes = e4m3    ? matrix(".weight", "F8_E4M3")
+              : bytes ? matrix(".weight", "I8")
+                      : matrix(compressed ? ".weight_packed" : ".qweight", "I32");
   const auto& shape = out.codes.entry->shape;
   if (bytes && how_.bits != 8)
     fail(stem + ".weight", "I8, expected packed codes of 4 bits in " + in_quotes(stem + ".weight_packed"));
@@ -150,6 +153,7 @@ bool quantized_source::in_order(const parts& from) const {
 }
 
 quantized_format quantized_source::format_of(const parts& from) const {
+  if (how_.codes == kernels::code_kind::e4m3) return kernels::fp8_rows;
   quantized_format out;
   out.bits = how_.bits;
   out.group = how_.unpacked_group();
@@ -173,7 +177,7 @@ quantized_tensor quantized_source::unpack(const parts& from, const std::string& 
   const std::int64_t per_word = 32 / bits;
   const auto code_mask = (1U << bits) - 1;
   const int middle = 1 << (bits - 1);
-  const bool bytes = from.codes.entry->dtype == "I8";
+  const bool bytes = from.codes.entry->dtype != "I32";
   const int shift = bytes ? (how_.symmetric ? 0 : middle) : how_.symmetric ? -middle : 0;
   const auto at = [&](std::uint32_t w, std::int64_t i) {
     return static_cast<int>(w >> (i * bits) & code_mask);
@@ -198,6 +202,10 @@ quantized_tensor quantized_source::unpack(const parts& from, const std::string& 
       break;
     case packing::compressed:
       const auto row_words = divided_up(from.cols, per_word);
+      if (bytes && shift == 0) {
+        std::memcpy(out.codes.data(), words.data(), out.codes.size());
+        break;
+      }
       for (std::int64_t r = 0; r < from.rows; ++r)
         for (std::int64_t c = 0; c < from.cols; ++c)
           put(r, c,
@@ -312,9 +320,17 @@ void quantized_source::release(std::string_view name) {
 }
 
 std::vector<stored_tensor> quantized_source::all_tensors() {
-  static constexpr std::string_view suffixes[] = {
-      ".qweight",           ".qzeros",       ".scales",      ".g_idx", ".weight_packed", ".weight_scale",
-      ".weight_zero_point", ".weight_shape", ".weight_g_idx"};
+  // Scales of activations are with their matrix, but not used: see read_quantization().
+  static constexpr std::string_view suffixes[] = {".qweight",
+                                                  ".qzeros",
+                                                  ".scales",
+                                                  ".g_idx",
+                                                  ".weight_packed",
+                                                  ".weight_scale",
+                                                  ".weight_zero_point",
+                                                  ".weight_shape",
+                                                  ".weight_g_idx",
+                                                  ".input_scale"};
   auto out = inner_.all_tensors();
   for (auto& tensor : out)
     for (const auto suffix : suffixes)

@@ -12,8 +12,8 @@
 
 namespace fastserve::model {
 
-/// The weights of a Hugging Face folder of AWQ, GPTQ or compressed-tensors. A packed matrix goes by the name
-/// that it has in the model ("X.weight"), without a second rounding. One whose input features are in the
+/// The weights of a Hugging Face folder of AWQ, GPTQ, compressed-tensors or fp8. A packed matrix goes by the
+/// name that it has in the model ("X.weight"), without a second rounding. One whose input features are in the
 /// order of GPTQ's act-order comes out of tensor() only, as numbers: its groups are not neighbours.
 class quantized_source : public stored_weights {
  public:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/e4m3.hpp"
+
 namespace fastserve::model {
 
 void write_numbers(float* out, const kernels::quantized_tensor& from) {
@@ -16,6 +18,10 @@ void write_numbers(float* out, const kernels::quantized_tensor& from) {
       const auto offset = view.offsets == nullptr ? 0.0F : view.offsets[g];
       const auto count = std::min(group, from.cols - begin);
       for (std::int64_t i = 0; i < count; ++i, ++code) {
+        if (kernels::is_fp8(from.format)) {
+          *out++ = scale * kernels::e4m3_values[*code];
+          continue;
+        }
         const int q = is_signed ? static_cast<std::int8_t>(*code) : *code;
         *out++ = scale * static_cast<float>(q - zero) + offset;
       }

@@ -2,14 +2,16 @@
 """Makes tests/data/quantized: a tiny Llama with random weights in every quantized form of Hugging Face folders that we
 read, each beside expected.safetensors, the numbers that three of its matrices stand for.
 
-    python3 scripts/make_quantized_goldens.py [--out tests/data/quantized]
+    python3 scripts/make_quantized_goldens.py [--out tests/data/quantized] [--form FORM]
 
-AWQ and GPTQ are packed here, from the formats' definitions:
+AWQ, GPTQ and fp8 are packed here, from the formats' definitions:
   AWQ   qweight [in, out/8]: bits 4i of a word hold output 8c + (0, 2, 4, 6, 1, 3, 5, 7)[i]; qzeros likewise;
         value = scale * (code - zero)
   GPTQ  qweight [in*bits/32, out]: bits bits*i of a word hold input r*32/bits + i; qzeros [groups, out*bits/32], stored less
         one unless checkpoint_format is gptq_v2; g_idx names each input's group
-compressed-tensors is packed by its own library.
+  fp8   weight [out, in] of e4m3: sign, 4 bits of exponent (bias 7), 3 of fraction; weight_scale [out, 1] in
+        compressed-tensors' "float-quantized", [] in quant_method "fp8", which may have input_scale, too
+Other forms of compressed-tensors are packed by its own library.
 
 Requirements: Python >= 3.10, numpy, torch, safetensors, compressed-tensors (made with 0.20).
 """
@@ -105,8 +107,21 @@ def compressed(random, rows, cols, group, bits=4, symmetric=True, packed=True, d
     return tensors, value.numpy()
 
 
-def scheme(bits, group, symmetric, form, activations=None):
-    weights = {"num_bits": bits, "type": "int", "symmetric": symmetric, "strategy": "group" if group else "channel"}
+def fp8(random, rows, cols, by_row):
+    codes = random.integers(0, 256, (rows, cols)).astype(np.uint8)
+    codes[codes % 128 == 127] = 0  # no number
+    scales = (random.random((rows, 1) if by_row else ()) * 0.001 + 0.0001).astype(np.float32)
+    exponent, fraction = codes >> 3 & 15, codes % 8 / 8
+    magnitude = np.where(exponent == 0, fraction * 2.0**-6, (1 + fraction) * 2.0 ** (exponent.astype(int) - 7))
+    value = np.where(codes < 128, magnitude, -magnitude).astype(np.float32) * scales
+    tensors = {"weight": torch.from_numpy(codes).view(torch.float8_e4m3fn), "weight_scale": torch.from_numpy(scales)}
+    if not by_row:
+        tensors["input_scale"] = torch.from_numpy(np.float32(0.25).reshape(()))
+    return tensors, value
+
+
+def scheme(bits, group, symmetric, form, activations=None, kind="int"):
+    weights = {"num_bits": bits, "type": kind, "symmetric": symmetric, "strategy": "group" if group else "channel"}
     if group:
         weights["group_size"] = group
     return {
@@ -138,14 +153,18 @@ FORMS = {
         lambda *a: compressed(*a, bits=8, packed=False, symmetric=False, dtype=torch.float32),
         (0,),
     ),
+    "fp8_channel": (scheme(8, 0, True, "float-quantized", ACTIVATIONS | {"type": "float"}, "float"), fp8, (True,)),
+    "fp8_tensor": ({"quant_method": "fp8", "activation_scheme": "static", "ignored_layers": ["lm_head"]}, fp8, (False,)),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("tests/data/quantized"))
+    parser.add_argument("--form", action="append", choices=FORMS, help="make this one only; may be repeated")
     options = parser.parse_args()
-    for name, (config, make, arguments) in FORMS.items():
+    for name in options.form or FORMS:
+        config, make, arguments = FORMS[name]
         random = np.random.default_rng(sum(name.encode()))
         tensors, expected = {}, {}
         for matrix, (rows, cols) in MATRICES.items():

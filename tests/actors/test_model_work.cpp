@@ -53,6 +53,22 @@ BOOST_AUTO_TEST_CASE(integers_of_the_files_are_counted_as_such) {
   BOOST_TEST(forms > 3);
 }
 
+BOOST_AUTO_TEST_CASE(fp8_is_counted_as_it_is_loaded) {
+  const fs::path folder = FASTSERVE_TEST_DATA "/quantized/fp8_channel";
+  const auto arch = model::read_model(folder);
+  const auto work = [&](bool kept) {
+    const auto stored = model::read_stored_form(folder, arch, kept);
+    BOOST_REQUIRE(stored.has_value());
+    BOOST_TEST(stored->layers.front().up.has_value() == kept);
+    return actors::work_of(arch, {arch.stored_type, {}, arch.stored_type, stored});
+  };
+  BOOST_TEST((work(true).layer.products.back().as == planner::arithmetic::int8));
+  BOOST_TEST((work(false).layer.products.back().as == planner::arithmetic::f16));
+  // 64 columns share a scale of 4 bytes.
+  BOOST_TEST(work(true).layer.products.back().bytes * 2 * 64 / 68 == work(false).layer.products.back().bytes,
+             boost::test_tools::tolerance(1e-6));
+}
+
 BOOST_AUTO_TEST_CASE(rounding_while_loading_is_counted) {
   const fs::path demo = FASTSERVE_SOURCE_DIR "/models/demo";
   const auto arch = model::read_model(demo);

@@ -7,15 +7,16 @@
 namespace fastserve::model::test {
 
 pipeline::pipeline(const architecture& arch, weight_source& source, kernels::backend& on, std::int32_t stages,
-                   kernels::dtype compute, kernels::dtype kv_type, std::int32_t max_rows)
+                   kernels::dtype compute, kernels::dtype kv_type, std::int32_t max_rows,
+                   const std::optional<kernels::quantized_format>& rounded)
     : arch_{arch},
       on_{on},
       stream_{on.make_stream()},
       max_rows_{max_rows},
       blocks_{(std::min(arch.max_positions, 512) + kernels::kv_block_tokens - 1) / kernels::kv_block_tokens} {
   for (const auto& range : even_ranges(arch, stages)) {
-    stages_.push_back(
-        std::make_unique<stage>(arch, source, stage_options{range, compute, max_rows, max_rows}, on));
+    stages_.push_back(std::make_unique<stage>(
+        arch, source, stage_options{range, compute, max_rows, max_rows, rounded}, on));
     kv_.push_back(on.make_kv_store(stages_.back()->kv_shape(blocks_, kv_type)));
   }
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,7 +18,8 @@ using logit_rows = std::vector<std::vector<float>>;
 class pipeline {
  public:
   pipeline(const architecture& arch, weight_source& source, kernels::backend& on, std::int32_t stages,
-           kernels::dtype compute, kernels::dtype kv_type, std::int32_t max_rows = 64);
+           kernels::dtype compute, kernels::dtype kv_type, std::int32_t max_rows = 64,
+           const std::optional<kernels::quantized_format>& rounded = {});
 
   /// Continues the sequence by `tokens`, at most `chunk` a step; 0 = as many as fit. Logits of each of them.
   logit_rows feed(std::span<const std::int32_t> tokens, std::size_t chunk = 0);

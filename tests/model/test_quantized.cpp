@@ -8,6 +8,8 @@
 
 #include "../support/temporary_folder.hpp"
 #include "expect_error.hpp"
+#include "kernels/cpu/backend.hpp"
+#include "kernels/cpu/dispatch.hpp"
 #include "model/model_folder.hpp"
 #include "model/safetensors.hpp"
 #include "pipeline.hpp"
@@ -93,12 +95,14 @@ BOOST_AUTO_TEST_CASE(matrices_are_what_they_stand_for) {
         BOOST_CHECK((format == kernels::quantized_format{4, 32, zero_kind::none, dtype::f32}));
       if (form == "w8a16_packed")
         BOOST_CHECK((format == kernels::quantized_format{8, 32, zero_kind::none, dtype::f16}));
+      if (form.starts_with("fp8")) BOOST_CHECK((format == kernels::fp8_rows));
       if (form == "w8a8")
         BOOST_CHECK((format == kernels::quantized_format{8, 0, zero_kind::none, dtype::f32}));
     }
   }
-  BOOST_CHECK((seen == std::set<std::string>{"awq", "gptq", "gptq_act_order", "gptq_v2_8bit_row", "w4a16",
-                                             "w4a16_zeros", "w8a16_packed", "w8a8", "w8a8_zeros"}));
+  BOOST_CHECK((seen == std::set<std::string>{"awq", "fp8_channel", "fp8_tensor", "gptq", "gptq_act_order",
+                                             "gptq_v2_8bit_row", "w4a16", "w4a16_zeros", "w8a16_packed",
+                                             "w8a8", "w8a8_zeros"}));
 }
 
 /// The same numbers, said to be numbers.
@@ -131,12 +135,78 @@ BOOST_AUTO_TEST_CASE(models_run_on_their_integers) {
       const auto got = served.feed({1, 2, 3, 4});
       const auto want = exact.feed({1, 2, 3, 4});
       for (std::size_t i = 0; i < want.size(); ++i) BOOST_CHECK_LT(relative_error(got[i], want[i]), 0.25);
-      const bool integers = entry.path().filename() != "gptq_act_order";
+      const auto form = entry.path().filename().string();
+      const bool integers = form != "gptq_act_order" && !form.starts_with("fp8");
       BOOST_CHECK_EQUAL(got != want, integers);
       BOOST_CHECK_EQUAL(served.stages()[0]->step_weight_bytes() < exact.stages()[0]->step_weight_bytes(),
                         integers);
     }
   }
+}
+
+namespace {
+
+/// Processors that multiply numbers of fp8's values, for want of a device of fp8 here.
+class opens_fp8 final : public kernels::cpu::cpu_backend {
+ public:
+  opens_fp8() : cpu_backend{1, kernels::cpu::choose_table({})} {}
+  bool multiplies_fp8() const override { return true; }
+  bool embeds_packed() const override { return false; }
+  std::unique_ptr<kernels::weight> pack_quantized(
+      std::span<const kernels::quantized_matrix> stacked) override {
+    std::vector<std::vector<float>> values;
+    std::vector<kernels::host_matrix> numbers;
+    for (const auto& m : stacked) {
+      BOOST_CHECK((m.format == kernels::fp8_rows));
+      auto& to = values.emplace_back(static_cast<std::size_t>(m.rows * m.cols));
+      for (std::int64_t r = 0; r < m.rows; ++r) kernels::dequantize_row(to.data() + r * m.cols, m, r);
+      numbers.push_back({to.data(), dtype::f32, m.rows, m.cols});
+    }
+    matrices += static_cast<int>(stacked.size());
+    return pack(numbers, dtype::f32);
+  }
+  std::unique_ptr<kernels::weight> quantize(std::span<const kernels::host_matrix> stacked,
+                                            const kernels::quantized_format& format) override {
+    std::vector<kernels::quantized_tensor> tensors;
+    std::vector<kernels::quantized_matrix> views;
+    for (const auto& m : stacked) {
+      std::vector<float> values(static_cast<std::size_t>(m.rows * m.cols));
+      kernels::to_f32(values.data(), m.data, m.type, values.size());
+      tensors.push_back(kernels::quantize_nearest(format, values.data(), m.rows, m.cols));
+    }
+    for (const auto& t : tensors) views.push_back(t.view());
+    return pack_quantized(views);
+  }
+  int matrices = 0;  ///< of fp8
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(fp8_stays_what_it_is_where_the_device_multiplies_it) {
+  for (const auto* form : {"fp8_channel", "fp8_tensor"}) {
+    opens_fp8 on;
+    const auto cpu = kernels::make_cpu_backend(1);
+    model_folder model(forms / form);
+    // Codes are kept whatever numbers are rounded to: the head is rounded, as it is not fp8 here.
+    pipeline kept(model.arch(), model.weights(), on, 1, dtype::f32, dtype::f32);
+    BOOST_CHECK_EQUAL(on.matrices, 7);
+    pipeline opened(model.arch(), model.weights(), *cpu, 1, dtype::f32, dtype::f32);
+    const auto logits = kept.feed({1, 2, 3, 4});
+    BOOST_CHECK(logits == opened.feed({1, 2, 3, 4}));
+    pipeline rounded(model.arch(), model.weights(), on, 1, dtype::f32, dtype::f32, 64, kernels::fp8_rows);
+    BOOST_CHECK_EQUAL(on.matrices, 7 + 8);
+    const auto after = rounded.feed({1, 2, 3, 4});
+    BOOST_CHECK(after != logits);
+    for (std::size_t i = 0; i < logits.size(); ++i) BOOST_CHECK_LT(relative_error(after[i], logits[i]), 0.1);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(processors_do_not_round_to_fp8) {
+  const auto cpu = kernels::make_cpu_backend(1);
+  model_folder model(forms / "fp8_tensor");
+  BOOST_CHECK_THROW(
+      pipeline(model.arch(), model.weights(), *cpu, 1, dtype::f32, dtype::f32, 64, kernels::fp8_rows),
+      std::invalid_argument);
 }
 
 /// Groups of more than 128 are cut; rows may end inside of a word.
@@ -186,7 +256,15 @@ BOOST_AUTO_TEST_CASE(configurations_that_we_lack_are_refused) {
   with("gptq", "checkpoint_format", "marlin", {"checkpoint_format is 'marlin'"});
   with("w4a16", "format", "marlin-24", {"format is 'marlin-24'"});
   const std::string weights = "config_groups/group_0/weights/";
-  with("w4a16", weights + "type", "float", {"weights.type is 'float'"});
+  with("w4a16", weights + "type", "nf", {"weights.type is 'nf'", "int or float"});
+  with("w4a16", weights + "type", "float", {"weights.num_bits is 4", "8 of type float"});
+  with("fp8_channel", weights + "symmetric", false, {"symmetric is false", "of type float"});
+  for (const auto* strategy : {"group", "block", "tensor_group"})
+    with("fp8_channel", weights + "strategy", strategy, {"weights.strategy is '", "channel or tensor"});
+  with("fp8_channel", "format", "nvfp4-pack-quantized",
+       {"format is 'nvfp4-pack-quantized'", "float-quantized"});
+  with("fp8_tensor", "weight_block_size", {128, 128}, {"weight_block_size is", "one scale a matrix"});
+  with("fp8_tensor", "fmt", "e5m2", {"fmt is 'e5m2'", "e4m3"});
   with("w4a16", weights + "strategy", "block", {"strategy is 'block'"});
   with("w4a16", "quantization_status", "frozen", {"quantization_status is 'frozen'"});
   damaged two("w4a16");
@@ -215,6 +293,23 @@ BOOST_AUTO_TEST_CASE(tensors_that_do_not_fit_are_refused) {
   damaged bits("w8a8");
   bits.configure([](nlohmann::json& c) { c["config_groups"]["group_0"]["weights"]["num_bits"] = 4; });
   bits.refused({"I8, expected packed codes of 4 bits"});
+  with("fp8_channel", "F8_E4M3", "F8_E5M2", {"F8_E5M2", "expected F8_E4M3 [rows, columns]"});
+  with("fp8_tensor", "F8_E4M3", "F8_E8M0", {"F8_E8M0", "expected F8_E4M3"});
+  with("fp8_channel", "up_proj.weight_scale", "up_proj.weight_scalX", {"up_proj.weight': dtype is F8_E4M3"});
+  with("fp8_channel", R"(up_proj.weight_scale":{"dtype":"F32","shape":[64,1])",
+       R"(up_proj.weight_scale":{"dtype":"F32","shape":[1,64])",
+       {"weight_scale': shape is [1, 64], expected [64, 1]"});
+  with("fp8_channel", R"(up_proj.weight":{"dtype":"F8_E4M3","shape":[64,32])",
+       R"(up_proj.weight":{"dtype":"F8_E4M3","shape":[32,64])",
+       {"weight_scale': shape is [64, 1], expected [32, 1]"});
+  with("fp8_channel", R"(up_proj.weight_scale":{"dtype":"F32")", R"(up_proj.weight_scale":{"dtype":"I32")",
+       {"weight_scale': dtype is I32, expected F32, F16 or BF16"});
+  damaged codes("w8a8");  // said to be floats
+  codes.configure([](nlohmann::json& c) { c["config_groups"]["group_0"]["weights"]["type"] = "float"; });
+  codes.refused({"weight': I8 [", "expected F8_E4M3"});
+  damaged floats("fp8_channel");  // said to be integers
+  floats.configure([](nlohmann::json& c) { c["config_groups"]["group_0"]["weights"]["type"] = "int"; });
+  floats.refused({"weight': F8_E4M3 [", "expected I8"});
   damaged order("gptq_act_order");
   auto bytes = order.folder.read("model.safetensors");
   const safetensors_file file(order.folder.path() / "model.safetensors");
