@@ -20,10 +20,10 @@
 // permuted within 32 so that a lane's 16 bytes of a row are one piece, too.
 // For Hopper's matrix unit 16-bit numbers, W8A8 and fp8 codes lie in panels instead (hopper/): 64 features by
 // one unit, a feature's 128 bytes one after another, its eight pieces of 16 bytes exchanged: piece i stands
-// at i ^ (feature % 8). Segments of 16-bit numbers are `panel_segments` there, of an even number of units, and
-// one where there are so many features that blocks need not share them. Grouped integers are opened to bf16 in
-// registers: an element is bf16(scale * (code - zero) + offset), rounded once, of scales and offsets that are
-// bf16 themselves. From there on they are bf16 weights. In panels they are records (code_record).
+// at i ^ (feature % 8). Segments of 16-bit numbers are `panel_segments` there, of an even number of units,
+// and one where there are so many features that blocks need not share them. Grouped integers are opened to
+// bf16 in registers: an element is bf16(scale * (code - zero) + offset), rounded once, of scales and offsets
+// that are bf16 themselves. From there on they are bf16 weights. In panels they are records (code_record).
 
 namespace fastserve::kernels::cuda {
 

@@ -67,14 +67,6 @@ struct record_shape {
   static constexpr int most_blocks = Rows < 64 ? 3 : Rows == 64 ? 2 : 1;  // of a multiprocessor: registers
 };
 
-/// The matrix unit's turn, which one warpgroup of two waits for and the other gives away.
-FASTSERVE_DEVICE void await_turn(int group) {
-  asm volatile("bar.sync %0, %1;" : : "r"(1 + group), "n"(2 * group_threads) : "memory");
-}
-FASTSERVE_DEVICE void give_turn(int group) {
-  asm volatile("bar.arrive %0, %1;" : : "r"(1 + group), "n"(2 * group_threads) : "memory");
-}
-
 /// A warpgroup's elements, unit after unit.
 template <class Shape>
 class record_sums {
@@ -120,12 +112,12 @@ class record_sums {
   FASTSERVE_DEVICE void run_in_turns() {
     dot dots[count];
     float scales[Shape::scales];
-    if (group_ == 1) give_turn(0);
+    if (group_ == 1) pass_turn(1);
     for (std::int64_t u = 0; u < units_; ++u) {
-      await_turn(group_);
+      wait_for_turn(1 + group_);
       begin(dots, scales);
       wait_products<1>();
-      if (group_ == 0 || u + 1 < units_) give_turn(1 - group_);
+      if (group_ == 0 || u + 1 < units_) pass_turn(2 - group_);
       wait_products<0>();
       end(dots, scales);
     }
