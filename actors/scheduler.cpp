@@ -182,6 +182,7 @@ void scheduler_state::on_result(const step_result& result) {
     report(p, token);
   }
   fill_pipeline(pipeline);
+  of->last_drawn_ns = 0;  // what comes later follows something else
 }
 
 void scheduler_state::on_change(const pipeline_change& change) {

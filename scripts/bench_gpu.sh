@@ -59,7 +59,7 @@ failures=0
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit --format=csv | tee "$out/device.csv"
 
 echo "== tests of the CUDA back end"
-for name in test_cuda test_cuda_models; do
+for name in test_cuda test_cuda_models test_cuda_shard; do
   FASTSERVE_REQUIRE_GPU=1 program $name --log_level=test_suite >"$out/$name.log" 2>&1
   code=$?
   echo "$name: $(grep -c 'Leaving test case' "$out/$name.log") cases, exit code $code"

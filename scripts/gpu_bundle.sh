@@ -18,7 +18,7 @@ root=$work/gpu-bundle
 mkdir -p "$root/bin" "$root/lib" "$root/share"
 
 programs=("$build/fastserve")
-for name in test_cuda test_cuda_models bench_cuda; do
+for name in test_cuda test_cuda_models test_cuda_shard bench_cuda; do
   if [ -x "$build/tests/$name" ]; then programs+=("$build/tests/$name"); fi
 done
 for program in "${programs[@]}"; do

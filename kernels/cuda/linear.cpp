@@ -43,7 +43,7 @@ const cuda_weight& weight_of(const weight& w) {
   return static_cast<const cuda_weight&>(w);
 }
 
-product product_to(tensor_view out, const weight& by, bool accumulate) {
+product product_to(tensor_view out, [[maybe_unused]] const weight& by, bool accumulate) {
   assert(out.type == dtype::f32 && out.cols == by.rows());
   product p{};
   p.out = static_cast<float*>(out.data);
@@ -52,7 +52,7 @@ product product_to(tensor_view out, const weight& by, bool accumulate) {
   return p;
 }
 
-product gated_product_to(tensor_view out, const weight& by, activation f) {
+product gated_product_to(tensor_view out, [[maybe_unused]] const weight& by, activation f) {
   assert(2 * out.cols == by.rows() && out.cols % cuda::gated_turn == 0 && is_logistic(f));
   product p{};
   p.gated = true;
@@ -86,8 +86,8 @@ void cuda_backend::linear_gated(tensor_view out, tensor_view in, const weight& b
   if (in_records(out.type)) launch_quantize(out, to, handle);
 }
 
-bool cuda_backend::give_norm(product& p, tensor_view normed, tensor_view in, const norm_weights& by,
-                             const cuda_weight& w) const {
+bool cuda_backend::give_norm(product& p, [[maybe_unused]] tensor_view normed, tensor_view in,
+                             const norm_weights& by, const cuda_weight& w) const {
   assert(in.type == dtype::f32 && in.rows == normed.rows && in.cols == normed.cols);
   assert(normed.type == w.input_type() && by.gain.type == dtype::f32 && by.gain.cols == in.cols);
   const auto& s = w.sections().front();

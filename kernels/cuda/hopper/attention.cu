@@ -142,15 +142,12 @@ class prompt_block {
       at.next(shape::slots);
     };
     for (int chunk = first_; chunk < mine_first; ++chunk) pass();
-    // One group's products, then the other's, or both would wait for them at the same time and then both
-    // leave the matrix unit nothing to do. As many turns for both.
-    const int turns = count(mine_first, mine_last);
-    int left = turns > count(others.first, others.last) ? turns : count(others.first, others.last);
-    const auto give = [&] {
-      if (--left > 0 || group == 0) pass_turn(turn_of(1 - group));
-    };
-    if (group == 1 && left > 0) pass_turn(turn_of(0));
     if (pairs > 0) {
+      // One group's products, then the other's, or both would wait for them at the same time and then both
+      // leave the matrix unit nothing to do. Only where both go through the same chunks: one that waits for
+      // its turn may hold slots that the other waits for.
+      const bool turns = others.first == mine_first && others.last == mine_last;
+      if (turns && group == 1) pass_turn(turn_of(0));
       float sums[D / 8][4] = {};
       softmax_numbers now;    // of the segment that is being summed
       softmax_numbers whole;  // of those before it
@@ -198,7 +195,7 @@ class prompt_block {
         wait(values_there(at.slot), at.phase);
         if (from < all_.first || to > all_.last) clear_unseen(group, values, from);
         if (chunk + 2 <= mine_last) wait(keys_there(keys.slot), keys.phase);
-        wait_for_turn(turn_of(group));
+        if (turns) wait_for_turn(turn_of(group));
 #pragma unroll
         for (int step = 0; step < 4; ++step) settle(weights[step]);
         settle(all_of(sums));
@@ -206,7 +203,7 @@ class prompt_block {
         add_values(sums, weights, values);
         begin_scores(mine_now);
         commit_products();
-        give();
+        if (turns && (group == 0 || chunk < mine_last)) pass_turn(turn_of(1 - group));
       };
       settle(all_of(sums));
       wait(keys_there(keys.slot), keys.phase);
@@ -234,10 +231,6 @@ class prompt_block {
       }
       finish(whole, sums, warp * 16 + lane / 4, first_pair, pairs);
     }
-    while (left > 0) {
-      wait_for_turn(turn_of(group));
-      give();
-    }
     for (int chunk = mine_last + 1; chunk < last_; ++chunk) pass();
   }
 
@@ -254,7 +247,6 @@ class prompt_block {
     c.last = sees.last / chunk_tokens;
     return c;
   }
-  FASTSERVE_DEVICE static constexpr int count(int first, int last) { return last - first + 1; }
   /// Barriers of groups: 1 and 2 for their own threads, then those of their turns.
   FASTSERVE_DEVICE static constexpr int turn_of(int group) { return 1 + groups + group; }
 
