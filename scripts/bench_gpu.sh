@@ -68,9 +68,12 @@ for name in test_cuda test_cuda_models test_cuda_shard; do
     failures=$((failures + 1))
   fi
 done
-if command -v compute-sanitizer >/dev/null && [ ${#run[@]} -eq 0 ]; then
+if command -v compute-sanitizer >/dev/null; then
   echo "== memory checker"
-  timeout 90 compute-sanitizer --error-exitcode 9 build-cuda/tests/test_cuda --run_test='attention,hopper' >"$out/sanitizer.log" 2>&1
+  checked=(build-cuda/tests/test_cuda)
+  if [ ${#run[@]} -gt 0 ]; then checked=("${run[@]}" test_cuda); fi
+  timeout 90 compute-sanitizer --target-processes all --error-exitcode 9 "${checked[@]}" --run_test='attention,hopper' \
+    >"$out/sanitizer.log" 2>&1
   code=$?
   tail -1 "$out/sanitizer.log"
   # Some machines refuse the tool the device: that is no finding.
@@ -122,7 +125,7 @@ bench 512,2048,8192 32 1 --dtype bf16
 
 if [ "$peers" -eq 1 ] && [ "$(left)" -gt 60 ]; then
   echo "== PyTorch"
-  timeout "$(left)" python3 scripts/gpu_reference.py "$config" --peers plain,compiled --seconds "$(($(left) - 40))" --out "$out/reference.json" \
+  timeout "$(left)" python3 scripts/gpu_reference.py "$config" --peers compiled,plain --seconds "$(($(left) - 40))" --out "$out/reference.json" \
     >"$out/reference.log" 2>&1 || echo "gpu_reference.py did not end: see $out/reference.log"
 fi
 echo "== 8 and 4 bits"
