@@ -52,9 +52,9 @@ def main():
         step = x["batch"] / x["decode_tokens_per_s"]
         context = x["prompt_tokens"] + x["decode_tokens"] / 2
         read = x["weight_bytes"] - table + x["batch"] * context * kv
-        gap = x.get("turnaround_us", 0) * 1e-6 / step
+        gap = x.get("turnaround_us", 0) * 1e-6 / step  # none is seen where steps run ahead
         cells = [x["dtype"], x["batch"], x["prompt_tokens"], f"{x['decode_tokens_per_s']:.0f}",
-                 f"{100 * read / step / copy:.0f} %", f"{100 * gap:.1f} %"]
+                 f"{100 * read / step / copy:.0f} %", f"{100 * gap:.1f} %" if gap > 0 else "none"]
         same = x["prompt_tokens"] == reference.get("context") and x["dtype"] == "bf16"
         cells += peer("decode", x["batch"]) if same else ["-"] * len(peers)
         print("| " + " | ".join(str(cell) for cell in cells) + " |")
