@@ -7,6 +7,7 @@ namespace fastserve::kernels::cuda::hopper {
 
 bool runs_on(int) { return false; }
 
+bool norms(weight_form, std::int64_t, std::int64_t) { return false; }
 product_scratch scratch_of(const product&, int) { return {}; }
 
 void launch_product(const product&, int, cudaStream_t) {
