@@ -63,6 +63,7 @@ product gated_product_to(tensor_view out, [[maybe_unused]] const weight& by, act
   return p;
 }
 
+/// Whether kernels may take 16 bytes of it at once from its first element on.
 bool is_whole(tensor_view v) { return reinterpret_cast<std::uintptr_t>(v.data) % 16 == 0; }
 
 }  // namespace
@@ -144,8 +145,7 @@ void cuda_backend::multiply(product p, tensor_view in, const cuda_weight& w, ten
     p.unit_bytes = in.stride * q8_record_bytes;
   } else {
     const auto size = static_cast<std::int64_t>(size_of(in.type));
-    const bool whole = in.cols % unit_columns == 0 && in.stride * size % 16 == 0 &&
-                       reinterpret_cast<std::uintptr_t>(in.data) % 16 == 0;
+    const bool whole = in.cols % unit_columns == 0 && in.stride * size % 16 == 0 && is_whole(in);
     if (!whole && p.unnormed == nullptr) {
       const std::int64_t columns = parts(in.cols, unit_columns) * unit_columns;
       void* padded = input_.at_least(kernels::bytes_of(in.type, in.rows, columns));

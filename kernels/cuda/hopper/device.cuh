@@ -283,65 +283,38 @@ FASTSERVE_DEVICE void wait_products() {
       kind(d[119]), kind(d[120]), kind(d[121]), kind(d[122]), kind(d[123]), kind(d[124]), kind(d[125]),      \
       kind(d[126]), kind(d[127])
 
+// `of`: the template's arguments, `form`: of the instruction, `ends`: its last operands.
+#define FASTSERVE_PRODUCT(of, sum, letter, form, ends, count, columns, a_at, b_at, keep_at)               \
+  template <>                                                                                             \
+  FASTSERVE_DEVICE void multiply_panels of(sum(&d)[count], std::uint64_t a, std::uint64_t b, bool keep) { \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                             \
+                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns form " {" FASTSERVE_REGISTERS_##count  \
+                 "}, %" a_at ", %" b_at ", p" ends ";\n}\n"                                               \
+                 : FASTSERVE_OPERANDS_##count(letter)                                                     \
+                 : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                                    \
+  }
+#define FASTSERVE_PRODUCTS(of, sum, letter, form, ends)                       \
+  FASTSERVE_PRODUCT(of, sum, letter, form, ends, 4, "8", "4", "5", "6")       \
+  FASTSERVE_PRODUCT(of, sum, letter, form, ends, 8, "16", "8", "9", "10")     \
+  FASTSERVE_PRODUCT(of, sum, letter, form, ends, 16, "32", "16", "17", "18")  \
+  FASTSERVE_PRODUCT(of, sum, letter, form, ends, 32, "64", "32", "33", "34")  \
+  FASTSERVE_PRODUCT(of, sum, letter, form, ends, 64, "128", "64", "65", "66") \
+  FASTSERVE_PRODUCT(of, sum, letter, form, ends, 128, "256", "128", "129", "130")
+
 /// d (+)= a b over 16 of k: 64 rows of `a` by 2 Count rows of `b`, panels both. Starts anew unless `keep`.
 template <class T, int Count>
 FASTSERVE_DEVICE void multiply_panels(float (&d)[Count], std::uint64_t a, std::uint64_t b, bool keep);
-#define FASTSERVE_PRODUCT(type, name, count, columns, a_at, b_at, keep_at)                        \
-  template <>                                                                                     \
-  FASTSERVE_DEVICE void multiply_panels<type>(float(&d)[count], std::uint64_t a, std::uint64_t b, \
-                                              bool keep) {                                        \
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                     \
-                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns "k16.f32." name "." name       \
-                 " {" FASTSERVE_REGISTERS_##count "}, %" a_at ", %" b_at ", p, 1, 1, 0, 0;\n}\n"  \
-                 : FASTSERVE_OPERANDS_##count("+f")                                               \
-                 : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                            \
-  }
-#define FASTSERVE_PRODUCTS(count, columns, a_at, b_at, keep_at)        \
-  FASTSERVE_PRODUCT(bf16, "bf16", count, columns, a_at, b_at, keep_at) \
-  FASTSERVE_PRODUCT(f16, "f16", count, columns, a_at, b_at, keep_at)
-FASTSERVE_PRODUCTS(4, "8", "4", "5", "6")
-FASTSERVE_PRODUCTS(8, "16", "8", "9", "10")
-FASTSERVE_PRODUCTS(16, "32", "16", "17", "18")
-FASTSERVE_PRODUCTS(32, "64", "32", "33", "34")
-FASTSERVE_PRODUCTS(64, "128", "64", "65", "66")
-FASTSERVE_PRODUCTS(128, "256", "128", "129", "130")
+FASTSERVE_PRODUCTS(<bf16>, float, "+f", "k16.f32.bf16.bf16", ", 1, 1, 0, 0")
+FASTSERVE_PRODUCTS(<f16>, float, "+f", "k16.f32.f16.f16", ", 1, 1, 0, 0")
 
 /// The same of int8 over 32 of k, exact.
 template <int Count>
 FASTSERVE_DEVICE void multiply_panels(std::int32_t (&d)[Count], std::uint64_t a, std::uint64_t b, bool keep);
-#define FASTSERVE_PRODUCT_I8(count, columns, a_at, b_at, keep_at)                                  \
-  template <>                                                                                      \
-  FASTSERVE_DEVICE void multiply_panels(std::int32_t(&d)[count], std::uint64_t a, std::uint64_t b, \
-                                        bool keep) {                                               \
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                      \
-                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns                                 \
-                 "k32.s32.s8.s8 {" FASTSERVE_REGISTERS_##count "}, %" a_at ", %" b_at ", p;\n}\n"  \
-                 : FASTSERVE_OPERANDS_##count("+r")                                                \
-                 : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                             \
-  }
-FASTSERVE_PRODUCT_I8(4, "8", "4", "5", "6")
-FASTSERVE_PRODUCT_I8(8, "16", "8", "9", "10")
-FASTSERVE_PRODUCT_I8(16, "32", "16", "17", "18")
-FASTSERVE_PRODUCT_I8(32, "64", "32", "33", "34")
-FASTSERVE_PRODUCT_I8(64, "128", "64", "65", "66")
+FASTSERVE_PRODUCTS(, std::int32_t, "+r", "k32.s32.s8.s8", "")
 
 /// The same of e4m3 over 32 of k, added up with fewer bits than a float has.
 struct e4m3;
-#define FASTSERVE_PRODUCT_E4M3(count, columns, a_at, b_at, keep_at)                                         \
-  template <>                                                                                               \
-  FASTSERVE_DEVICE void multiply_panels<e4m3>(float(&d)[count], std::uint64_t a, std::uint64_t b,           \
-                                              bool keep) {                                                  \
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" keep_at                                               \
-                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" columns                                          \
-                 "k32.f32.e4m3.e4m3 {" FASTSERVE_REGISTERS_##count "}, %" a_at ", %" b_at ", p, 1, 1;\n}\n" \
-                 : FASTSERVE_OPERANDS_##count("+f")                                                         \
-                 : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                                      \
-  }
-FASTSERVE_PRODUCT_E4M3(4, "8", "4", "5", "6")
-FASTSERVE_PRODUCT_E4M3(8, "16", "8", "9", "10")
-FASTSERVE_PRODUCT_E4M3(16, "32", "16", "17", "18")
-FASTSERVE_PRODUCT_E4M3(32, "64", "32", "33", "34")
-FASTSERVE_PRODUCT_E4M3(64, "128", "64", "65", "66")
+FASTSERVE_PRODUCTS(<e4m3>, float, "+f", "k32.f32.e4m3.e4m3", ", 1, 1")
 
 /// d += a b with `a` in registers (fragments as in mma.cuh) and `b` read by columns, of which there are 2
 /// Count.

@@ -13,11 +13,6 @@ constexpr int shares = norm_threads / group_threads;  // of them, a thread's her
 constexpr int norm_warps = norm_threads / warp_lanes;
 constexpr int beyond_bytes = 112;  // read after the row, for columns that nobody wants
 
-struct row_shape {
-  stream_shape cut;
-  int row_bytes;  ///< room for the row
-};
-
 /// The row's norm as numbers in shared memory at `to`, zeros up to whole units. By the warpgroup. Fours: of
 /// columns, that each of norm_rows()'s threads has.
 template <class T, int Fours>
@@ -97,43 +92,18 @@ FASTSERVE_DEVICE void fetch_weights(const unit_ring& ring, const product& p, uni
   }
 }
 
-/// As multiply_segment.
-template <class T>
-FASTSERVE_DEVICE void multiply_row(float (&sum)[4], const unit_ring& ring, ring_place& at, std::int64_t first,
-                                   std::int64_t last, std::uint32_t row) {
-  int before = -1;  // the slot that may still be read
-  auto b = row_at(row + static_cast<int>(first) * unit_row_bytes);
-  for (std::int64_t u = first; u < last; ++u) {
-    const std::uint32_t memory = uniform(ring.memory(at.slot));
-    wait(ring.full(at.slot), at.phase);
-    const auto a = panel_at(memory);
-    begin_products();
-#pragma unroll
-    for (int step = 0; step < 4; ++step)
-      multiply_panels<T>(sum, a + 2 * step, b + 2 * step, u > first || step > 0);
-    commit_products();
-    wait_products<1>();
-    if (before >= 0) ring.leave(before);
-    before = at.slot;
-    at.next(ring.slots());
-    b += unit_row_bytes >> 4;
-  }
-  wait_products<0>();
-  ring.leave(before);
-}
-
 template <class T, int Fours>
-__global__ void __launch_bounds__(stream_threads) multiply_one_row(product p, row_shape shape) {
+__global__ void __launch_bounds__(stream_threads) multiply_one_row(product p, stream_shape shape) {
   __shared__ std::uint64_t barriers[2 * unit_ring::most_slots];
   __shared__ std::uint64_t row_barrier;
   __shared__ float room[norm_warps];
   __shared__ bool last;
-  const unit_ring ring{barriers, shape.cut.slots, panel_bytes};
+  const unit_ring ring{barriers, shape.slots, panel_bytes};
   const std::uint32_t row_there = shared_address(&row_barrier);
-  const std::uint32_t row = ring.memory(shape.cut.slots);
+  const std::uint32_t row = ring.memory(shape.slots);
   if (thread_index() == 0) init_barrier(row_there, 1);
   ring.init(group_threads / warp_lanes);
-  const auto run = run_of_block(p, shape.cut.splits);
+  const auto run = run_of_block(p, shape.splits);
   if (thread_index() >= group_threads) {
     if (thread_index() == group_threads) fetch_weights(ring, p, run, row, row_there);
     return;
@@ -143,13 +113,18 @@ __global__ void __launch_bounds__(stream_threads) multiply_one_row(product p, ro
   } else if (run.first < run.last) {
     wait(row_there, 0);
   }
-  panel_sums<T, 4> sums{p, shape.cut.splits};
+  panel_sums<T, 4> sums{p, shape.splits};
   float sum[4];
   ring_place at;
   for (std::int64_t first = run.first; first < run.last; first += p.panel_segment_units) {
     const std::int64_t end =
         first + p.panel_segment_units < run.last ? first + p.panel_segment_units : run.last;
-    multiply_row<T>(sum, ring, at, first, end, row);
+    auto next = row_at(row + static_cast<int>(first) * unit_row_bytes);
+    multiply_segment<T>(sum, ring, at, end - first, 0, [&](std::uint32_t) {
+      const auto unit = next;
+      next += unit_row_bytes >> 4;
+      return unit;
+    });
     sums.close(sum);
   }
   sums.finish(&last);
@@ -165,7 +140,7 @@ void launch_of(const product& p, int multiprocessors, cudaStream_t on) {
   const launch_shape shape{
       panels, cut.splits, stream_threads, static_cast<std::size_t>(1024 + slots * panel_bytes + row_bytes),
       on,     true};
-  const row_shape of{{slots, cut.splits}, row_bytes};
+  const stream_shape of{slots, cut.splits};
   constexpr auto what = "product, one row";
   if (p.unnormed == nullptr) return launch(what, multiply_one_row<T, 0>, shape, p, of);
   if (p.norm_columns <= 4 * norm_step) return launch(what, multiply_one_row<T, 4>, shape, p, of);

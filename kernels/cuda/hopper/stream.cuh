@@ -38,7 +38,7 @@ struct number_slots {
   template <class Close>
   FASTSERVE_DEVICE static void multiply(const unit_ring& ring, const product& p, unit_run run,
                                         Close&& close) {
-    multiply_units<T, Rows / 2>(ring, p.panel_segment_units, run, weights_at, rows_at, close);
+    multiply_units<T, Rows / 2>(ring, p.panel_segment_units, run, weights_at, rows_in_slot{rows_at}, close);
   }
 };
 

@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(tile_shape<Groups, Rows>::threads, 1)
     float whole[Rows / 2];
     bool first = true;
     multiply_units<T, Rows / 2>(ring, p.panel_segment_units, {0, p.units}, group * panel_bytes,
-                                Groups * panel_bytes, [&](const float(&sum)[Rows / 2]) {
+                                rows_in_slot{Groups * panel_bytes}, [&](const float(&sum)[Rows / 2]) {
 #pragma unroll
                                   for (int i = 0; i < Rows / 2; ++i)
                                     whole[i] = first ? sum[i] : whole[i] + sum[i];

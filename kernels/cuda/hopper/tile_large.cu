@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(threads, 1)
     tile_walk tile{p};
     while (tile.step()) {
       float sum[rows / 2];
-      multiply_segment<T>(sum, ring, at, p.units, group * panel_bytes, rows_at);
+      multiply_segment<T>(sum, ring, at, p.units, group * panel_bytes, rows_in_slot{rows_at});
       finish_panel<T>(p, sum, tile.panel + group, tile.row, tile.own_row);
     }
   }

@@ -88,17 +88,24 @@ struct unit_run {
   std::int64_t first, last;  ///< the last is not in it
 };
 
-/// The sums of one segment: this warpgroup's 64 features by 2 Count rows. `features`, `rows`: where their
-/// panels begin in a slot. `at`: of the ring, whose next slots are the segment's `units`.
-template <class T, int Count>
+/// A unit's rows as a panel of its slot, for multiply_segment.
+struct rows_in_slot {
+  int at;
+  FASTSERVE_DEVICE std::uint64_t operator()(std::uint32_t slot) const { return panel_at(slot + at); }
+};
+
+/// The sums of one segment: this warpgroup's 64 features by 2 Count rows. `features`: where their panel
+/// begins in a slot. rows(slot) names the next unit's rows. `at`: of the ring, whose next slots are the
+/// segment's `units`.
+template <class T, int Count, class Rows>
 FASTSERVE_DEVICE void multiply_segment(float (&sum)[Count], const unit_ring& ring, ring_place& at,
-                                       std::int64_t units, int features, int rows) {
+                                       std::int64_t units, int features, Rows&& rows) {
   int before = -1;  // the slot that may still be read
   for (std::int64_t u = 0; u < units; ++u) {
     const std::uint32_t memory = uniform(ring.memory(at.slot));
     wait(ring.full(at.slot), at.phase);
     const auto a = panel_at(memory + features);
-    const auto b = panel_at(memory + rows);
+    const auto b = rows(memory);
     begin_products();
 #pragma unroll
     for (int step = 0; step < 4; ++step)
@@ -114,9 +121,9 @@ FASTSERVE_DEVICE void multiply_segment(float (&sum)[Count], const unit_ring& rin
 }
 
 /// Sums of a run, which begins where a segment does. close(sum) takes each segment's in turn.
-template <class T, int Count, class Close>
+template <class T, int Count, class Rows, class Close>
 FASTSERVE_DEVICE void multiply_units(const unit_ring& ring, std::int64_t length, unit_run run, int features,
-                                     int rows, Close&& close) {
+                                     Rows&& rows, Close&& close) {
   float sum[Count];
   ring_place at;
   for (std::int64_t first = run.first; first < run.last; first += length) {
@@ -162,10 +169,11 @@ struct feature_end {
   }
 };
 
-/// f(gate) * up of sums. `feature`: of the gate; that of up is the next turn's.
+/// Where what a gate lets through goes.
 FASTSERVE_DEVICE std::int64_t active_column(std::int64_t feature) {
   return feature / (2 * gated_turn) * gated_turn + feature % gated_turn;
 }
+/// f(gate) * up of sums. `feature`: of the gate; that of up is the next turn's.
 template <class Form>
 FASTSERVE_DEVICE void store_gated(const product& p, float gate, float up, std::int64_t feature,
                                   std::int64_t row) {
@@ -173,6 +181,7 @@ FASTSERVE_DEVICE void store_gated(const product& p, float gate, float up, std::i
   store_element(p.active, p.active_type, row * p.active_stride + active_column(feature),
                 logistic_activated(ends[0](gate), p.f) * ends[1](up));
 }
+/// The same of all that a lane has, in one type and one function.
 template <activation F, class Out, class Form, int Count>
 FASTSERVE_DEVICE void store_gates(const product& p, const float (&whole)[Count], std::int64_t feature,
                                   const lane_rows& rows) {
