@@ -51,19 +51,20 @@ job=$!
 trap 'kill -TERM "$job" 2>/dev/null' TERM
 trap : INT # a terminal tells mpirun, too
 trap 'kill -USR1 "$job" 2>/dev/null' USR1
-# mpirun may wait for a node that is gone: not for long, once the program has ended. Nor does it always see the end of
-# ranks that left before all had met: when it had some and has had none for a while, it will have none.
+# mpirun may wait for a node that is gone: not for long, once the program has ended. Nor does it always end by itself
+# when ranks die before all have met: PMIx may lock up in it, so that it neither starts the other ranks nor buries the
+# dead. When it had some that live and has had none for a while, it will have none; nor when it has none to begin with.
 (
   trap - TERM INT USR1
-  started=no
+  patience=30
   alone=0
-  while [ ! -s "$FASTSERVE_STATUS_FILE" ] && [ "$alone" -lt 10 ]; do
+  while [ ! -s "$FASTSERVE_STATUS_FILE" ] && [ "$alone" -lt "$patience" ]; do
     sleep 1
     kill -0 "$job" 2>/dev/null || exit 0
-    if pgrep -P "$job" >/dev/null; then
-      started=yes
+    if pgrep -r D,R,S,T,t -P "$job" >/dev/null; then
+      patience=10
       alone=0
-    elif [ "$started" = yes ]; then
+    else
       alone=$((alone + 1))
     fi
   done
@@ -82,6 +83,9 @@ done
 kill "$guard" 2>/dev/null || true
 if [ -s "$FASTSERVE_STATUS_FILE" ]; then
   code=$(cat "$FASTSERVE_STATUS_FILE")
+elif [ "$code" -eq 137 ]; then
+  echo "$0: mpirun was killed, or hung without a living rank and was ended; run it again" >&2
+  code=1
 elif [ "$code" -eq 0 ]; then
   echo "$0: the job ended without saying how" >&2
   code=1
