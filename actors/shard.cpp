@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <stdexcept>
@@ -237,6 +238,7 @@ bool shard::compute(const micro_batch& work, flight& out) {
   stats_.move_ns += moved - start;
   out.begun_ns += moved - prepared;
   stage_->forward(step, *kv_, *stream_);
+  tell_recording_failure();
   if (last) {
     const auto forwarded = now_ns();
     begin_draw(work, out.result);
@@ -246,6 +248,16 @@ bool shard::compute(const micro_batch& work, flight& out) {
     count(rows, now_ns() - out.begun_ns);
   }
   return true;
+}
+
+// Answers stay the same, so nobody would know why they are late.
+void shard::tell_recording_failure() {
+  const auto why = stage_->recording_failure();
+  if (why.empty() || std::exchange(told_recording_failure_, true)) return;
+  std::fprintf(
+      stderr,
+      "fastserve: rank %d: steps are launched kernel by kernel, which is slower, as graphs fail (%.*s)\n",
+      context_.profile.rank, static_cast<int>(why.size()), why.data());
 }
 
 void shard::begin_draw(const micro_batch& work, step_result& out) {

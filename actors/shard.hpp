@@ -53,6 +53,7 @@ class shard {
   void fill_layout(const micro_batch& work);
   std::int32_t name_of(std::uint64_t request);
   bool compute(const micro_batch& work, flight& out);
+  void tell_recording_failure();
   void begin_draw(const micro_batch& work, step_result& out);
   step_result land();
   void count(std::int32_t rows, std::int64_t compute_ns);
@@ -72,6 +73,7 @@ class shard {
   std::size_t next_name_ = 0;                // where the next of them is likely to be
   std::deque<flight> flying_;                // oldest first
   std::int64_t landed_ns_ = 0;               // when the last result was there
+  bool told_recording_failure_ = false;
   executor_stats stats_;
   std::vector<std::int64_t> turnarounds_ns_;
 };

@@ -7,6 +7,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/draw.hpp"
@@ -128,6 +129,8 @@ class step_recorder {
                    const std::function<void()>& ops) {
     ops();
   }
+  /// Why steps are not recorded any more, so that each costs the host more; empty while nothing has failed.
+  virtual std::string_view failure() const { return {}; }
 };
 
 enum class norm_kind : std::uint8_t { rms, layer };

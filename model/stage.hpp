@@ -79,6 +79,9 @@ class stage {
     forward(prepare(layout, kv, on), kv, on);
   }
 
+  /// As kernels::step_recorder::failure().
+  std::string_view recording_failure() const { return recorder_->failure(); }
+
   void set_tap(stage_tap tap) { tap_ = std::move(tap); }
 
  private:

@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <exception>
+#include <memory>
+#include <new>
 #include <numeric>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
+#include "kernels/cuda/check.hpp"
 #include "kernels/cuda/kv.hpp"
 
 namespace fastserve::kernels::cuda {
@@ -20,25 +25,26 @@ bool graphs_wanted() {
 
 graph_exec captured(cudaStream_t on, const std::function<void()>& ops) {
   // Other threads allocate, copy and wait as they like; this one may not until the end.
-  bool whole = cudaStreamBeginCapture(on, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
-  cudaGraph_t graph = nullptr;
-  if (whole) {
-    try {
-      ops();
-    } catch (const std::exception&) {
-      whole = false;  // whoever runs the ops again meets it again, if it was not the capture's
-    }
-    // Also ends a capture that an op has broken.
-    if (cudaStreamEndCapture(on, &graph) != cudaSuccess) whole = false;
+  check(cudaStreamBeginCapture(on, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  std::exception_ptr broken;
+  try {
+    ops();
+  } catch (const std::exception&) {
+    // Whoever runs the ops again meets it again, if it was not the capture's.
+    broken = std::current_exception();
   }
+  cudaGraph_t graph = nullptr;
+  // Also ends a capture that an op has broken.
+  const auto ended = cudaStreamEndCapture(on, &graph);
+  const std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, decltype(&cudaGraphDestroy)> owner{
+      graph, &cudaGraphDestroy};
+  if (broken) std::rethrow_exception(broken);
+  check(ended, "cudaStreamEndCapture");
   std::size_t nodes = 0;
+  check(cudaGraphGetNodes(graph, nullptr, &nodes), "cudaGraphGetNodes");
   cudaGraphExec_t made = nullptr;
-  whole = whole && graph != nullptr && cudaGraphGetNodes(graph, nullptr, &nodes) == cudaSuccess &&
-          cudaGraphInstantiateWithFlags(&made, graph, 0) == cudaSuccess;
-  if (graph != nullptr) cudaGraphDestroy(graph);
-  if (whole) return graph_exec{made, nodes};
-  cudaGetLastError();  // or the next launch reports it
-  return {};
+  check(cudaGraphInstantiateWithFlags(&made, graph, 0), "cudaGraphInstantiate");
+  return graph_exec{made, nodes};
 }
 
 cuda_recorder::cuda_recorder(int ordinal, bool wanted, const std::uint64_t& moves, recorder_limits limits)
@@ -46,7 +52,7 @@ cuda_recorder::cuda_recorder(int ordinal, bool wanted, const std::uint64_t& move
       moves_{moves},
       limits_{limits},
       seen_moves_{moves},
-      gave_up_{!wanted} {}
+      wanted_{wanted} {}
 
 cuda_recorder::~cuda_recorder() {
   cudaSetDevice(ordinal_);
@@ -61,7 +67,7 @@ std::size_t cuda_recorder::graphs() const {
 void cuda_recorder::run(const step_plan& step, const kv_store& kv, stream& on,
                         const std::function<void()>& ops) {
   const auto& plan = static_cast<const cuda_plan&>(step);
-  if (gave_up_ || !plan.in_place()) return run_plainly(ops);
+  if (!wanted_ || gave_up() || !plan.in_place()) return run_plainly(ops);
   follow_moves();
   const auto& store = static_cast<const device_kv_store&>(kv);
   const shape_key key{plan.shape(), store.shape().layers > 0 ? store.layer(0) : kv_layout{}, handle_of(on)};
@@ -76,13 +82,21 @@ void cuda_recorder::run(const step_plan& step, const kv_store& kv, stream& on,
   std::rotate(known_.begin(), found, found + 1);
   auto& graph = known_.front().graph;
   const bool there{graph};
-  if (!there) graph = captured(key.on, ops);
-  if (!graph || !launch(graph, key.on)) {
+  try {
+    if (!there) graph = captured(key.on, ops);
+    check(cudaGraphLaunch(graph.handle(), key.on), "cudaGraphLaunch");
+  } catch (const std::bad_alloc&) {
+    failure_ = "the device has no memory left";
+  } catch (const std::exception& e) {
+    failure_ = e.what();
+  }
+  if (gave_up()) {
     // Nothing of the step has been queued: it is run as if there were no graphs, and so are all others.
-    gave_up_ = true;
+    cudaGetLastError();  // or the next launch reports it
     forget();
     return run_plainly(ops);
   }
+  launched_.record(key.on);
   ++(there ? steps_.replayed : steps_.captured);
   if (!there) bound();
 }
@@ -96,15 +110,6 @@ void cuda_recorder::run_plainly(const std::function<void()>& ops) {
 void cuda_recorder::follow_moves() {
   if (moves_ != seen_moves_) forget();
   seen_moves_ = moves_;
-}
-
-bool cuda_recorder::launch(const graph_exec& graph, cudaStream_t on) {
-  if (cudaGraphLaunch(graph.handle(), on) != cudaSuccess) {
-    cudaGetLastError();
-    return false;
-  }
-  launched_.record(on);
-  return true;
 }
 
 void cuda_recorder::wait_for_graphs() {

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -46,8 +48,8 @@ class graph_exec {
   std::size_t nodes_ = 0;
 };
 
-/// Captures what `ops` queues on `on`. Null where anything went wrong; nothing was queued then. Other threads
-/// may use the device meanwhile.
+/// Captures what `ops` queues on `on`. Other threads may use the device meanwhile. Throws what `ops` throw,
+/// and std::runtime_error where CUDA refuses; nothing was queued then.
 graph_exec captured(cudaStream_t on, const std::function<void()>& ops);
 
 struct recorder_limits {
@@ -73,7 +75,8 @@ class cuda_recorder final : public step_recorder {
   const counts& steps() const { return steps_; }
   /// Graphs kept, and whether a failure has ended recording.
   std::size_t graphs() const;
-  bool gave_up() const { return gave_up_; }
+  bool gave_up() const { return !failure_.empty(); }
+  std::string_view failure() const override { return failure_; }
 
  private:
   struct shape_key {
@@ -89,7 +92,6 @@ class cuda_recorder final : public step_recorder {
 
   void run_plainly(const std::function<void()>& ops);
   void follow_moves();
-  bool launch(const graph_exec& graph, cudaStream_t on);
   void wait_for_graphs();
   void forget();
   void bound();
@@ -98,7 +100,8 @@ class cuda_recorder final : public step_recorder {
   const std::uint64_t& moves_;
   recorder_limits limits_;
   std::uint64_t seen_moves_;
-  bool gave_up_;
+  bool wanted_;
+  std::string failure_;
   cuda_event launched_;             ///< behind the last graph
   std::vector<known_shape> known_;  ///< the last used first
   counts steps_;

@@ -318,6 +318,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_captured_is_run) {
   decode();
   // Memory cannot be had in a capture, so the second step of the shape fails to be one.
   b.recorded.during_step = [&] { (void)b.recorded.ops->allocate(1 << 20); };
+  BOOST_TEST(b.recorder().failure() == "");
   decode();
   BOOST_TEST(b.recorder().gave_up());
   b.recorded.during_step = {};
@@ -361,6 +362,7 @@ BOOST_AUTO_TEST_CASE(the_environment_turns_them_off) {
     step_maker steps{10};
     for (int i = 0; i < 4; ++i) b.check(steps.make(2, 1, 100, true));
     BOOST_TEST(b.recorder().steps().plain == 4U);
+    BOOST_TEST(b.recorder().failure() == "");  // as wanted
   }
   const with_variable wrong{"FASTSERVE_CUDA_GRAPHS", "yes"};
   const auto ops = make_backend(1, "");
@@ -384,7 +386,7 @@ BOOST_AUTO_TEST_CASE(every_failure_falls_back) {
           b.check(steps.make(i < 2 ? 1 : 2, 1, 100, true));
         }
         b.check_stores();
-        BOOST_TEST(b.recorder().gave_up());
+        BOOST_TEST(b.recorder().failure() == "the device has no memory left");
         BOOST_TEST(b.recorder().graphs() == 0U);
         BOOST_TEST(b.recorder().steps().captured == (at == 1 ? 0U : 2U));
       }
