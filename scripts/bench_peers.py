@@ -15,14 +15,17 @@ with the reason. Engines:
                                         CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python ...
                                         Q8_0 and Q4_0 are made by its own quantizer
     ctranslate2/int8                    ctranslate2; the model is written through its specs, no converter needed
-    openvino/int8                       openvino-genai, on a folder that optimum-intel exports
-    onnxruntime/int4                    onnxruntime-genai, on a folder that its model builder makes
+    openvino/{int8,int4}                openvino-genai, its continuous batching; int4 in groups of 128, head int8
+    onnxruntime/{int8,int4}             onnxruntime-genai, in blocks of 32; onnx writes the model
 
-Requirements: Python >= 3.10, numpy; gguf for llama.cpp.
+peer_models.py writes the models as each engine's own converter would; neither PyTorch nor a converter is needed.
+
+Requirements: Python >= 3.10, numpy; for the peers, whichever are wanted:
+
+    pip install gguf llama-cpp-python ctranslate2 openvino openvino-genai onnx onnxruntime-genai
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import pathlib
@@ -30,6 +33,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+from peer_models import Skip, need, quantize_gguf, write_ctranslate2, write_gguf, write_onnx, write_openvino
 
 SHARED_SHAPE = pathlib.Path(__file__).resolve().parent.parent.parent / "shared/data/configs/llama-1.1b.json"
 CASES = {  # name: (prompt tokens, answer tokens, sequences)
@@ -41,212 +46,6 @@ CASES = {  # name: (prompt tokens, answer tokens, sequences)
     "long": (8192, 16, 1),
 }
 SHORT = "prefill,decode,decode8,decode16,decode32"  # what is measured unless told
-
-
-class Skip(Exception):
-    """Why an engine is not measured."""
-
-
-def need(module: str, why: str = "") -> None:
-    if importlib.util.find_spec(module) is None:
-        raise Skip(f"the package {module} is not installed{why}")
-
-
-# -- models ------------------------------------------------------------------------------------------------------------
-
-
-def tensors_of(shape: dict):
-    """Name and shape of every tensor, as Hugging Face has them."""
-    hidden, wide = shape["hidden_size"], shape["intermediate_size"]
-    head = shape.get("head_dim", hidden // shape["num_attention_heads"])
-    queries, keys = shape["num_attention_heads"] * head, shape["num_key_value_heads"] * head
-    yield "model.embed_tokens.weight", (shape["vocab_size"], hidden)
-    for i in range(shape["num_hidden_layers"]):
-        layer = f"model.layers.{i}."
-        yield layer + "input_layernorm.weight", (hidden,)
-        yield layer + "self_attn.q_proj.weight", (queries, hidden)
-        yield layer + "self_attn.k_proj.weight", (keys, hidden)
-        yield layer + "self_attn.v_proj.weight", (keys, hidden)
-        yield layer + "self_attn.o_proj.weight", (hidden, queries)
-        yield layer + "post_attention_layernorm.weight", (hidden,)
-        yield layer + "mlp.gate_proj.weight", (wide, hidden)
-        yield layer + "mlp.up_proj.weight", (wide, hidden)
-        yield layer + "mlp.down_proj.weight", (hidden, wide)
-    yield "model.norm.weight", (hidden,)
-    if not shape.get("tie_word_embeddings"):
-        yield "lm_head.weight", (shape["vocab_size"], hidden)
-
-
-class Weights:
-    """Made-up weights: matrices uniform with variance 1 / columns, gains 1."""
-
-    def __init__(self):
-        import numpy as np
-
-        self.np = np
-        self.block = np.random.default_rng(1).random((1 << 20) - 3, dtype=np.float32) * 2 - 1
-
-    def make(self, size):
-        np = self.np
-        if len(size) == 1:
-            return np.ones(size, np.float32)
-        return np.resize(self.block, size) * np.float32((3 / size[1]) ** 0.5)
-
-    def bf16(self, size):
-        bits = self.make(size).view(self.np.uint32)
-        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(self.np.uint16)
-
-
-def write_folder(shape: dict, folder: pathlib.Path) -> None:
-    """A Hugging Face folder, without a tokenizer."""
-    if (folder / "config.json").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    weights, header, at = Weights(), {}, 0
-    for name, size in tensors_of(shape):
-        count = 2
-        for n in size:
-            count *= n
-        header[name] = {"dtype": "BF16", "shape": list(size), "data_offsets": [at, at + count]}
-        at += count
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(folder / "model.safetensors", "wb") as out:
-        out.write(len(text).to_bytes(8, "little") + text)
-        for _, size in tensors_of(shape):
-            out.write(weights.bf16(size).tobytes())
-    (folder / "config.json").write_text(json.dumps(shape, indent=2))
-
-
-GGUF_NAMES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
-def gguf_name(name: str) -> str:
-    plain = {"model.embed_tokens.weight": "token_embd", "model.norm.weight": "output_norm", "lm_head.weight": "output"}
-    if name in plain:
-        return plain[name] + ".weight"
-    _, _, number, module = name.removesuffix(".weight").split(".", 3)
-    return f"blk.{number}.{GGUF_NAMES[module]}.weight"
-
-
-def start_gguf(shape: dict, file: pathlib.Path):
-    """A writer that knows what llama.cpp asks of every llama, whatever is to be done with it."""
-    import gguf
-
-    out = gguf.GGUFWriter(str(file), "llama")
-    out.add_context_length(shape["max_position_embeddings"])
-    out.add_embedding_length(shape["hidden_size"])
-    out.add_block_count(shape["num_hidden_layers"])
-    out.add_feed_forward_length(shape["intermediate_size"])
-    out.add_head_count(shape["num_attention_heads"])
-    out.add_head_count_kv(shape["num_key_value_heads"])
-    out.add_layer_norm_rms_eps(shape["rms_norm_eps"])
-    out.add_tokenizer_model("none")
-    return out
-
-
-def finish_gguf(out) -> None:
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.write_tensors_to_file()
-    out.close()
-
-
-def write_gguf(shape: dict, file: pathlib.Path) -> None:
-    if file.exists():
-        return
-    need("gguf")
-    import gguf
-
-    part = file.with_suffix(".part")
-    out = start_gguf(shape, part)
-    out.add_rope_freq_base(shape["rope_theta"])
-    out.add_vocab_size(shape["vocab_size"])
-    weights = Weights()
-    kinds = gguf.GGMLQuantizationType
-    for name, size in tensors_of(shape):
-        if len(size) == 1:
-            out.add_tensor(gguf_name(name), weights.make(size))
-        else:
-            data = weights.bf16(size).view(weights.np.uint8).reshape(size[0], size[1] * 2)
-            out.add_tensor(gguf_name(name), data, raw_dtype=kinds.BF16)
-    finish_gguf(out)
-    part.rename(file)
-
-
-def quantize_by_llama_cpp(source: pathlib.Path, target: pathlib.Path, kind: str, **parameters) -> None:
-    """`parameters`: fields of llama_model_quantize_params."""
-    import llama_cpp
-
-    how = llama_cpp.llama_model_quantize_default_params()
-    how.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
-    for name, value in parameters.items():
-        setattr(how, name, value)
-    if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), how) != 0:
-        raise Skip(f"llama.cpp cannot quantize to {kind}")
-
-
-def quantize_gguf(source: pathlib.Path, target: pathlib.Path, name: str) -> None:
-    if target.exists():
-        return
-    need("llama_cpp")
-    part = target.with_suffix(".part")
-    quantize_by_llama_cpp(source, part, name, nthread=2)
-    part.rename(target)
-
-
-def write_ctranslate2(shape: dict, folder: pathlib.Path) -> None:
-    """Through the specs that the package's converters fill, too: nothing but numpy is needed."""
-    if (folder / "model.bin").exists():
-        return
-    need("ctranslate2")
-    from ctranslate2.specs import common_spec, transformer_spec
-
-    spec = transformer_spec.TransformerDecoderModelSpec.from_config(
-        shape["num_hidden_layers"],
-        shape["num_attention_heads"],
-        activation=common_spec.Activation.SWISH,
-        pre_norm=True,
-        ffn_glu=True,
-        rms_norm=True,
-        rotary_dim=0,
-        rotary_interleave=False,
-        rotary_base=shape["rope_theta"],
-        num_heads_kv=shape["num_key_value_heads"],
-    )
-    weights = Weights()
-    hidden, wide = shape["hidden_size"], shape["intermediate_size"]
-    keys = shape["num_key_value_heads"] * hidden // shape["num_attention_heads"]
-    spec.decoder.scale_embeddings = False
-    spec.decoder.embeddings.weight = weights.make((shape["vocab_size"], hidden))
-    spec.decoder.layer_norm.gamma = weights.make((hidden,))
-    spec.decoder.projection.weight = weights.make((shape["vocab_size"], hidden))
-    for layer in spec.decoder.layer:
-        layer.self_attention.layer_norm.gamma = weights.make((hidden,))
-        layer.self_attention.linear[0].weight = weights.make((hidden + 2 * keys, hidden))
-        layer.self_attention.linear[1].weight = weights.make((hidden, hidden))
-        layer.ffn.layer_norm.gamma = weights.make((hidden,))
-        layer.ffn.linear_0.weight = weights.make((wide, hidden))
-        layer.ffn.linear_0_noact.weight = weights.make((wide, hidden))
-        layer.ffn.linear_1.weight = weights.make((hidden, wide))
-    tokens = ["<unk>", "<s>", "</s>"] + [f"t{i}" for i in range(3, shape["vocab_size"])]
-    spec.register_vocabulary(tokens)
-    spec.config.bos_token, spec.config.eos_token, spec.config.unk_token = "<s>", "</s>", "<unk>"
-    spec.config.layer_norm_epsilon = shape["rms_norm_eps"]
-    spec.validate()
-    spec.optimize(quantization="int8")
-    folder.mkdir(parents=True, exist_ok=True)
-    spec.save(str(folder))
 
 
 # -- engines: each measures one case in this process, tokens a second ---------------------------------------------------
@@ -326,43 +125,62 @@ def measure_ctranslate2(model: pathlib.Path, threads: int, prompt: int, answer: 
 
 
 def measure_openvino(model: pathlib.Path, threads: int, prompt: int, answer: int, batch: int, shape: dict) -> dict:
+    """By the pipeline that LLMPipeline is on CPUs, step by step; all prompts in the first, none kept for the next."""
     import numpy as np
     import openvino as ov
     import openvino_genai
 
-    pipe = openvino_genai.LLMPipeline(str(model), "CPU", {"INFERENCE_NUM_THREADS": threads})
+    room = openvino_genai.SchedulerConfig()
+    room.max_num_batched_tokens = batch * prompt
+    room.enable_prefix_caching = False
+    pipe = openvino_genai.ContinuousBatchingPipeline(str(model), room, "CPU", {"INFERENCE_NUM_THREADS": threads})
     random = np.random.default_rng(1)
-    tokens = random.integers(3, shape["vocab_size"], (batch, prompt))
-    inputs = openvino_genai.TokenizedInputs(ov.Tensor(tokens), ov.Tensor(np.ones_like(tokens)))
 
-    def run(count: int) -> float:
-        start = time.perf_counter()
-        pipe.generate(inputs, max_new_tokens=count, min_new_tokens=count, ignore_eos=True)
-        return time.perf_counter() - start
+    def run(count: int):
+        how = openvino_genai.GenerationConfig(max_new_tokens=count + 1, ignore_eos=True)
+        tokens = random.integers(3, shape["vocab_size"], (batch, 1, prompt))
+        answers = [pipe.add_request(i, ov.Tensor(tokens[i]), how) for i in range(batch)]
+        times = [time.perf_counter()]
+        while pipe.has_non_finished_requests():
+            pipe.step()
+            times.append(time.perf_counter())
+        if len(times) != count + 2 or any(len(a.read_all()[0].generated_ids) != count + 1 for a in answers):
+            raise RuntimeError(f"{len(times) - 1} steps for {count + 1} tokens")
+        return times
 
-    run(1)
-    first = run(1)
-    rest = run(answer + 1) - first if answer > 1 else float("inf")
-    return {"prefill": batch * prompt / first, "decode": batch * answer / rest}
+    run(1)  # warm up
+    start, middle, *_, end = run(answer)
+    return {"prefill": batch * prompt / (middle - start), "decode": batch * answer / (end - middle)}
 
 
 def measure_onnxruntime(model: pathlib.Path, threads: int, prompt: int, answer: int, batch: int, shape: dict) -> dict:
     import numpy as np
     import onnxruntime_genai as og
 
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    loaded = og.Model(str(model))
-    params = og.GeneratorParams(loaded)
-    params.set_search_options(max_length=prompt + answer + 1, min_length=prompt + answer, batch_size=batch)
-    generator = og.Generator(loaded, params)
-    tokens = np.random.default_rng(1).integers(3, shape["vocab_size"], (batch, prompt)).astype(np.int32)
-    start = time.perf_counter()
-    generator.append_tokens(tokens)
-    generator.generate_next_token()
-    middle = time.perf_counter()
-    for _ in range(answer):
+    config = og.Config(str(model))
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
+    loaded = og.Model(config)
+    random = np.random.default_rng(1)
+
+    def run(count: int):
+        params = og.GeneratorParams(loaded)
+        length = prompt + count + 1
+        params.set_search_options(max_length=length, min_length=length, batch_size=batch)
+        generator = og.Generator(loaded, params)
+        tokens = random.integers(3, shape["vocab_size"], (batch, prompt)).astype(np.int32)
+        start = time.perf_counter()
+        generator.append_tokens(tokens)
         generator.generate_next_token()
-    end = time.perf_counter()
+        middle = time.perf_counter()
+        for _ in range(count):
+            generator.generate_next_token()
+        end = time.perf_counter()
+        if generator.token_count() != length:
+            raise RuntimeError(f"{generator.token_count()} tokens, not {length}")
+        return start, middle, end
+
+    run(1)  # warm up
+    start, middle, end = run(answer)
     return {"prefill": batch * prompt / (middle - start), "decode": batch * answer / (end - middle)}
 
 
@@ -400,6 +218,8 @@ PEERS = {
     "llama.cpp/Q4_0": ("llama_cpp", "model-Q4_0.gguf", measure_llama_cpp),
     "ctranslate2/int8": ("ctranslate2", "ctranslate2-int8", measure_ctranslate2),
     "openvino/int8": ("openvino_genai", "openvino-int8", measure_openvino),
+    "openvino/int4": ("openvino_genai", "openvino-int4", measure_openvino),
+    "onnxruntime/int8": ("onnxruntime_genai", "onnxruntime-int8", measure_onnxruntime),
     "onnxruntime/int4": ("onnxruntime_genai", "onnxruntime-int4", measure_onnxruntime),
 }
 ENGINES = ["fastserve/bf16", "fastserve/int8", "fastserve/int4", *PEERS]
@@ -409,34 +229,15 @@ def make(options) -> int:
     shape = json.loads(options.shape.read_text())
     work = options.work
     work.mkdir(parents=True, exist_ok=True)
-
-    def export_openvino():
-        need("openvino_genai")
-        need("optimum", ", which exports models for openvino")
-        write_folder(shape, work / "folder")
-        run_tool("optimum.exporters.openvino", "--model", work / "folder", "--task", "text-generation-with-past",
-                 "--weight-format", "int8", work / "openvino-int8")  # fmt: skip
-
-    def build_onnx():
-        need("onnxruntime_genai")
-        need("torch", ", which onnxruntime-genai's model builder needs")
-        write_folder(shape, work / "folder")
-        run_tool("onnxruntime_genai.models.builder", "-i", work / "folder", "-o", work / "onnxruntime-int4",
-                 "-p", "int4", "-e", "cpu")  # fmt: skip
-
-    def run_tool(module: str, *arguments) -> None:
-        done = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Skip(f"{module} fails: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-
     steps = {
-        "folder": lambda: write_folder(shape, work / "folder"),
         "llama.cpp/BF16": lambda: write_gguf(shape, work / "model-BF16.gguf"),
         "llama.cpp/Q8_0": lambda: quantize_gguf(work / "model-BF16.gguf", work / "model-Q8_0.gguf", "Q8_0"),
         "llama.cpp/Q4_0": lambda: quantize_gguf(work / "model-BF16.gguf", work / "model-Q4_0.gguf", "Q4_0"),
         "ctranslate2/int8": lambda: write_ctranslate2(shape, work / "ctranslate2-int8"),
-        "openvino/int8": export_openvino,
-        "onnxruntime/int4": build_onnx,
+        "openvino/int8": lambda: write_openvino(shape, work / "openvino-int8", 8),
+        "openvino/int4": lambda: write_openvino(shape, work / "openvino-int4", 4),
+        "onnxruntime/int8": lambda: write_onnx(shape, work / "onnxruntime-int8", 8),
+        "onnxruntime/int4": lambda: write_onnx(shape, work / "onnxruntime-int4", 4),
     }
     for name, step in steps.items():
         if options.only and name not in options.only.split(","):

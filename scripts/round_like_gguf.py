@@ -22,7 +22,7 @@ import tempfile
 import gguf
 import llama_cpp
 import numpy as np
-from bench_peers import Skip, finish_gguf, gguf_name, quantize_by_llama_cpp, start_gguf
+from peer_models import Skip, finish_gguf, gguf_name, quantize_by_llama_cpp, start_gguf
 
 TYPES = ["Q8_0", "Q4_0"]
 BLOCK = 32
