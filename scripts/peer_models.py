@@ -40,19 +40,22 @@ def tensors_of(shape: dict):
 
 
 class Weights:
-    """Made-up weights: matrices uniform with variance 1 / columns, gains 1."""
+    """Made-up weights: matrices uniform with variance 1 / columns, gains 1. No two matrices are alike: engines keep equal
+    ones once, and would read less than a real model's."""
 
     def __init__(self):
         import numpy as np
 
         self.np = np
+        self.matrices = 0
         self.block = np.random.default_rng(1).random((1 << 20) - 3, dtype=np.float32) * 2 - 1
 
     def make(self, size):
         np = self.np
         if len(size) == 1:
             return np.ones(size, np.float32)
-        return np.resize(self.block, size) * np.float32((3 / size[1]) ** 0.5)
+        self.matrices += 1
+        return np.resize(np.roll(self.block, 7919 * self.matrices), size) * np.float32((3 / size[1]) ** 0.5)
 
     def bf16(self, size):
         bits = self.make(size).view(self.np.uint32)
