@@ -73,7 +73,7 @@ case_init() {
     return
   fi
   [ "$code" -ne 124 ] || fail "killed at once: the job did not end by itself"
-  echo "  killed at once: $(grep -h 'start-timeout\|died while\|non-zero\|exited' err | sort -u | head -1)"
+  echo "  killed at once: $(grep -h 'start-timeout\|died while\|non-zero\|exited\|hung' err | sort -u | head -1)"
   begin_again
   finish "started again after a death in the start"
 }
