@@ -12,15 +12,19 @@ class Skip(Exception):
     """Why an engine is not measured."""
 
 
-def need(module: str, why: str = "") -> None:
+def need(module: str) -> None:
     if importlib.util.find_spec(module) is None:
-        raise Skip(f"the package {module} is not installed{why}")
+        raise Skip(f"the package {module} is not installed")
+
+
+def head_size(shape: dict) -> int:
+    return shape.get("head_dim", shape["hidden_size"] // shape["num_attention_heads"])
 
 
 def tensors_of(shape: dict):
     """Name and shape of every tensor, as Hugging Face has them."""
     hidden, wide = shape["hidden_size"], shape["intermediate_size"]
-    head = shape.get("head_dim", hidden // shape["num_attention_heads"])
+    head = head_size(shape)
     queries, keys = shape["num_attention_heads"] * head, shape["num_key_value_heads"] * head
     yield "model.embed_tokens.weight", (shape["vocab_size"], hidden)
     for i in range(shape["num_hidden_layers"]):
@@ -191,10 +195,6 @@ def write_ctranslate2(shape: dict, folder: pathlib.Path) -> None:
     spec.optimize(quantization="int8")
     folder.mkdir(parents=True, exist_ok=True)
     spec.save(str(folder))
-
-
-def head_size(shape: dict) -> int:
-    return shape.get("head_dim", shape["hidden_size"] // shape["num_attention_heads"])
 
 
 def blocks_of(matrix, columns: int):
