@@ -72,6 +72,15 @@ function(fastserve_program name)
   fastserve_options(${name})
 endfunction()
 
+# fastserve_test_bodies(<name> SOURCES ... LINK ...): tests that several programs link, each for a device of its own.
+function(fastserve_test_bodies name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} OBJECT ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC ${ARG_LINK} Boost::unit_test_framework)
+  fastserve_test_options(${name})
+  target_precompile_headers(${name} REUSE_FROM fastserve_test_headers)
+endfunction()
+
 # fastserve_test(<name> SOURCES ... LINK ... [RANKS 1 2 3 4] [LABELS ...] [TIMEOUT seconds] [OWN_MAIN])
 # A Boost.Test program in tests/, with Boost's main() unless it brings one. With RANKS it runs once under mpirun for each
 # count. Tests run in the source folder and name their data from there, so that a compiler cache serves every checkout.

@@ -9,11 +9,9 @@
 #include <map>
 #include <random>
 
+#include "../support/device.hpp"
 #include "model/random_source.hpp"
 #include "scheduler/scheduler.hpp"
-#ifdef FASTSERVE_TEST_CUDA
-#include "kernels/cuda/cuda_backend.hpp"
-#endif
 
 namespace act = fastserve::actors;
 namespace kern = fastserve::kernels;
@@ -22,18 +20,11 @@ namespace sched = fastserve::scheduler;
 
 namespace {
 
-#ifdef FASTSERVE_TEST_CUDA
-constexpr auto compute_type = kern::dtype::bf16;
-std::unique_ptr<kern::backend> make_device() { return kern::make_cuda_backend(0); }
-#else
-constexpr auto compute_type = kern::dtype::f32;
-std::unique_ptr<kern::backend> make_device() { return kern::make_cpu_backend(1); }
-#endif
-#ifdef FASTSERVE_TEST_EMULATED
-constexpr std::uint64_t most_requests = 16;
-#else
-constexpr std::uint64_t most_requests = 100;
-#endif
+using fastserve::test::make_device;
+using fastserve::test::on_cuda;
+
+const auto compute_type = on_cuda ? kern::dtype::bf16 : kern::dtype::f32;
+const std::uint64_t most_requests = fastserve::test::emulated ? 16 : 100;
 
 mod::architecture small_model() {
   return mod::parse_architecture(
@@ -207,9 +198,7 @@ BOOST_AUTO_TEST_CASE(answers_are_the_same_a_step_ahead) {
     BOOST_TEST(plain.ahead == 0);
     BOOST_TEST(ahead.ahead > 20);
     BOOST_TEST(plain.flying == 1);
-#ifdef FASTSERVE_TEST_CUDA
-    BOOST_TEST(ahead.flying == 2);  // the device had both before the host had a token
-#endif
+    if (on_cuda) BOOST_TEST(ahead.flying == 2);  // the device had both before the host had a token
   }
 }
 

@@ -9,25 +9,17 @@
 #include <random>
 #include <string>
 
-#include "kernels/backend.hpp"
+#include "../support/device.hpp"
 #include "reference.hpp"
-
-// The same bodies judge every back end. Programs that compile them with FASTSERVE_TEST_CUDA ask for a GPU, or
-// for the emulated one where that is what they link (tests/cuda, tests/cuda_emulation).
-#ifdef FASTSERVE_TEST_CUDA
-#include "kernels/cuda/cuda_backend.hpp"
-#endif
 
 namespace fastserve::kernels {
 
 using reference::matrix;
 
-/// Whether this build is instrumented and so many times slower: cases that only repeat a shape are left out.
-#ifdef FASTSERVE_SANITIZED
-inline constexpr bool sanitized = true;
-#else
-inline constexpr bool sanitized = false;
-#endif
+using test::emulated;
+using test::make_device;
+using test::on_cuda;
+using test::sanitized;
 
 /// What does not depend on the instruction set is made once: references cost more than what they check.
 template <class Make>
@@ -37,35 +29,11 @@ const auto& once(const std::string& key, Make make) {
   return found != made.end() ? found->second : made.emplace(key, make()).first->second;
 }
 
-#ifdef FASTSERVE_TEST_CUDA
-inline constexpr bool on_cuda = true;
-#else
-inline constexpr bool on_cuda = false;
-#endif
-/// An emulated thread costs as much as many elements of the CPU's: fewer and smaller shapes, all kinds of
-/// them.
-#ifdef FASTSERVE_TEST_EMULATED
-inline constexpr bool emulated = true;
-#else
-inline constexpr bool emulated = false;
-#endif
-
 /// Matrix units add products in an order and a rounding of their own.
-inline constexpr double device_error = on_cuda && !emulated ? 10.0 : 1.0;
+inline const double device_error = on_cuda && !emulated ? 10.0 : 1.0;
 
 /// For BOOST_DATA_TEST_CASE: every test body runs on every instruction set of this machine, or on the GPU.
-inline auto every_isa() {
-  return boost::unit_test::data::make(on_cuda ? std::vector<std::string>{"cuda"} : supported_isas());
-}
-
-inline std::unique_ptr<backend> make_backend(int threads, const std::string& isa) {
-#ifdef FASTSERVE_TEST_CUDA
-  (void)threads, (void)isa;
-  return make_cuda_backend(0);
-#else
-  return make_cpu_backend(threads, isa);
-#endif
-}
+inline auto every_isa() { return boost::unit_test::data::make(test::devices()); }
 
 inline std::vector<float> random_values(std::size_t count, unsigned seed, float scale = 1.0F) {
   std::mt19937 engine{seed};
@@ -109,7 +77,7 @@ struct device_matrix {
 class bench_top {
  public:
   explicit bench_top(const std::string& isa, int threads = 2)
-      : ops{make_backend(threads, isa)}, on_{ops->make_stream()} {}
+      : ops{make_device(threads, isa)}, on_{ops->make_stream()} {}
 
   stream& on() { return *on_; }
 

@@ -3,7 +3,7 @@
 
 #include "fixture.hpp"
 #include "kernels/cuda/graphs.hpp"
-#ifdef FASTSERVE_TEST_EMULATED
+#ifdef FASTSERVE_CUDA_EMULATION
 #include "runtime.hpp"
 #endif
 
@@ -28,7 +28,7 @@ constexpr std::int32_t most_rows = 40;
 class decoder {
  public:
   explicit decoder(bool rounded)
-      : ops{make_backend(1, "")},
+      : ops{make_device()},
         on{ops->make_stream()},
         words_{bytes_of(random_values(std::size_t{vocabulary} * hidden, 1), dtype::f32)},
         tokens_{ops->table({words_.data(), dtype::f32, vocabulary, hidden, false})},
@@ -365,13 +365,13 @@ BOOST_AUTO_TEST_CASE(the_environment_turns_them_off) {
     BOOST_TEST(b.recorder().failure() == "");  // as wanted
   }
   const with_variable wrong{"FASTSERVE_CUDA_GRAPHS", "yes"};
-  const auto ops = make_backend(1, "");
+  const auto ops = make_device();
   BOOST_CHECK_EXCEPTION(ops->make_recorder(), std::runtime_error, [](const std::runtime_error& e) {
     return std::string{e.what()} == "FASTSERVE_CUDA_GRAPHS is 'yes', expected 0 or 1";
   });
 }
 
-#ifdef FASTSERVE_TEST_EMULATED
+#ifdef FASTSERVE_CUDA_EMULATION
 
 BOOST_AUTO_TEST_CASE(every_failure_falls_back) {
   for (const auto* call :

@@ -13,7 +13,7 @@ namespace {
 constexpr std::int32_t hidden = 72;
 constexpr std::int32_t heads = 6;
 constexpr std::int32_t kv_heads = 2;
-constexpr std::int32_t head_dim = on_cuda ? 24 : 20;
+const std::int32_t head_dim = on_cuda ? 24 : 20;
 constexpr std::int32_t feed_forward = 200;
 constexpr std::int32_t vocabulary = 64;
 constexpr std::int32_t blocks = 400;
@@ -264,9 +264,9 @@ namespace {
 /// The last rows of a sequence in one go, a few at a time and alone: the same bits. Many sequences of few
 /// rows are not cut into segments, one is.
 void check_companies(const std::string& isa, dtype type, const attention_shape& shape) {
-  constexpr std::int32_t tokens = emulated ? 330 : 800;
-  constexpr std::int32_t last = emulated ? 24 : 200;
-  constexpr std::int32_t first = tokens - last;
+  const std::int32_t tokens = emulated ? 330 : 800;
+  const std::int32_t last = emulated ? 24 : 200;
+  const std::int32_t first = tokens - last;
   bench_top top{isa};
   const std::int32_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
   const auto count = (tokens + kv_block_tokens - 1) / kv_block_tokens;

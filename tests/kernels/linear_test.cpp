@@ -6,7 +6,7 @@ BOOST_AUTO_TEST_SUITE(linear)
 
 namespace {
 
-constexpr double f32_error =
+const double f32_error =
     2e-6 * device_error;  // of the sum of the products' magnitudes, for the lengths tested here
 
 /// A product and what it should give.

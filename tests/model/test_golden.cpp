@@ -1,37 +1,21 @@
 // Logits of tiny models of every architecture against the reference library's, for every instruction set
-// here; with FASTSERVE_TEST_CUDA (tests/cuda, tests/cuda_emulation) on a GPU or the emulated one.
-#ifndef FASTSERVE_TEST_CUDA
-#endif
+// here, or on a GPU or the emulated one (tests/support/device.hpp).
 #include <boost/test/unit_test.hpp>
 #include <fstream>
 #include <iostream>
 
+#include "../support/device.hpp"
 #include "golden.hpp"
 #include "model/model_folder.hpp"
-#ifdef FASTSERVE_TEST_CUDA
-#include "kernels/cuda/cuda_backend.hpp"
-#endif
 
 namespace fastserve::model::test {
 namespace {
 
 using kernels::dtype;
 
-#ifdef FASTSERVE_TEST_CUDA
-std::vector<std::string> every_device() { return {"cuda"}; }
-std::unique_ptr<kernels::backend> make_backend(const std::string&) { return kernels::make_cuda_backend(0); }
-#else
-std::vector<std::string> every_device() { return kernels::supported_isas(); }
-std::unique_ptr<kernels::backend> make_backend(const std::string& isa) {
-  return kernels::make_cpu_backend(2, isa);
-}
-#endif
-
-#ifdef FASTSERVE_TEST_EMULATED
-constexpr bool emulated = true;
-#else
-constexpr bool emulated = false;
-#endif
+using fastserve::test::devices;
+using fastserve::test::emulated;
+using fastserve::test::make_device;
 
 /// The emulated GPU takes its time: one model of each kind of weights there.
 std::vector<golden> goldens_here() {
@@ -94,8 +78,8 @@ BOOST_AUTO_TEST_CASE(all_architectures_are_covered) {
 }
 
 BOOST_AUTO_TEST_CASE(f32_matches_the_reference) {
-  for (const auto& isa : every_device()) {
-    const auto ops = make_backend(isa);
+  for (const auto& isa : devices()) {
+    const auto ops = make_device(2, isa);
     for (const auto& g : goldens_here()) {
       BOOST_TEST_CONTEXT(g.name << ", " << isa) {
         // 16-bit weights in f32 arithmetic are what the reference computed too
@@ -108,8 +92,8 @@ BOOST_AUTO_TEST_CASE(f32_matches_the_reference) {
 }
 
 BOOST_AUTO_TEST_CASE(sixteen_bit_compute_matches_the_reference) {
-  for (const auto& isa : every_device()) {
-    const auto ops = make_backend(isa);
+  for (const auto& isa : devices()) {
+    const auto ops = make_device(2, isa);
     for (const auto& g : goldens_here()) {
       const auto type = type_of(g.weights_dtype);
       if (type == dtype::f32) continue;
@@ -124,8 +108,8 @@ BOOST_AUTO_TEST_CASE(sixteen_bit_compute_matches_the_reference) {
 }
 
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_chunks_or_stages) {
-  for (const auto& isa : every_device()) {
-    const auto ops = make_backend(isa);
+  for (const auto& isa : devices()) {
+    const auto ops = make_device(2, isa);
     for (const auto& g : goldens_here()) {
       const auto layers = model_folder(g.folder).arch().layers;
       for (const auto type : {dtype::f32, dtype::bf16, dtype::f16}) {
@@ -142,13 +126,13 @@ BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_chunks_or_stages) {
   }
 }
 
-#ifndef FASTSERVE_TEST_CUDA
+/// Of a CPU; a GPU's are not chosen.
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
-  const auto one = kernels::make_cpu_backend(1);
-  const auto two = kernels::make_cpu_backend(2);
+  if (fastserve::test::on_cuda) return;
+  const auto one = make_device(1);
+  const auto two = make_device(2);
   for (const auto& g : goldens_here())
     check_equal(run(g, *one, 1, dtype::f32, dtype::f32, 0), run(g, *two, 1, dtype::f32, dtype::f32, 0));
 }
-#endif
 
 }  // namespace fastserve::model::test

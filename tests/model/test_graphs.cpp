@@ -10,7 +10,7 @@
 #include "kernels/cuda/cuda_backend.hpp"
 #include "model/random_source.hpp"
 #include "pipeline.hpp"
-#ifdef FASTSERVE_TEST_EMULATED
+#ifdef FASTSERVE_CUDA_EMULATION
 #include "runtime.hpp"
 #endif
 
@@ -19,7 +19,7 @@ namespace {
 
 using kernels::dtype;
 
-#ifdef FASTSERVE_TEST_EMULATED
+#ifdef FASTSERVE_CUDA_EMULATION
 constexpr int steps = 60;
 #else
 constexpr int steps = 600;
@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(recorded_stages_give_the_same_bits) {
       const bool tapped = pick(0, 19) == 0;
       BOOST_REQUIRE(recorded.run(layout, tapped) == plain.run(layout, tapped));
     }
-#ifdef FASTSERVE_TEST_EMULATED
+#ifdef FASTSERVE_CUDA_EMULATION
     BOOST_TEST(emulation::calls("cudaGraphLaunch") >= 40U);
 #endif
   }
