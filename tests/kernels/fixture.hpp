@@ -10,6 +10,7 @@
 #include <string>
 
 #include "../support/device.hpp"
+#include "../support/sanitized.hpp"
 #include "reference.hpp"
 
 namespace fastserve::kernels {

@@ -6,11 +6,19 @@
 #include <random>
 #include <set>
 
+#include "../support/sanitized.hpp"
 #include "scheduler/replica_set.hpp"
 
 namespace sched = fastserve::scheduler;
 using sched::request_id;
 using std::chrono::milliseconds;
+
+/// The policies that random operations go through: under sanitizers the one with the fewest states and the
+/// one with the most.
+inline std::vector<std::string> policies() {
+  if (fastserve::test::sanitized) return {"fcfs", "sj-mlfq"};
+  return sched::policy_names();
+}
 
 inline sched::limits small(std::int32_t stages = 1) {
   sched::limits l;

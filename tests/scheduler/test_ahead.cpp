@@ -177,7 +177,7 @@ BOOST_AUTO_TEST_CASE(several_stages_do_without) {
 // As random_operations_keep_every_promise, with stop tokens, choices, requests that cannot run ahead, lost
 // pipelines and swapping; and the rows of tokens to come find the KV of those before them.
 BOOST_AUTO_TEST_CASE(random_operations_keep_every_promise) {
-  for (const auto& policy : sched::policy_names())
+  for (const auto& policy : policies())
     for (const bool lost : {false, true})
       for (const bool swaps : {false, true}) {
         BOOST_TEST_CONTEXT(policy << (lost ? ", lost" : "") << (swaps ? ", swaps" : "")) {

@@ -150,7 +150,7 @@ BOOST_AUTO_TEST_CASE(refuses_ids_in_use) {
 
 // The follower's promises hold for every choice, with swapping, cancels and lost pipelines.
 BOOST_AUTO_TEST_CASE(random_operations_with_choices) {
-  for (const auto& policy : sched::policy_names())
+  for (const auto& policy : policies())
     for (std::int32_t stages = 1; stages <= 3; ++stages)
       for (const bool swapping : {false, true}) {
         BOOST_TEST_CONTEXT(policy << ", " << stages << " stages, swapping " << swapping) {

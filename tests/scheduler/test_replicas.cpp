@@ -231,7 +231,7 @@ BOOST_AUTO_TEST_CASE(what_fits_nowhere_else_waits) {
 // choices: every request ends once with all its tokens, and every row finds the KV of those before it.
 BOOST_AUTO_TEST_CASE(random_losses_keep_every_promise) {
   for (const std::size_t pipelines : {2, 3})
-    for (const auto& policy : sched::policy_names()) {
+    for (const auto& policy : policies()) {
       BOOST_TEST_CONTEXT(policy << ", " << pipelines << " pipelines") {
         auto l = small(2);
         l.policy.name = policy;

@@ -248,7 +248,7 @@ BOOST_AUTO_TEST_CASE(rejects_steps_out_of_order) {
 // Random arrivals and cancels under every policy, over 1 to 4 stages, in a memory that holds only some of
 // them.
 BOOST_AUTO_TEST_CASE(random_operations_keep_every_promise) {
-  for (const auto& policy : sched::policy_names())
+  for (const auto& policy : policies())
     for (std::int32_t stages = 1; stages <= 4; ++stages) {
       BOOST_TEST_CONTEXT(policy << ", " << stages << " stages") {
         auto l = small(stages);
@@ -291,7 +291,7 @@ BOOST_AUTO_TEST_CASE(copies_of_a_cached_prefix_do_not_stop_a_request) {
 // The same while the pipeline is lost every fifty operations: no request is lost or told twice, no token is
 // skipped, and every row finds the KV of those before it in the new pipeline's blocks.
 BOOST_AUTO_TEST_CASE(goes_on_with_another_pipeline) {
-  for (const auto& policy : sched::policy_names()) {
+  for (const auto& policy : policies()) {
     BOOST_TEST_CONTEXT(policy) {
       auto l = small(3);
       l.policy.name = policy;
@@ -307,7 +307,7 @@ BOOST_AUTO_TEST_CASE(goes_on_with_another_pipeline) {
 
 // Answers that another scheduler began go on behind their tokens, and end where they would have ended.
 BOOST_AUTO_TEST_CASE(goes_on_behind_tokens_from_before) {
-  for (const auto& policy : sched::policy_names()) {
+  for (const auto& policy : policies()) {
     auto l = small(2);
     l.policy.name = policy;
     l.kv_blocks = 40;

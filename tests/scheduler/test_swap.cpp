@@ -118,7 +118,7 @@ BOOST_AUTO_TEST_CASE(next_schedule_times_are_those_of_the_paper) {
 // The follower's promises hold with blocks on the move, and moves happen, in every policy and depth.
 BOOST_AUTO_TEST_CASE(random_operations_with_swapping) {
   std::uint64_t blocks_in = 0;
-  for (const auto& policy : sched::policy_names())
+  for (const auto& policy : policies())
     for (std::int32_t stages = 1; stages <= 4; ++stages)
       for (const bool caching : {true, false}) {
         BOOST_TEST_CONTEXT(policy << ", " << stages << " stages, cache " << caching) {

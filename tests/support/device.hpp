@@ -22,12 +22,4 @@ std::vector<std::string> devices();
 /// One of devices(); none: the best. Threads are the CPU's.
 std::unique_ptr<kernels::backend> make_device(int threads = 1, const std::string& device = {});
 
-/// Whether this build is instrumented and so many times slower: cases that only repeat a shape are left out,
-/// and random ones are fewer.
-#ifdef FASTSERVE_SANITIZED
-inline constexpr bool sanitized = true;
-#else
-inline constexpr bool sanitized = false;
-#endif
-
 }  // namespace fastserve::test
