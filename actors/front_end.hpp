@@ -1,9 +1,8 @@
 #pragma once
 
-#include <functional>
-#include <memory>
+#include <cstdint>
 
-#include "actors/protocol.hpp"
+#include "actors/messages.hpp"
 
 namespace fastserve::actors {
 
@@ -15,33 +14,15 @@ class answer_sink {
   virtual void on_done(const answer_done& done) = 0;
 };
 
-/// Submits in its own name and passes the answers to a sink.
-class front_end_state {
+/// A front end's way to the engine. Any thread may use it; what one thread gives arrives in that order, and
+/// nothing waits. After engine::close_front_ends() nothing happens any more.
+class front_end {
  public:
-  static constexpr const char* name = "front end";
-
-  front_end_state(mpi::base_of<front_end_actor>* self, scheduler_actor scheduler, answer_sink& sink);
-  front_end_actor::behavior_type make_behavior();
-
- private:
-  mpi::base_of<front_end_actor>* self_;
-  scheduler_actor scheduler_;
-  answer_sink& sink_;
-};
-
-/// Calls a function for every report.
-class observer_state {
- public:
-  static constexpr const char* name = "observer";
-
-  observer_state(mpi::base_of<observer_actor>*, std::function<void(const load_progress&)> report)
-      : report_{std::move(report)} {}
-  observer_actor::behavior_type make_behavior() {
-    return {[this](const load_progress& p) { report_(p); }};
-  }
-
- private:
-  std::function<void(const load_progress&)> report_;
+  virtual ~front_end() = default;
+  /// The answers go to the sink, as `request.request`.
+  virtual void send(submit request) = 0;
+  /// Ends a request; its answers end as cancelled. One that is not open: nothing happens.
+  virtual void send(cancel request) = 0;
 };
 
 }  // namespace fastserve::actors

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "actors/clock.hpp"
+#include "actors/rank_host.hpp"
 
 namespace fastserve::actors {
 

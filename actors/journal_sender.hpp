@@ -7,10 +7,11 @@
 #include <thread>
 
 #include "actors/journal_feed.hpp"
-#include "actors/rank_host.hpp"
 #include "actors/write_lease.hpp"
 
 namespace fastserve::actors {
+
+class rank_host;
 
 /// Leader: keeps its standby informed of what is drawn, on a thread of its own, and knows by the answers
 /// whether it is still the leader.

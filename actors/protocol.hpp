@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "actors/messages.hpp"
+#include "actors/message_fields.hpp"
 #include "kernels/backend.hpp"
 #include "mpi/errors.hpp"
 #include "scheduler/scheduler.hpp"

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "actors/bring_up.hpp"
+#include "actors/journal_sender.hpp"
 #include "launch/batch_setup.hpp"
 #include "launch/formatted.hpp"
 #include "launch/parse_value.hpp"
@@ -214,7 +216,7 @@ void batch_job::submit(const input_line& line, std::uint64_t number, batch_reque
     open_prompt_tokens_ += open.prompt_tokens;
     open_.emplace(request.request, std::move(open));
   }
-  mpi::anon_send(front_end_, std::move(request));
+  front_end_->send(std::move(request));
 }
 
 // False when the job ends first.
@@ -262,7 +264,7 @@ void batch_job::wait_for_the_rest() {
                              why_.c_str(), format_count(static_cast<std::int64_t>(running)).c_str(),
                              running == 1 ? "s has" : " have", settings_.batch.grace_s));
   // What has no token yet would only take time from what has.
-  for (const auto id : waiting) mpi::anon_send(front_end_, actors::cancel{id});
+  for (const auto id : waiting) front_end_->send(actors::cancel{id});
   lock.lock();
   changed_.wait_for(lock, std::chrono::seconds{settings_.batch.grace_s},
                     [this] { return open_.empty() || failed_; });

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "actors/journal_replica.hpp"
 #include "launch/batch_answer.hpp"
 #include "launch/batch_input.hpp"
 #include "launch/batch_journal.hpp"
@@ -101,7 +102,7 @@ class batch_job final : public actors::answer_sink {
   actors::known_answers known_;         // of the reader
   std::vector<std::uint64_t> written_;  // of the writer: requests since the last commit
   std::unique_ptr<actors::journal_sender> standby_;
-  actors::front_end_actor front_end_;
+  std::shared_ptr<actors::front_end> front_end_;
 
   std::mutex mutex_;
   std::condition_variable changed_;  // for run()

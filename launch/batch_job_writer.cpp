@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "actors/journal_sender.hpp"
 #include "launch/batch_job.hpp"
 #include "launch/status_line.hpp"
 #include "launch/utf8_text.hpp"

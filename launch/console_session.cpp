@@ -110,7 +110,7 @@ class session final : public actors::answer_sink {
     const std::lock_guard lock{mutex_};
     waiting_.clear();
     if (open_)
-      mpi::anon_send(front_end_, actors::cancel{*open_});
+      front_end_->send(actors::cancel{*open_});
     else
       show_prompt();
   }
@@ -165,7 +165,7 @@ class session final : public actors::answer_sink {
       try {
         auto request = make_request(++last_id_, text, settings_, engine_.architecture(), engine_.tokenizer());
         open_ = last_id_;
-        mpi::anon_send(front_end_, std::move(request));
+        front_end_->send(std::move(request));
         return;
       } catch (const std::exception& e) {
         write_all(std::string{e.what()} + "\n");
@@ -223,7 +223,7 @@ class session final : public actors::answer_sink {
   engine& engine_;
   options settings_;
   line_editor* editor_;
-  actors::front_end_actor front_end_;
+  std::shared_ptr<actors::front_end> front_end_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -11,7 +11,11 @@
 #include <string_view>
 #include <utility>
 
+#include "actors/coordinator.hpp"
+#include "actors/front_end_actor.hpp"
+#include "actors/journal_sender.hpp"
 #include "actors/measured_speed.hpp"
+#include "actors/rank_host.hpp"
 #include "actors/scheduler.hpp"
 #include "launch/device_choice.hpp"
 #include "launch/measure_ranks.hpp"
@@ -129,7 +133,15 @@ actors::rank_context make_context(const options& settings, mpi::environment& env
 
 }  // namespace
 
-engine::engine(mpi::environment& env, const options& settings) : settings_{settings}, env_{env} {
+/// Of the leader, in the host's system.
+struct engine::spawned {
+  actors::observer_actor observer;
+  actors::scheduler_actor scheduler;
+  std::vector<actors::front_end_actor> front_ends;
+};
+
+engine::engine(mpi::environment& env, const options& settings)
+    : settings_{settings}, env_{env}, actors_{std::make_unique<spawned>()} {
   const int threads = choose_threads(settings, env);
   const auto& wish = settings.engine.device;
   const auto gpus = gpus_of_all(wish, env);
@@ -155,8 +167,26 @@ engine::~engine() {
   host_ = nullptr;  // before the coordinator: its monitor ends here
 }
 
+void engine::leave(const std::string& why) { context().fence(why); }
+
+actors::engine_layout engine::layout() const { return coordinator_->layout(); }
+
+std::string engine::drain(int rank) { return coordinator_->drain(rank); }
+
+const actors::rank_context& engine::context() const { return host_->context(); }
+
+const model::architecture& engine::architecture() const { return context().architecture; }
+
+kernels::dtype engine::compute_type() const { return context().compute_type; }
+
+kernels::dtype engine::product_type() const {
+  return context().quantize ? kernels::dtype::q8 : compute_type();
+}
+
+int engine::threads() const { return context().profile.threads; }
+
 std::string engine::weights_text() const {
-  const auto& format = host_->context().quantize;
+  const auto& format = context().quantize;
   return format ? kernels::to_string(*format) : std::string{kernels::name_of(compute_type())};
 }
 
@@ -174,14 +204,14 @@ void engine::make_coordinator() {
   wishes.speeds = speeds_;
   wishes.hot_spares = settings_.failover.spares == "hot";
   coordinator_ = std::make_unique<actors::coordinator>(
-      *host_, wishes, host_->context().failover,
+      *host_, wishes, context().failover,
       [](const std::string& line) { status_line::say("fastserve: " + line + "\n"); });
 }
 
 std::string engine::take_over(const actors::succeeded& before) {
   // A leader that was only stopped must not wake up and write: on this machine that can be made sure of.
   for (const auto rank : before.lost)
-    if (rank < env_.rank()) mpi::end_process(host_->context().processes[static_cast<std::size_t>(rank)]);
+    if (rank < env_.rank()) mpi::end_process(context().processes[static_cast<std::size_t>(rank)]);
   make_coordinator();
   coordinator_->watch(before);
   try {
@@ -193,14 +223,14 @@ std::string engine::take_over(const actors::succeeded& before) {
 }
 
 std::unique_ptr<actors::journal_sender> engine::inform_standby() {
-  if (!host_->context().failover.standby || env_.size() < 2) return nullptr;
+  if (!context().failover.standby || env_.size() < 2) return nullptr;
   return std::make_unique<actors::journal_sender>(*host_, [this] { return coordinator_->standby(); });
 }
 
 std::string engine::bring_up(std::function<void(const actors::load_progress&)> report) {
   auto& sys = host_->system();
-  observer_ = mpi::spawn<actors::observer_actor, actors::observer_state>(sys, std::move(report));
-  host_->publish(actors::role::observer, observer_);
+  actors_->observer = mpi::spawn<actors::observer_actor, actors::observer_state>(sys, std::move(report));
+  host_->publish(actors::role::observer, actors_->observer);
 
   if (!coordinator_) {
     make_coordinator();
@@ -231,17 +261,17 @@ void engine::spawn_scheduler(const actors::engine_layout& on, const scheduler::l
     if (on_failure_) on_failure_(why);
   };
   setup.fail = fail;
-  scheduler_ = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(host_->system(),
-                                                                                     std::move(setup));
-  host_->publish(actors::role::scheduler, scheduler_);
-  coordinator_->attach(scheduler_, on, fail);
+  actors_->scheduler = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(
+      host_->system(), std::move(setup));
+  host_->publish(actors::role::scheduler, actors_->scheduler);
+  coordinator_->attach(actors_->scheduler, on, fail);
 }
 
 void engine::restart_scheduler(const scheduler::limits& limits) {
   close_front_ends();
   caf::scoped_actor self{host_->system()};
-  caf::anon_send_exit(scheduler_, caf::exit_reason::user_shutdown);
-  self->wait_for(scheduler_);
+  caf::anon_send_exit(actors_->scheduler, caf::exit_reason::user_shutdown);
+  self->wait_for(actors_->scheduler);
   spawn_scheduler(layout(), limits);
 }
 
@@ -254,16 +284,16 @@ std::size_t engine::loading_ranks() const {
   return static_cast<std::size_t>(out);
 }
 
-actors::front_end_actor engine::spawn_front_end(actors::answer_sink& sink) {
-  front_ends_.push_back(mpi::spawn_detached<actors::front_end_actor, actors::front_end_state>(
-      host_->system(), scheduler_, sink));
-  return front_ends_.back();
+std::shared_ptr<actors::front_end> engine::spawn_front_end(actors::answer_sink& sink) {
+  actors_->front_ends.push_back(mpi::spawn_detached<actors::front_end_actor, actors::front_end_state>(
+      host_->system(), actors_->scheduler, sink));
+  return actors::front_end_of(actors_->front_ends.back());
 }
 
 actors::scheduler_stats engine::stats() {
   actors::scheduler_stats out;
   caf::scoped_actor self{host_->system()};
-  mpi::request(self.ptr(), scheduler_, std::chrono::seconds{5}, actors::stats_request{})
+  mpi::request(self.ptr(), actors_->scheduler, std::chrono::seconds{5}, actors::stats_request{})
       .receive([&](const actors::scheduler_stats& s) { out = s; }, [](const caf::error&) {});
   return out;
 }
@@ -290,21 +320,21 @@ void engine::set_failure_handler(std::function<void(const std::string&)> handler
 void engine::close_front_ends() {
   set_failure_handler({});
   caf::scoped_actor self{host_->system()};
-  for (auto& f : front_ends_) {
+  for (auto& f : actors_->front_ends) {
     caf::anon_send_exit(f, caf::exit_reason::user_shutdown);
     self->wait_for(f);
   }
-  front_ends_.clear();
+  actors_->front_ends.clear();
 }
 
 int engine::finish(int exit_code) {
   const auto shutdown = caf::exit_reason::user_shutdown;
   close_front_ends();
   if (coordinator_) coordinator_->stop();
-  if (scheduler_) caf::anon_send_exit(scheduler_, shutdown);
-  if (observer_) caf::anon_send_exit(observer_, shutdown);
-  scheduler_ = nullptr;
-  observer_ = nullptr;
+  if (actors_->scheduler) caf::anon_send_exit(actors_->scheduler, shutdown);
+  if (actors_->observer) caf::anon_send_exit(actors_->observer, shutdown);
+  actors_->scheduler = nullptr;
+  actors_->observer = nullptr;
   host_->stop_all(exit_code);
   const int code = host_->wait();
   coordinator_ = nullptr;  // its monitor has ended with the host
@@ -316,7 +346,7 @@ int engine::follow() { return host_->wait(); }
 std::optional<int> engine::follow_or_lead(actors::succeeded& before) {
   // Who would be the first to take over does not read it only then.
   constexpr int first_standby = 1;
-  if (env_.rank() == first_standby && host_->context().failover.standby) {
+  if (env_.rank() == first_standby && context().failover.standby) {
     try {
       tokenizer_ = model::open_tokenizer(settings_.model);
     } catch (const std::exception&) {  // said if it is needed

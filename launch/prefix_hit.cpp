@@ -82,7 +82,7 @@ prefix_hit measure_prefix_hit(engine& e, std::int32_t prompt_tokens) {
   std::vector<double> first, gaps;
   for (int i = 0; i <= hits; ++i) {
     watch.start();
-    mpi::anon_send(front_end, s);
+    front_end->send(s);
     if (const auto error = watch.wait(); !error.empty()) throw std::runtime_error(error);
     if (i == 0) continue;
     first.push_back(watch.first_us());

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "actors/bring_up.hpp"
 #include "launch/batch_job.hpp"
 #include "launch/batch_setup.hpp"
 #include "launch/batch_signals.hpp"

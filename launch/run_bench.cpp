@@ -10,6 +10,7 @@
 #include <set>
 #include <vector>
 
+#include "actors/bring_up.hpp"
 #include "actors/median.hpp"
 #include "actors/unequal_ranks.hpp"
 #include "kernels/limits.hpp"
@@ -147,8 +148,8 @@ void print_profile(const stopwatch& watch, bool decodes) {
 }
 
 // One round.
-figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& watch, const workload& bench,
-                std::uint64_t& next_id, std::mt19937& random) {
+figures measure(engine& e, const std::shared_ptr<actors::front_end>& front_end, stopwatch& watch,
+                const workload& bench, std::uint64_t& next_id, std::mt19937& random) {
   const auto decode_tokens = std::max(bench.decode_tokens, 1);
   // While the others' prompts are computed, an answer that has begun gets a token with each of their chunks.
   const auto least_chunk = static_cast<std::int64_t>(planner::plan_wishes{}.least_chunk);
@@ -168,9 +169,9 @@ figures measure(engine& e, const actors::front_end_actor& front_end, stopwatch& 
   e.executor_stats();
   watch.start(bench.batch, std::int64_t{bench.batch} * (decode_tokens - 1), [&front_end, first_id, &bench] {
     for (std::int32_t i = 0; i < bench.batch; ++i)
-      mpi::anon_send(front_end, actors::cancel{first_id + static_cast<std::uint64_t>(i)});
+      front_end->send(actors::cancel{first_id + static_cast<std::uint64_t>(i)});
   });
-  for (auto& r : requests) mpi::anon_send(front_end, std::move(r));
+  for (auto& r : requests) front_end->send(std::move(r));
   if (const auto error = watch.wait(); !error.empty()) throw std::runtime_error(error);
   figures out;
   out.prefill_tokens_per_s = double{1} * bench.batch * bench.prompt_tokens / watch.prefill_seconds();

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "actors/bring_up.hpp"
 #include "launch/engine.hpp"
 #include "launch/run.hpp"
 #include "launch/serve_runs.hpp"
@@ -105,7 +106,7 @@ void warm_up(engine& e) {
   observer watch{load, clock::now()};
   const auto front_end = e.spawn_front_end(watch);
   for (std::size_t i = 0; i < load.size(); ++i)
-    mpi::anon_send(front_end, submission(load[i], i, e.architecture().vocab_size, prefix_tokens));
+    front_end->send(submission(load[i], i, e.architecture().vocab_size, prefix_tokens));
   watch.wait();
 }
 
@@ -142,7 +143,7 @@ serve_report serve_once_with(engine& e, const options& settings, const std::stri
   std::thread sender{[&] {
     for (std::size_t i = 0; i < requests.size(); ++i) {
       std::this_thread::sleep_until(watch.due(i));
-      mpi::anon_send(front_end, std::move(requests[i]));
+      front_end->send(std::move(requests[i]));
     }
   }};
   sender.join();

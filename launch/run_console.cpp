@@ -76,7 +76,7 @@ class script final : public actors::answer_sink {
       const std::lock_guard lock{mutex_};
       order_.expect(request.request);
     }
-    mpi::anon_send(front_end_, std::move(request));
+    front_end_->send(std::move(request));
   }
 
   /// Waits for all answers; true when none failed.
@@ -120,7 +120,7 @@ class script final : public actors::answer_sink {
 
   engine& engine_;
   const options& settings_;
-  actors::front_end_actor front_end_;
+  std::shared_ptr<actors::front_end> front_end_;
   std::mutex mutex_;
   std::condition_variable changed_;
   answer_order order_;

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 
+#include "actors/bring_up.hpp"
 #include "launch/progress_bar.hpp"
 #include "launch/startup_table.hpp"
 #include "launch/status_line.hpp"

@@ -2,6 +2,7 @@
 
 // What tests of the whole engine share: every rank runs every case; the leader checks, the others follow.
 
+#include "actors/bring_up.hpp"
 #include "launch/engine.hpp"
 
 #include <boost/test/unit_test.hpp>

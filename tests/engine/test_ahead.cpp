@@ -43,7 +43,7 @@ std::map<std::uint64_t, answer> serve(const options& settings, bool ahead,
     BOOST_TEST(e.layout().limits.ahead == ahead);
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
-    for (const auto& r : requests) fastserve::mpi::anon_send(front_end, r);
+    for (const auto& r : requests) front_end->send(r);
     got = answers.wait(requests.size());
     const auto s = stats_at_rest(e);
     BOOST_TEST(s.kv_tokens == s.kv_tokens_free);

@@ -17,7 +17,7 @@ BOOST_AUTO_TEST_CASE(writes_the_golden_story, *boost::unit_test::precondition(ha
 
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
-    fastserve::mpi::anon_send(front_end, ask(1, {1}, static_cast<std::int32_t>(ids.size())));
+    front_end->send(ask(1, {1}, static_cast<std::int32_t>(ids.size())));
     const auto got = answers.wait(1).at(1);
     BOOST_TEST(got.ids == ids, boost::test_tools::per_element());
     BOOST_TEST(got.done.finish_reason == "length");
@@ -39,7 +39,7 @@ BOOST_AUTO_TEST_CASE(draining_ranks_changes_no_answer) {
     for (std::uint64_t id = 1; id <= 60; ++id) {
       asked.push_back(ask(id, {1, static_cast<std::int32_t>(2 + id)}, 100));
       asked.back().stop.ignore_eos = true;
-      fastserve::mpi::anon_send(front_end, asked.back());
+      front_end->send(asked.back());
     }
     BOOST_TEST(!e.drain(ranks).empty());
     for (int rank = ranks - 1; rank >= 1; --rank) {
@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(every_answer_equals_its_solo_run) {
     }
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
-    for (const auto& r : requests) fastserve::mpi::anon_send(front_end, r);
+    for (const auto& r : requests) front_end->send(r);
     const auto got = answers.wait(requests.size());
     solo alone{tiny};
     std::size_t different = 0;
@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(answers_equal_their_solo_runs_in_every_kv_type) {
       }
       collector answers;
       const auto front_end = e.spawn_front_end(answers);
-      for (const auto& r : requests) fastserve::mpi::anon_send(front_end, r);
+      for (const auto& r : requests) front_end->send(r);
       const auto got = answers.wait(requests.size());
       solo alone{tiny, type};
       for (const auto& r : requests)
@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(answers_survive_swapping) {
         }
         collector answers;
         const auto front_end = e.spawn_front_end(answers);
-        for (const auto& s : requests) fastserve::mpi::anon_send(front_end, s);
+        for (const auto& s : requests) front_end->send(s);
         const auto got = answers.wait(requests.size());
         solo alone{tiny};
         for (const auto& s : requests)
@@ -220,7 +220,7 @@ BOOST_AUTO_TEST_CASE(choices_equal_their_solo_runs) {
       }
       collector answers;
       const auto front_end = e.spawn_front_end(answers);
-      for (const auto& s : requests) fastserve::mpi::anon_send(front_end, s);
+      for (const auto& s : requests) front_end->send(s);
       const auto got = answers.wait(answers_due);
       BOOST_TEST(got.size() == answers_due);
       solo alone{tiny};
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(tenants_share_no_blocks) {
       const auto before = e.stats().prefix_hit_tokens;
       auto s = ask(++id, std::vector<std::int32_t>(50, 7), 2);
       s.cache_salt = salt;
-      fastserve::mpi::anon_send(front_end, s);
+      front_end->send(s);
       answers.wait(id);
       return e.stats().prefix_hit_tokens - before;
     };
@@ -280,7 +280,7 @@ BOOST_AUTO_TEST_CASE(priority_goes_first) {
       auto s = ask(id, {1, 2, 3}, 200);
       s.stop.ignore_eos = true;
       s.priority = id == 6 ? 5 : id == 5 ? -5 : 0;
-      fastserve::mpi::anon_send(front_end, s);
+      front_end->send(s);
     }
     answers.wait(6);
     BOOST_TEST(order.back() == 5U);
@@ -294,15 +294,15 @@ BOOST_AUTO_TEST_CASE(refuses_what_cannot_run_and_goes_on) {
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
     const auto context = static_cast<std::size_t>(e.layout().limits.max_context);
-    fastserve::mpi::anon_send(front_end, ask(1, std::vector<std::int32_t>(context, 3), 4));
-    fastserve::mpi::anon_send(front_end, ask(2, {}, 4));
+    front_end->send(ask(1, std::vector<std::int32_t>(context, 3), 4));
+    front_end->send(ask(2, {}, 4));
     auto bad = ask(3, {1, 2}, 4);
     bad.sampling.temperature = -1;
-    fastserve::mpi::anon_send(front_end, bad);
+    front_end->send(bad);
     auto crowd = ask(5, {1, 2}, 4);
     crowd.choices = mod::most_choices + 1;
-    fastserve::mpi::anon_send(front_end, crowd);
-    fastserve::mpi::anon_send(front_end, ask(4, {1, 2}, 4));
+    front_end->send(crowd);
+    front_end->send(ask(4, {1, 2}, 4));
     const auto got = answers.wait(4 + mod::most_choices);
     BOOST_TEST(got.at(5).done.error.find("n is 129, expected 1 to 128") != std::string::npos);
     BOOST_TEST(got.at(1).done.error.find("the context holds") != std::string::npos);
@@ -317,20 +317,20 @@ BOOST_AUTO_TEST_CASE(refuses_what_cannot_run_and_goes_on) {
 BOOST_AUTO_TEST_CASE(cancels_in_the_middle) {
   with_engine(for_model(tiny), [](engine& e) {
     collector answers;
-    act::front_end_actor front_end;
+    std::shared_ptr<act::front_end> front_end;
     answers.on_token_ = [&](const act::answer_token& t) {
-      if (t.request == 1) fastserve::mpi::anon_send(front_end, act::cancel{1});
+      if (t.request == 1) front_end->send(act::cancel{1});
     };
     front_end = e.spawn_front_end(answers);
     auto longest = ask(1, {1, 2, 3}, 100000);
     longest.stop.ignore_eos = true;
-    fastserve::mpi::anon_send(front_end, longest);
-    fastserve::mpi::anon_send(front_end, ask(2, {4, 5}, 5));
+    front_end->send(longest);
+    front_end->send(ask(2, {4, 5}, 5));
     const auto got = answers.wait(2);
     BOOST_TEST(got.at(1).done.finish_reason == "cancelled");
     BOOST_TEST(static_cast<std::int32_t>(got.at(1).ids.size()) < e.layout().limits.max_context - 3);
     BOOST_TEST(got.at(2).done.finish_reason != "cancelled");
-    fastserve::mpi::anon_send(front_end, act::cancel{77});  // unknown: nothing happens
+    front_end->send(act::cancel{77});  // unknown: nothing happens
     const auto s = stats_at_rest(e);
     BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
   });
@@ -343,7 +343,7 @@ BOOST_AUTO_TEST_CASE(stops_at_strings_and_reports_alternatives, *boost::unit_tes
     auto s = ask(1, {1}, 200);
     s.stop.stop = {"girl"};
     s.sampling.logprobs = 3;
-    fastserve::mpi::anon_send(front_end, s);
+    front_end->send(s);
     const auto got = answers.wait(1).at(1);
     BOOST_TEST(got.done.finish_reason == "stop");
     BOOST_TEST(got.text.find("little ") != std::string::npos);
@@ -376,8 +376,8 @@ BOOST_AUTO_TEST_CASE(logits_that_are_no_numbers_are_an_error) {
   with_engine(for_model(folder), [](engine& e) {
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
-    fastserve::mpi::anon_send(front_end, ask(1, {1, 2, 3}, 4));
-    fastserve::mpi::anon_send(front_end, ask(2, {4, 5}, 4));
+    front_end->send(ask(1, {1, 2, 3}, 4));
+    front_end->send(ask(2, {4, 5}, 4));
     const auto got = answers.wait(2);
     for (const std::uint64_t id : {1, 2}) {
       BOOST_TEST(got.at(id).done.finish_reason == "error");

@@ -77,7 +77,7 @@ BOOST_AUTO_TEST_CASE(every_answer_equals_its_solo_run) {
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
     e.executor_stats();
-    for (const auto& r : asked) fastserve::mpi::anon_send(front_end, r);
+    for (const auto& r : asked) front_end->send(r);
     check_against_solo(asked, answers.wait(asked.size()));
     for (const auto& stages : e.executor_stats())
       for (const auto& s : stages) BOOST_TEST(s.steps > 0U, "rank " << s.rank << " has done nothing");
@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(small_pools_change_no_answer) {
     const auto asked = random_requests(150, 60, 22);
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
-    for (const auto& r : asked) fastserve::mpi::anon_send(front_end, r);
+    for (const auto& r : asked) front_end->send(r);
     check_against_solo(asked, answers.wait(asked.size()));
     const auto s = stats_at_rest(e);
     BOOST_TEST(s.kv_tokens == s.kv_tokens_free);
@@ -112,9 +112,9 @@ BOOST_AUTO_TEST_CASE(choices_prefixes_and_cancels_find_their_pipeline) {
   if (mpi_job::env->size() < 2) return;
   with_engine(two_pipelines(), [](engine& e) {
     collector answers;
-    act::front_end_actor front_end;
+    std::shared_ptr<act::front_end> front_end;
     answers.on_token_ = [&](const act::answer_token& t) {
-      if (t.request >= 100 && t.request < 200) fastserve::mpi::anon_send(front_end, act::cancel{t.request});
+      if (t.request >= 100 && t.request < 200) front_end->send(act::cancel{t.request});
     };
     front_end = e.spawn_front_end(answers);
     solo alone{tiny};
@@ -125,11 +125,11 @@ BOOST_AUTO_TEST_CASE(choices_prefixes_and_cancels_find_their_pipeline) {
       r.sampling.temperature = 1.0F;
       r.sampling.seed = id * 7;
       r.choices = 3;
-      fastserve::mpi::anon_send(front_end, r);
+      front_end->send(r);
       for (const auto other : {100 + id, 110 + id}) {
         auto longest = ask(other, {1, static_cast<std::int32_t>(other)}, 100'000);
         longest.stop.ignore_eos = true;
-        fastserve::mpi::anon_send(front_end, longest);
+        front_end->send(longest);
       }
     }
     const auto got = answers.wait(30 + 20);
@@ -156,13 +156,11 @@ BOOST_AUTO_TEST_CASE(a_prompt_goes_where_its_prefix_is) {
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
     for (std::uint64_t id = 1; id <= 8; ++id)
-      fastserve::mpi::anon_send(front_end,
-                                ask(id, std::vector<std::int32_t>(65, static_cast<std::int32_t>(id)), 4));
+      front_end->send(ask(id, std::vector<std::int32_t>(65, static_cast<std::int32_t>(id)), 4));
     answers.wait(8);
     for (std::uint64_t id = 1; id <= 8; ++id) {
       const auto before = e.stats().prefix_hit_tokens;
-      fastserve::mpi::anon_send(
-          front_end, ask(10 + id, std::vector<std::int32_t>(65, static_cast<std::int32_t>(id)), 4));
+      front_end->send(ask(10 + id, std::vector<std::int32_t>(65, static_cast<std::int32_t>(id)), 4));
       const auto got = answers.wait(8 + id);
       BOOST_TEST(got.at(10 + id).ids == got.at(id).ids, boost::test_tools::per_element());
       BOOST_TEST(e.stats().prefix_hit_tokens - before == 64U);
@@ -185,7 +183,7 @@ BOOST_AUTO_TEST_CASE(one_pipeline_is_drained_while_the_other_goes_on) {
         const auto asked = random_requests(150, 100, 23);
         collector answers;
         const auto front_end = e.spawn_front_end(answers);
-        for (const auto& r : asked) fastserve::mpi::anon_send(front_end, r);
+        for (const auto& r : asked) front_end->send(r);
         const auto own = before.pipelines[1].stage_ranks;
         for (const auto rank : own) {
           drain(e, rank);
@@ -215,7 +213,7 @@ BOOST_AUTO_TEST_CASE(as_many_pipelines_as_ranks) {
     const auto asked = random_requests(100, 20, 24);
     collector answers;
     const auto front_end = e.spawn_front_end(answers);
-    for (const auto& r : asked) fastserve::mpi::anon_send(front_end, r);
+    for (const auto& r : asked) front_end->send(r);
     check_against_solo(asked, answers.wait(asked.size()));
   });
   auto more = two_pipelines(ranks + 1);

@@ -1,8 +1,26 @@
-#include "actors/front_end.hpp"
+#include "actors/front_end_actor.hpp"
 
 #include <utility>
 
 namespace fastserve::actors {
+
+namespace {
+
+class handle_front_end : public front_end {
+ public:
+  explicit handle_front_end(front_end_actor actor) : actor_{std::move(actor)} {}
+  void send(submit request) override { mpi::anon_send(actor_, std::move(request)); }
+  void send(cancel request) override { mpi::anon_send(actor_, request); }
+
+ private:
+  const front_end_actor actor_;
+};
+
+}  // namespace
+
+std::shared_ptr<front_end> front_end_of(front_end_actor actor) {
+  return std::make_shared<handle_front_end>(std::move(actor));
+}
 
 front_end_state::front_end_state(mpi::base_of<front_end_actor>* self, scheduler_actor scheduler,
                                  answer_sink& sink)
