@@ -2,6 +2,7 @@
 #include <array>
 
 #include "fixture.hpp"
+#include "kernels/cuda/cuda_backend.hpp"
 #include "kernels/e4m3.hpp"
 #include "products.hpp"
 

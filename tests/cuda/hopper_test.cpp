@@ -2,6 +2,7 @@
 #include <array>
 
 #include "fixture.hpp"
+#include "kernels/cuda/cuda_backend.hpp"
 #include "kernels/quantized.hpp"
 #include "products.hpp"
 

@@ -24,7 +24,7 @@ fail() {
 long_answers() { make_input 220 0 120; }
 # Half of that work, where all of it stands still until a death is seen.
 some_answers() { make_input 200 0 50; }
-long_prompts() { make_input 220 60 1; }
+long_prompts() { make_input 130 60 1; }
 
 # begin OUT: starts the job in the background.
 begin() {
