@@ -45,13 +45,25 @@ void load_queries(const attention_job& job, int row) {
   }
 }
 
-/// Calls each tile of the job's rows: as many of query_rows as fit, then halves.
+/// Calls the tiles of rows [row, rows): as many of R as fit, then of halves.
 template <int R, class Tile>
-FASTSERVE_INLINE void for_tiles(int row, int rows, Tile tile) {
+FASTSERVE_INLINE void for_halves(int row, int rows, Tile tile) {
   for (; row + R <= rows; row += R) tile.template operator()<R>(row);
   if constexpr (R > 1) {
-    if (row < rows) for_tiles<R / 2>(row, rows, tile);
+    if (row < rows) for_halves<R / 2>(row, rows, tile);
   }
+}
+
+/// Calls each tile of the job's rows: as many of query_rows as fit, then smaller ones. Twice rest_rows are
+/// not cut into a large and two small ones.
+template <class Tile>
+FASTSERVE_INLINE void for_tiles(int rows, Tile tile) {
+  int row = 0;
+  if constexpr (query_rows > rest_rows) {
+    for (; row + query_rows <= rows && rows - row != 2 * rest_rows; row += query_rows)
+      tile.template operator()<query_rows>(row);
+  }
+  for_halves<rest_rows>(row, rows, tile);
 }
 
 struct load_tile {
@@ -85,13 +97,13 @@ template <class E>
 void attention(const attention_job& job) {
   const int rows = job.rows * job.group;
   clear_states(job.states, rows, job.head_dim);
-  for_tiles<query_rows>(0, rows, load_tile{job});
+  for_tiles(rows, load_tile{job});
   const int last_position = job.first_position + job.rows - 1;
   int first = job.window > 0 && job.first_position + 1 > job.window ? job.first_position + 1 - job.window : 0;
   if (first < job.token_first) first = job.token_first;
   const int end = last_position + 1 < job.token_last ? last_position + 1 : job.token_last;
   for (int chunk = first / chunk_tokens; chunk * chunk_tokens < end; ++chunk) {
-    for_tiles<query_rows>(0, rows, chunk_tile<E>{job, chunk});
+    for_tiles(rows, chunk_tile<E>{job, chunk});
   }
 }
 

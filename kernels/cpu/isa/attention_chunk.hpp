@@ -12,6 +12,8 @@ constexpr float no_maximum = -1e30F;
 constexpr int block_vectors = block_tokens / lanes;  // score vectors of a block
 constexpr int blocks_at_once = lanes == block_tokens ? 2 : 1;
 constexpr int chunk_blocks = chunk_tokens / block_tokens;
+/// Rows of the tiles after those of query_rows: the largest power of two.
+constexpr int rest_rows = query_rows >= 8 ? 8 : query_rows >= 4 ? 4 : query_rows >= 2 ? 2 : 1;
 
 /// What the rows of one tile see: tokens [first[r], last[r]), all inside [low, high).
 struct visible_range {
@@ -233,7 +235,7 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
     denominator = denominator * factor[r] + total[r];
   }
   if constexpr (scaled<E>) scale_weights<E, R>(scores, values, job.head_dim, first_block, last_block);
-  constexpr int value_vectors = R <= query_rows / 2 ? 4 : 2;  // of head_dim handled at once
+  constexpr int value_vectors = R <= rest_rows / 2 ? 4 : 2;  // of head_dim handled at once
   for (int d = 0; d < job.head_dim;) {
     const int left = job.head_dim - d;
     if (left >= value_vectors * lanes) {

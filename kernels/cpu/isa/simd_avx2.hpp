@@ -14,8 +14,8 @@ constexpr int lanes = 8;
 constexpr int tile_vectors = 2;  // panel = 16 columns
 constexpr int tile_rows = 6;     // 12 sums, 2 weights, a broadcast
 constexpr int stream_panels =
-    4;  // that one row takes at once: Zen 3 reads 25 GB/s of four streams, 20 of one
-constexpr int query_rows = 4;
+    4;                         // that one row takes at once: Zen 3 reads 25 GB/s of four streams, 20 of one
+constexpr int query_rows = 6;  // of one attention tile: 12 sums, 2 keys, a broadcast
 constexpr bool has_dot = false;
 
 /// All ones in elements [0, n).
