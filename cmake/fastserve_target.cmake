@@ -54,6 +54,9 @@ function(fastserve_test_options target)
   fastserve_options(${target})
   set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1> $<$<CONFIG:Debug>:-O0>)
+  if(FASTSERVE_SANITIZE)
+    target_compile_options(${target} PRIVATE -g0)  # a sixth of the time to compile them
+  endif()
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     # The same bug under other names: a precompiled header is no system header.
     target_compile_options(${target} PRIVATE -Wno-array-bounds -Wno-stringop-overflow)

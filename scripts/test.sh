@@ -9,8 +9,13 @@ if [ "$(id -u)" -eq 0 ]; then scripts/install_dependencies.sh --with-slurm; else
 jobs=$(nproc)
 # Less to compile than what is shipped: libraries a dozen sources at a time, and device code for one kind of GPU.
 quick=(-DCMAKE_UNITY_BUILD=ON -DCMAKE_CUDA_ARCHITECTURES=90)
-# Nothing runs it where there is no GPU.
+# What this machine cannot run is only compiled, and that in a hurry.
 [ -e /dev/nvidiactl ] || quick+=(-DFASTSERVE_CUDA_FAST_BUILD=ON)
+unused=
+for isa in avx2 avx_vnni avx512f avx512_vnni avx512_bf16; do
+  if ! grep -qw "$isa" /proc/cpuinfo; then unused+=";$(tr -d _ <<<"${isa%f}")"; fi
+done
+quick+=(-DFASTSERVE_ISAS_UNUSED="${unused#;}")
 # A compiler cache, where there is one, serves every checkout: no path of the checkout is in what is compiled.
 if command -v ccache >/dev/null; then
   export CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_CUDA_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
