@@ -10,7 +10,8 @@ if(FASTSERVE_WERROR)
   list(APPEND _fastserve_warnings -Werror)
 endif()
 
-# With -DCMAKE_UNITY_BUILD=ON the libraries compile a dozen sources at a time, in two thirds of the time (scripts/test.sh).
+# With -DCMAKE_UNITY_BUILD=ON, as scripts/test.sh has it, the libraries compile a dozen sources at a time, in two thirds of
+# the time.
 set(CMAKE_UNITY_BUILD_BATCH_SIZE 12)
 
 # Warnings and sanitizers, for every target of ours.

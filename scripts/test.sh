@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, builds and runs every test; the sanitizer build of the unit tests first, the release build last.
+# Installs, builds and runs every test; the sanitizer build of the unit tests first, the optimised build last.
 # Usage: scripts/test.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,15 +7,13 @@ cd "$(dirname "$0")/.."
 # The tests on a Slurm cluster of network namespaces need root, and are skipped without.
 if [ "$(id -u)" -eq 0 ]; then scripts/install_dependencies.sh --with-slurm; else scripts/install_dependencies.sh; fi
 jobs=$(nproc)
-# Less to compile than what is shipped: libraries a dozen sources at a time, and device code for one kind of GPU.
-quick=(-DCMAKE_UNITY_BUILD=ON -DCMAKE_CUDA_ARCHITECTURES=90)
 # What this machine cannot run is only compiled, and that in a hurry.
-[ -e /dev/nvidiactl ] || quick+=(-DFASTSERVE_CUDA_FAST_BUILD=ON)
+gpu_unused=OFF
+[ -e /dev/nvidiactl ] || gpu_unused=ON
 unused=
 for isa in avx2 avx_vnni avx512f avx512_vnni avx512_bf16; do
   if ! grep -qw "$isa" /proc/cpuinfo; then unused+=";$(tr -d _ <<<"${isa%f}")"; fi
 done
-quick+=(-DFASTSERVE_ISAS_UNUSED="${unused#;}")
 # A compiler cache, where there is one, serves every checkout: no path of the checkout is in what is compiled.
 if command -v ccache >/dev/null; then
   export CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_CUDA_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
@@ -29,16 +27,16 @@ mapfile -t shell < <(git ls-files '*.sh' '*.bash' '*.sbatch' .ci/run scripts/vir
 shellcheck "${shell[@]}"
 
 echo "== sanitizers (unit tests)"
-# Instrumented kernels for what this machine runs; the release build has all.
+# Instrumented kernels for what this machine runs; the optimised build has all.
 isas=portable
 for isa in avx2 avx512_vnni; do
   if grep -qw "$isa" /proc/cpuinfo; then isas+=";${isa/_/}"; fi
 done
-cmake --preset asan "${quick[@]}" -DFASTSERVE_ISAS="$isas"
+cmake --preset asan -DFASTSERVE_ISAS="$isas"
 cmake --build --preset asan -j "$jobs" --target unit_tests
 ctest --preset asan -L unit -j "$jobs"
 
-echo "== release (every test)"
-cmake --preset release -DFASTSERVE_TESTS=ON -DFASTSERVE_WERROR=ON "${quick[@]}"
-cmake --build --preset release -j "$jobs"
-ctest --preset release -j "$jobs"
+echo "== optimised (every test)"
+cmake --preset checks -DFASTSERVE_CUDA_FAST_BUILD="$gpu_unused" -DFASTSERVE_ISAS_UNUSED="${unused#;}"
+cmake --build --preset checks -j "$jobs"
+ctest --preset checks -j "$jobs"
