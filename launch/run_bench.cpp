@@ -148,8 +148,8 @@ void print_profile(const stopwatch& watch, bool decodes) {
 }
 
 // One round.
-figures measure(engine& e, const std::shared_ptr<actors::front_end>& front_end, stopwatch& watch,
-                const workload& bench, std::uint64_t& next_id, std::mt19937& random) {
+figures measure(engine& e, actors::front_end& front_end, stopwatch& watch, const workload& bench,
+                std::uint64_t& next_id, std::mt19937& random) {
   const auto decode_tokens = std::max(bench.decode_tokens, 1);
   // While the others' prompts are computed, an answer that has begun gets a token with each of their chunks.
   const auto least_chunk = static_cast<std::int64_t>(planner::plan_wishes{}.least_chunk);
@@ -169,9 +169,9 @@ figures measure(engine& e, const std::shared_ptr<actors::front_end>& front_end, 
   e.executor_stats();
   watch.start(bench.batch, std::int64_t{bench.batch} * (decode_tokens - 1), [&front_end, first_id, &bench] {
     for (std::int32_t i = 0; i < bench.batch; ++i)
-      front_end->send(actors::cancel{first_id + static_cast<std::uint64_t>(i)});
+      front_end.send(actors::cancel{first_id + static_cast<std::uint64_t>(i)});
   });
-  for (auto& r : requests) front_end->send(std::move(r));
+  for (auto& r : requests) front_end.send(std::move(r));
   if (const auto error = watch.wait(); !error.empty()) throw std::runtime_error(error);
   figures out;
   out.prefill_tokens_per_s = double{1} * bench.batch * bench.prompt_tokens / watch.prefill_seconds();
@@ -257,14 +257,14 @@ bench_figures measure(const mpi::environment& env, engine& e, stopwatch& watch, 
   auto warm_up = load;
   warm_up.batch = 1;
   warm_up.decode_tokens = std::min(load.decode_tokens, 4);
-  measure(e, front_end, watch, warm_up, next_id, random);
+  measure(e, *front_end, watch, warm_up, next_id, random);
 
   std::vector<double> prefill, decode, turnaround, draw, bandwidth, ops;
   for (std::int32_t i = 0; i < settings.bench.repeat; ++i) {
     const auto limit = measure_limits(env, e);
     bandwidth.push_back(limit.read_bytes_per_s);
     ops.push_back(limit.ops_per_s);
-    const auto f = measure(e, front_end, watch, load, next_id, random);
+    const auto f = measure(e, *front_end, watch, load, next_id, random);
     prefill.push_back(f.prefill_tokens_per_s);
     decode.push_back(f.decode_tokens_per_s);
     turnaround.push_back(f.turnaround_us);

@@ -7,12 +7,17 @@ cd "$(dirname "$0")/.."
 # The tests on a Slurm cluster of network namespaces need root, and are skipped without.
 if [ "$(id -u)" -eq 0 ]; then scripts/install_dependencies.sh --with-slurm; else scripts/install_dependencies.sh; fi
 jobs=$(nproc)
-# What this machine cannot run is only compiled, and that in a hurry.
-gpu_unused=OFF
-[ -e /dev/nvidiactl ] || gpu_unused=ON
+# What this machine cannot run is only compiled, and that in a hurry; with sanitizers not even that.
 unused=
-for isa in avx2 avx_vnni avx512f avx512_vnni avx512_bf16; do
-  if ! grep -qw "$isa" /proc/cpuinfo; then unused+=";$(tr -d _ <<<"${isa%f}")"; fi
+[ -e /dev/nvidiactl ] || unused=cuda
+sanitized=portable
+for flag in avx2 avx_vnni avx512f avx512_vnni avx512_bf16; do
+  isa=$(tr -d _ <<<"${flag%f}")
+  if ! grep -qw "$flag" /proc/cpuinfo; then
+    unused+=";$isa"
+  elif [[ $isa == avx2 || $isa == avx512vnni ]]; then
+    sanitized+=";$isa"
+  fi
 done
 # A compiler cache, where there is one, serves every checkout: no path of the checkout is in what is compiled.
 if command -v ccache >/dev/null; then
@@ -27,16 +32,11 @@ mapfile -t shell < <(git ls-files '*.sh' '*.bash' '*.sbatch' .ci/run scripts/vir
 shellcheck "${shell[@]}"
 
 echo "== sanitizers (unit tests)"
-# Instrumented kernels for what this machine runs; the optimised build has all.
-isas=portable
-for isa in avx2 avx512_vnni; do
-  if grep -qw "$isa" /proc/cpuinfo; then isas+=";${isa/_/}"; fi
-done
-cmake --preset asan -DFASTSERVE_ISAS="$isas"
+cmake --preset asan -DFASTSERVE_ISAS="$sanitized"
 cmake --build --preset asan -j "$jobs" --target unit_tests
 ctest --preset asan -L unit -j "$jobs"
 
 echo "== optimised (every test)"
-cmake --preset checks -DFASTSERVE_CUDA_FAST_BUILD="$gpu_unused" -DFASTSERVE_ISAS_UNUSED="${unused#;}"
+cmake --preset checks -DFASTSERVE_UNUSED="${unused#;}"
 cmake --build --preset checks -j "$jobs"
 ctest --preset checks -j "$jobs"

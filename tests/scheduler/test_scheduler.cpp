@@ -307,7 +307,7 @@ BOOST_AUTO_TEST_CASE(goes_on_with_another_pipeline) {
 
 // Answers that another scheduler began go on behind their tokens, and end where they would have ended.
 BOOST_AUTO_TEST_CASE(goes_on_behind_tokens_from_before) {
-  for (const auto& policy : policies()) {
+  for (const auto& policy : sched::policy_names()) {
     auto l = small(2);
     l.policy.name = policy;
     l.kv_blocks = 40;
