@@ -22,6 +22,9 @@ constexpr std::size_t scheduler_threads = 1;
 // How long a rank waits at the end for the others to have nothing more to say.
 constexpr std::chrono::seconds stop_deadline{10};
 
+// The deadline of a rank with a bad network grows up to this many times (actors/liveness).
+constexpr int most_deadlines = 10;
+
 // Without MPI_Finalize, which hangs when a rank is gone, nothing else lets the last words arrive.
 constexpr std::chrono::milliseconds last_words{100};
 
@@ -41,7 +44,8 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
   context_.channel = std::make_unique<mpi::mpi_tensor_channel>(*pump_);
   if (context_.device_link) {
     auto linked = std::make_unique<mpi::linked_tensor_channel>(std::move(context_.channel),
-                                                               std::move(context_.device_link), env_.rank());
+                                                               std::move(context_.device_link), env_.rank(),
+                                                               most_deadlines * context_.failover.deadline);
     context_.linked = linked.get();
     context_.channel = std::move(linked);
   }
@@ -62,16 +66,22 @@ rank_host::rank_host(mpi::environment& env, rank_context context) : env_{env}, c
     pump_->set_epoch(epoch);
     context_.channel->end_epoch(epoch - 1);
   };
-  context_.fence = [rank = env_.rank(), host = env_.host()](const std::string& why) {
+  context_.fence = [this](const std::string& why) {
     // Without a word to the others: they go on without this rank, or are gone themselves. The end of the
-    // process frees its memory, on devices too. With 0: some launchers end the
-    // job of a rank that ends with anything else.
-    std::fprintf(stderr, "fastserve: rank %d (%s) leaves: %s\n", rank, host.c_str(), why.c_str());
-    std::_Exit(0);
+    // process frees its memory, on devices too. With 0: some launchers end the job of a rank that ends with
+    // anything else. But a leader whom nobody follows is the job.
+    const bool all = leader_ == env_.rank() && !context_.failover.standby;
+    std::fprintf(stderr, "fastserve: rank %d (%s) leaves: %s\n", env_.rank(), env_.host().c_str(),
+                 why.c_str());
+    std::_Exit(all ? 1 : 0);
   };
   pump_->set_fence_handler([this](int by) {
     context_.fence("it was silent for so long that rank " + std::to_string(by) + " goes on without it");
   });
+  pump_->set_failure_handler([this](const std::string& why) {
+    if (!ending_) context_.fence("MPI failed: " + why);
+  });
+  mpi::on_thrown() = [this](const std::string& why) { context_.fence(why); };
   pump_->start();
 
   cache_ = mpi::spawn_detached<cache_actor, cache_manager_state>(*system_, context_);
@@ -142,6 +152,7 @@ int rank_host::wait() {
   lock.unlock();
   if (std::exchange(ended_, true)) return code;
 
+  ending_ = true;  // an error of MPI is told by stop()
   // The pump first: what is on its way still finds its actors, and the leader's words reach every rank.
   const auto stopped = pump_->stop(stop_deadline);
   if (lossy_) {

@@ -82,6 +82,7 @@ class rank_host {
   std::condition_variable left_;
   std::optional<int> exit_code_;
   std::optional<succeeded> succeeded_;
+  std::atomic<bool> ending_{false};
   bool ended_ = false;
 };
 

@@ -63,10 +63,25 @@ namespace fastserve::mpi {
 
 // -- messages -----------------------------------------------------------------
 
-/// Visits the fields of a message: `template <class F> auto inspect(F& f, token& x) { return fields(f, x,
-/// x.id); }`.
+/// Stands for a value of any type, where types are only looked at.
+struct any_value {
+  template <class T>
+  operator T() const;
+};
+
+/// Whether so many values make the aggregate T.
+template <class T, class... Values>
+concept is_made_of = requires {
+  T{Values{}...};
+};
+
+/// Visits the fields of a message, which are all of its members: `template <class F> auto inspect(F& f,
+/// token& x) { return fields(f, x, x.id); }`.
 template <class Inspector, class T, class... Fields>
 auto fields(Inspector& f, [[maybe_unused]] T& x, Fields&... xs) {
+  static_assert(is_made_of<T, decltype(static_cast<void>(xs), any_value{})...> &&
+                    !is_made_of<T, decltype(static_cast<void>(xs), any_value{})..., any_value>,
+                "a member does not travel");
 #if FASTSERVE_CAF_1
   return f.object(x).fields(f.field("", xs)...);
 #else
@@ -214,6 +229,13 @@ void anon_send(const Handle& to, Ts&&... xs) {
 
 // -- actors -------------------------------------------------------------------
 
+/// Told when a handler of a state_actor throws, which nobody else hears of: the actor's name and what it
+/// threw. Whoever has actors sets it before the first of them.
+inline std::function<void(const std::string& why)>& on_thrown() {
+  static std::function<void(const std::string&)> handler;
+  return handler;
+}
+
 /// Runs `State`, whose `make_behavior()` returns the behavior and whose `name` is the actor's, as an actor.
 /// The state dies with the actor's last message, not with its last handle.
 template <class State, class Base = caf::event_based_actor>
@@ -221,6 +243,16 @@ class state_actor final : public Base {
  public:
   template <class... Ts>
   explicit state_actor(caf::actor_config& cfg, Ts&&... xs) : Base(cfg) {
+    this->set_exception_handler([](caf::scheduled_actor*, std::exception_ptr& thrown) -> caf::error {
+      try {
+        std::rethrow_exception(thrown);
+      } catch (const std::exception& e) {
+        if (on_thrown()) on_thrown()(std::string{State::name} + ": " + e.what());
+      } catch (...) {
+        if (on_thrown()) on_thrown()(State::name);
+      }
+      return caf::sec::runtime_error;
+    });
     state_.emplace(this, std::forward<Ts>(xs)...);
   }
   typename Base::behavior_type make_behavior() override { return state_->make_behavior(); }

@@ -35,6 +35,7 @@ class device_link {
   virtual bool join(const std::string& id, int size, int me, std::size_t largest_bytes,
                     std::chrono::nanoseconds deadline, const std::function<bool()>& wanted) = 0;
 
+  /// A member's death may make these two throw std::runtime_error, or not return.
   /// Queues `bytes` of device memory for member `to`, behind the work that `on` has. Does not wait. Work
   /// queued on `on` later may write the memory. Nothing after abort().
   virtual void send(int to, const void* data, std::size_t bytes, kernels::stream& on) = 0;
@@ -44,8 +45,8 @@ class device_link {
   virtual bool receive(int from, void* data, std::size_t bytes, kernels::stream& on,
                        std::chrono::nanoseconds deadline) = 0;
 
-  /// Ends the membership at once: calls under way return, transfers are dropped. A dead member makes the
-  /// device wait for ever, so this is the only way out. join() may follow.
+  /// Ends the membership: calls under way return, transfers are dropped. Does not wait for that. A dead
+  /// member makes the device wait for ever, so this is the only way out. join() may follow.
   virtual void abort() = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "mpi/linked_tensor_channel.hpp"
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "mpi/tensor_mailbox.hpp"
@@ -8,12 +9,18 @@
 namespace fastserve::mpi {
 
 linked_tensor_channel::linked_tensor_channel(std::unique_ptr<tensor_channel> host,
-                                             std::unique_ptr<device_link> link, int rank)
-    : host_{std::move(host)}, link_{std::move(link)}, rank_{rank} {}
+                                             std::unique_ptr<device_link> link, int rank,
+                                             std::chrono::nanoseconds patience)
+    : host_{std::move(host)}, link_{std::move(link)}, rank_{rank}, patience_{patience} {}
 
 linked_tensor_channel::~linked_tensor_channel() { link_->abort(); }
 
 bool linked_tensor_channel::over(std::uint32_t epoch) const { return any_ended_ && epoch <= ended_; }
+
+bool linked_tensor_channel::ends_soon(std::uint32_t epoch) {
+  std::unique_lock lock{mutex_};
+  return epoch_over_.wait_for(lock, patience_, [&] { return over(epoch); });
+}
 
 bool linked_tensor_channel::join(const link_plan& plan, std::size_t largest_bytes,
                                  std::chrono::nanoseconds deadline) {
@@ -31,8 +38,14 @@ bool linked_tensor_channel::join(const link_plan& plan, std::size_t largest_byte
     const std::lock_guard lock{mutex_};
     return !over(plan.epoch);
   };
-  if (!link_->join(plan.id, size, static_cast<int>(me - plan.ranks.begin()), largest_bytes, deadline, wanted))
-    return false;
+  try {
+    if (!link_->join(plan.id, size, static_cast<int>(me - plan.ranks.begin()), largest_bytes, deadline,
+                     wanted))
+      return false;
+  } catch (const std::runtime_error&) {
+    if (ends_soon(plan.epoch)) return false;
+    throw;
+  }
   const std::lock_guard lock{mutex_};
   if (over(plan.epoch)) {  // it ended while the last ones joined
     link_->abort();
@@ -65,7 +78,11 @@ void linked_tensor_channel::send(int peer, tensor_key key, kernels::tensor_view 
     return;
   }
   require_contiguous(what, "tensor_channel::send");
-  if (what.bytes() != 0) link_->send(member, what.data, what.bytes(), on);
+  try {
+    if (what.bytes() != 0) link_->send(member, what.data, what.bytes(), on);
+  } catch (const std::runtime_error&) {
+    if (!ends_soon(key.epoch)) throw;
+  }
 }
 
 bool linked_tensor_channel::receive(int peer, tensor_key key, kernels::tensor_view out, kernels::backend& by,
@@ -74,7 +91,12 @@ bool linked_tensor_channel::receive(int peer, tensor_key key, kernels::tensor_vi
   // An epoch that ended meanwhile has no members: the host's channel says that it is over.
   if (member < 0) return host_->receive(peer, key, out, by, on, deadline);
   require_contiguous(out, "tensor_channel::receive");
-  return out.bytes() == 0 || link_->receive(member, out.data, out.bytes(), on, deadline);
+  try {
+    return out.bytes() == 0 || link_->receive(member, out.data, out.bytes(), on, deadline);
+  } catch (const std::runtime_error&) {
+    if (ends_soon(key.epoch)) return false;
+    throw;
+  }
 }
 
 void linked_tensor_channel::end_epoch(std::uint32_t epoch) {
@@ -82,6 +104,7 @@ void linked_tensor_channel::end_epoch(std::uint32_t epoch) {
   const std::lock_guard lock{mutex_};
   ended_ = any_ended_ ? std::max(ended_, epoch) : epoch;
   any_ended_ = true;
+  epoch_over_.notify_all();
   if (epoch_ > ended_) return;
   members_.clear();
   link_->abort();

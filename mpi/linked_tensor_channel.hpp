@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -27,7 +29,10 @@ struct link_plan {
 /// has a link of its own.
 class linked_tensor_channel final : public tensor_channel {
  public:
-  linked_tensor_channel(std::unique_ptr<tensor_channel> host, std::unique_ptr<device_link> link, int rank);
+  /// A link may fail because a peer died, before its silence is noticed and ends the epoch: an error that the
+  /// end of the epoch follows within `patience` is none.
+  linked_tensor_channel(std::unique_ptr<tensor_channel> host, std::unique_ptr<device_link> link, int rank,
+                        std::chrono::nanoseconds patience);
   ~linked_tensor_channel() override;
 
   std::string make_id() { return link_->make_id(); }
@@ -47,11 +52,14 @@ class linked_tensor_channel final : public tensor_channel {
  private:
   int member_of(int peer, std::uint32_t epoch) const;  // -1: through host memory
   bool over(std::uint32_t epoch) const;
+  bool ends_soon(std::uint32_t epoch);
 
   std::unique_ptr<tensor_channel> host_;
   std::unique_ptr<device_link> link_;
   int rank_;
+  std::chrono::nanoseconds patience_;
   mutable std::mutex mutex_;
+  std::condition_variable epoch_over_;
   std::uint32_t ended_ = 0;  // this epoch and all before it are over
   bool any_ended_ = false;
   std::uint32_t epoch_ = 0;  // the link's

@@ -155,10 +155,6 @@ bool message_pump::dropped(int peer) const {
   return dropped_.at(static_cast<std::size_t>(peer)).load(std::memory_order_acquire);
 }
 
-void message_pump::set_survivors(MPI_Comm survivors) {
-  run([this, survivors] { survivors_ = survivors; });
-}
-
 stop_report message_pump::stop(std::chrono::milliseconds deadline) {
   if (!started_ || !thread_.joinable()) {
     stopped_ = true;
@@ -398,11 +394,11 @@ bool message_pump::advance_stop() {
   } else if (phase_ == phase::closed) {
     if (!sends_.idle() || !receives_.idle() || !all(peer_finished_)) return false;
     const bool losses = std::any_of(dropped_.begin(), dropped_.end(), [](const auto& d) { return d.load(); });
-    if (losses && survivors_ == MPI_COMM_NULL) {
+    if (losses) {
       finish({});  // the finished frames are all the barrier there can be
       return true;
     }
-    check(MPI_Ibarrier(losses ? survivors_ : closing_comm_, &barrier_), "MPI_Ibarrier");
+    check(MPI_Ibarrier(closing_comm_, &barrier_), "MPI_Ibarrier");
     phase_ = phase::barrier;
     return true;
   } else {
@@ -443,6 +439,9 @@ void message_pump::finish(stop_report report) {
     left.swap(commands_);
     report_ = std::move(report);
   }
+  left.insert(left.end(), taken_commands_.begin(),
+              taken_commands_.end());  // of a queue that was not got through
+  taken_commands_.clear();
   for (auto& [call, done] : left)
     done->set_exception(std::make_exception_ptr(std::runtime_error("the message pump has stopped")));
   if (!report_.clean) {

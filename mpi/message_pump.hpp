@@ -117,9 +117,6 @@ class message_pump {
   /// Runs it at once when called on that thread, before start() or after stop().
   void run(const std::function<void()>& f);
 
-  /// The living ranks, once some are dropped: the closing barrier uses it. Not freed by the pump.
-  void set_survivors(MPI_Comm survivors);
-
   /// Ends in good order: waits until every living rank calls stop() (frames flow meanwhile, in both
   /// directions), then until all frames are delivered. Leaves without hanging when `deadline` passes and says
   /// what was missing; environment::skip_finalize is called then. Main thread; later calls return the first
@@ -170,7 +167,6 @@ class message_pump {
   buffer_pool pool_;
   MPI_Comm frames_comm_ = MPI_COMM_NULL;
   MPI_Comm closing_comm_ = MPI_COMM_NULL;
-  MPI_Comm survivors_ = MPI_COMM_NULL;
   std::vector<frame_handler> handlers_;
   std::function<void(const std::string&)> on_failure_;
   std::function<void(int)> on_fenced_;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "kernels/cuda/memory.hpp"
 
@@ -166,8 +167,19 @@ bool nccl_link::wait_for(cudaEvent_t event, clock::time_point end, const std::fu
       return true;
     }
     if (!wanted() || clock::now() >= end) return false;
+    require_sound();
     wait.pause();
   }
+}
+
+// A network that is broken between living members shows nowhere else.
+void nccl_link::require_sound() {
+  const std::lock_guard lock{mutex_};
+  if (comm_ == nullptr) return;
+  ncclResult_t state = ncclSuccess;
+  const auto asked = ncclCommGetAsyncError(comm_, &state);
+  const auto wrong = asked != ncclSuccess ? asked : state;
+  if (wrong != ncclSuccess && wrong != ncclInProgress) fail("a transfer", wrong, comm_);
 }
 
 void nccl_link::send(int to, const void* data, std::size_t bytes, kernels::stream& on) {
@@ -214,17 +226,27 @@ bool nccl_link::receive(int from, void* data, std::size_t bytes, kernels::stream
   return wait_for(received_, end, wanted);
 }
 
+// The caller sends signs of life, and NCCL waits for threads and kernels of its own. A communicator is there
+// only after end_membership(), so no earlier reaper is at work.
 void nccl_link::abort() {
   ++aborts_;
-  cudaSetDevice(ordinal_);
-  end_membership();
+  const std::lock_guard lock{mutex_};
+  if (comm_ == nullptr) return;
+  reaper_ = std::thread{[comm = std::exchange(comm_, nullptr), ordinal = ordinal_] {
+    cudaSetDevice(ordinal);
+    ncclCommAbort(comm);  // never ncclCommDestroy, which waits for members that may be dead
+  }};
 }
 
-// Never ncclCommDestroy, which waits for members that may be dead.
+// On the thread of join(), or when nobody calls any more: no abort() makes another reaper meanwhile.
 void nccl_link::end_membership() {
-  const std::lock_guard lock{mutex_};
-  if (comm_ != nullptr) ncclCommAbort(comm_);
-  comm_ = nullptr;
+  abort();
+  std::thread reaper;
+  {
+    const std::lock_guard lock{mutex_};
+    reaper.swap(reaper_);
+  }
+  if (reaper.joinable()) reaper.join();
 }
 
 void nccl_link::reserve(std::size_t bytes) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "mpi/device_link.hpp"
@@ -46,10 +47,12 @@ class nccl_link final : public device_link {
                 const std::function<bool()>& wanted);
   void reserve(std::size_t bytes);
   void end_membership();
+  void require_sound();
 
   int ordinal_;
   std::mutex mutex_;  // around calls on comm_, none of which waits
   ncclComm_t comm_ = nullptr;
+  std::thread reaper_;  // of a communicator that was left: that can take seconds
   std::atomic<std::uint64_t> aborts_{0};
   cudaStream_t queue_ = nullptr;
   cudaEvent_t writable_ = nullptr;  // the receiver's memory is read no more

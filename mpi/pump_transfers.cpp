@@ -71,11 +71,12 @@ bool send_set::progress(MPI_Comm comm) {
     std::swap(frames_[at], frames_.back());
     requests_.pop_back();
     frames_.pop_back();
-    if (waiting_[peer].empty()) continue;
-    auto next = std::move(waiting_[peer].front());
-    waiting_[peer].pop_front();
-    --waiting_count_;
-    start(comm, std::move(next));
+    while (started_[peer] < max_per_peer_ && !waiting_[peer].empty()) {  // one that cannot be started is gone
+      auto next = std::move(waiting_[peer].front());
+      waiting_[peer].pop_front();
+      --waiting_count_;
+      start(comm, std::move(next));
+    }
   }
   return true;
 }

@@ -5,6 +5,22 @@
 #include <string>
 
 namespace fastserve::mpi {
+namespace {
+
+/// Takes actors that nobody holds out of a map of weak pointers; returns the size to do so again at. What
+/// was the last handle meanwhile is in `release`, which must outlive the lock.
+template <class Map>
+std::size_t forget_dead(Map& actors, std::vector<caf::strong_actor_ptr>& release) {
+  std::erase_if(actors, [&release](const auto& entry) {
+    auto alive = caf::actor_cast<caf::strong_actor_ptr>(entry.second);
+    if (!alive) return true;
+    release.push_back(std::move(alive));
+    return false;
+  });
+  return first_sweep + 2 * actors.size();
+}
+
+}  // namespace
 
 actor_transport::core::core(caf::actor_system& sys, message_pump& pump, transport_options options)
     : sys_{sys}, pump_{pump}, options_{options}, down_(static_cast<std::size_t>(pump.size())) {}
@@ -12,9 +28,15 @@ actor_transport::core::core(caf::actor_system& sys, message_pump& pump, transpor
 // -- handles ------------------------------------------------------------------
 
 caf::strong_actor_ptr actor_transport::core::proxy(int rank, std::uint64_t address) {
+  const bool role = (address & role_bit) != 0;
+  const std::pair key{rank, address};
+  std::vector<caf::strong_actor_ptr> release;
   const std::lock_guard lock{mutex_};
-  auto& known = proxies_[{rank, address}];
-  if (known) return known;
+  if (role) {
+    if (const auto known = proxies_.find(key); known != proxies_.end()) return known->second;
+  } else if (const auto known = askers_.find(key); known != askers_.end()) {
+    if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(known->second)) return alive;
+  }
   auto made = make_remote_proxy(sys_, rank, address,
                                 [weak = weak_from_this()](const remote_proxy& to, caf::strong_actor_ptr from,
                                                           caf::message_id id, caf::message msg) {
@@ -23,12 +45,14 @@ caf::strong_actor_ptr actor_transport::core::proxy(int rank, std::uint64_t addre
                                   else
                                     fail_local(from, id, transport_error::shutting_down, {});
                                 });
-  if (stopped_) {
-    proxies_.erase({rank, address});
-    return made;
+  if (stopped_) return made;
+  if (role) {
+    proxies_.emplace(key, made);
+  } else {
+    if (askers_.size() >= sweep_askers_at_) sweep_askers_at_ = forget_dead(askers_, release);
+    askers_[key] = caf::actor_cast<caf::weak_actor_ptr>(made);
   }
-  known = std::move(made);
-  return known;
+  return made;
 }
 
 caf::strong_actor_ptr actor_transport::core::published(role_id role) const {
@@ -102,13 +126,7 @@ void actor_transport::core::register_sender(const caf::strong_actor_ptr& from, a
   out.from = from->id();
   if (!senders_.try_emplace(out.from, caf::actor_cast<caf::weak_actor_ptr>(from)).second) return;
   if (senders_.size() < sweep_at_) return;
-  std::erase_if(senders_, [&release](const auto& entry) {
-    auto alive = caf::actor_cast<caf::strong_actor_ptr>(entry.second);
-    if (!alive) return true;
-    release.push_back(std::move(alive));
-    return false;
-  });
-  sweep_at_ = 256 + 2 * senders_.size();
+  sweep_at_ = forget_dead(senders_, release);
 }
 
 frame actor_transport::core::pack(const actor_envelope& envelope, const caf::message& msg) {
@@ -317,6 +335,10 @@ void actor_transport::core::peer_down(int rank) {
       dead.push_back(std::move(it->second));
       it = proxies_.erase(it);
     }
+    for (auto it = askers_.lower_bound({rank, 0}); it != askers_.end() && it->first.first == rank;) {
+      if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(it->second)) dead.push_back(std::move(alive));
+      it = askers_.erase(it);
+    }
   }
   const auto error = caf::make_error(transport_error::peer_down, "rank " + std::to_string(rank));
   for (const auto& [asker, response] : askers)
@@ -335,6 +357,9 @@ void actor_transport::core::stop() {
     stopped_ = true;
     pending.swap(pending_);
     proxies.swap(proxies_);
+    for (const auto& [key, actor] : askers_)
+      if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(actor)) proxies.emplace(key, std::move(alive));
+    askers_.clear();
     roles.swap(roles_);
     parked.swap(parked_);
     role_of_.clear();

@@ -18,6 +18,9 @@ namespace fastserve::mpi {
 /// Actors are named on the wire by their CAF id, or by their role with this bit set.
 inline constexpr std::uint64_t role_bit = std::uint64_t{1} << 63;
 
+/// A map of weak pointers of this size is looked through for actors that nobody holds.
+inline constexpr std::size_t first_sweep = 256;
+
 inline std::uint64_t address_of(role_id role) { return role_bit | static_cast<std::uint32_t>(role); }
 
 /// What stands before the serialised message in a frame of the actors' channel.
@@ -88,8 +91,12 @@ class actor_transport::core : public std::enable_shared_from_this<actor_transpor
   std::unordered_map<std::uint64_t, std::uint64_t> role_of_;        // actor id -> address
   std::unordered_map<std::uint64_t, bool> gone_roles_;              // unpublished
   std::unordered_map<std::uint64_t, caf::weak_actor_ptr> senders_;  // by actor id
-  std::size_t sweep_at_ = 256;
-  std::map<std::pair<int, std::uint64_t>, caf::strong_actor_ptr> proxies_;
+  std::size_t sweep_at_ = first_sweep;
+  std::map<std::pair<int, std::uint64_t>, caf::strong_actor_ptr>
+      proxies_;  // of roles, asked for time and again
+  // Of others, most of which wait for one answer: forgotten some time after their last handle.
+  std::map<std::pair<int, std::uint64_t>, caf::weak_actor_ptr> askers_;
+  std::size_t sweep_askers_at_ = first_sweep;
   std::map<request_key, pending_request> pending_;
   std::unordered_map<std::uint64_t, std::deque<frame>> parked_;  // by address
   std::size_t parked_frames_ = 0;

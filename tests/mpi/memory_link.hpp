@@ -26,10 +26,11 @@ struct link_room {
   std::map<std::string, std::vector<bool>> joined;                                       // [id][member]
   std::map<std::tuple<std::string, int, int>, std::deque<std::vector<std::byte>>> sent;  // [id, from, to]
   int ids = 0;
+  bool broken = false;
 };
 
 /// A device_link between threads of a process over far memory, with NCCL's manners: a join waits for all, a
-/// receive for ever, unless aborted; sizes must agree.
+/// receive for ever, unless aborted; sizes must agree. It can be broken, as by the death of a member.
 class memory_link final : public mpi::device_link {
  public:
   memory_link(std::shared_ptr<link_room> room, far_backend& device)
@@ -43,6 +44,7 @@ class memory_link final : public mpi::device_link {
   bool join(const std::string& id, int size, int me, std::size_t largest_bytes,
             std::chrono::nanoseconds deadline, const std::function<bool()>& wanted) override {
     std::unique_lock lock{room_->mutex};
+    if (room_->broken) throw std::runtime_error("the network is down");
     const auto term = ++term_;
     auto& joined = room_->joined[id];
     joined.resize(static_cast<std::size_t>(size));
@@ -71,6 +73,7 @@ class memory_link final : public mpi::device_link {
     std::vector<std::byte> copy(bytes);
     device_.download(copy.data(), view_of(const_cast<void*>(data), bytes), on);
     const std::lock_guard lock{room_->mutex};
+    if (room_->broken) throw std::runtime_error("the network is down");
     if (!live_) return;
     if (bytes > largest_) throw std::runtime_error("more bytes than agreed");
     room_->sent[{id_, me_, to}].push_back(std::move(copy));
@@ -79,6 +82,7 @@ class memory_link final : public mpi::device_link {
   bool receive(int from, void* data, std::size_t bytes, kernels::stream& on,
                std::chrono::nanoseconds deadline) override {
     std::unique_lock lock{room_->mutex};
+    if (room_->broken) throw std::runtime_error("the network is down");
     if (!live_) return false;
     const auto term = term_;
     auto& queue = room_->sent[{id_, from, me_}];

@@ -17,10 +17,10 @@ constexpr std::size_t largest = 1 << 16;
 
 // Four ranks, of which some may be joined by a link.
 struct job {
-  job() {
+  explicit job(std::chrono::nanoseconds link_patience = patience) {
     for (int r = 0; r < 4; ++r)
       ranks.push_back(std::make_unique<mpi::linked_tensor_channel>(
-          hub.endpoint(r), std::make_unique<memory_link>(room, device), r));
+          hub.endpoint(r), std::make_unique<memory_link>(room, device), r, link_patience));
   }
   mpi::linked_tensor_channel& operator[](int rank) { return *ranks[static_cast<std::size_t>(rank)]; }
 
@@ -126,6 +126,40 @@ BOOST_AUTO_TEST_CASE(a_member_that_never_comes_stops_nobody) {
   BOOST_CHECK(!j[0].join({4, j[0].make_id(), {0, 1}}, largest, patience));
   j.join({5, j[0].make_id(), {0, 1}});
   pass(j, 0, 1, {5, 1});
+}
+
+// NCCL may hear of a death before the heartbeats are missed: that is no error of a step.
+BOOST_AUTO_TEST_CASE(a_broken_link_is_an_error_unless_its_epoch_ends) {
+  for (const bool died : {true, false}) {
+    job j{died ? std::chrono::nanoseconds{patience} : 20ms};
+    j.join({1, j[0].make_id(), {0, 1, 2}});
+    {
+      const std::lock_guard lock{j.room->mutex};
+      j.room->broken = true;
+    }
+    test_tensor out{j.device, *j.stream, kernels::dtype::f32, 2, 2, 1};
+    test_tensor in{j.device, *j.stream, kernels::dtype::f32, 2, 2, 1};
+    auto sent = std::async(std::launch::async, [&] {
+      j[1].send(2, {1, 1}, out.view, j.device, *j.stream);
+      return false;
+    });
+    auto received = std::async(std::launch::async, [&] {
+      return j[2].receive(1, {1, 1}, in.view, j.device, *j.stream, patience);
+    });
+    auto joined = std::async(std::launch::async, [&] {
+      return j[0].join({2, "another", {0, 1}}, largest, patience);
+    });
+    if (died) {
+      std::this_thread::sleep_for(5ms);
+      for (auto& r : j.ranks) r->end_epoch(2);
+      for (auto* one : {&sent, &received, &joined}) {
+        BOOST_REQUIRE(one->wait_for(patience) == std::future_status::ready);
+        BOOST_CHECK(!one->get());
+      }
+    } else {
+      for (auto* one : {&sent, &received, &joined}) BOOST_CHECK_THROW(one->get(), std::runtime_error);
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(only_stages_with_a_device_of_their_own_are_joined) {
