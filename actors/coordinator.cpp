@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "actors/clock.hpp"
+#include "mpi/process_mark.hpp"
+
 namespace fastserve::actors {
 
 namespace {
@@ -57,6 +60,10 @@ void coordinator::watch(const succeeded& before) {
   setup.stalled_for = host_.context().stalled_for;
   setup.datagrams = host_.context().datagrams.get();
   setup.lost = [this](int rank, std::chrono::nanoseconds silence) { on_lost(rank, silence); };
+  setup.most_heard = [this](liveness::time since) {
+    const std::lock_guard lock{mutex_};
+    footing_.most_heard = since;
+  };
   setup.shares = [this] { return shares(); };
   setup.slow = [this](int rank, double times) { on_slow(rank, times); };
   const auto monitor = mpi::spawn_detached<monitor_actor, monitor_state>(host_.system(), std::move(setup));
@@ -67,11 +74,12 @@ void coordinator::watch(const succeeded& before) {
       if (!before.lost.contains(r)) mpi::anon_send(host_.resolve<node_actor>(r, role::node), rank_lost{lost});
 }
 
-int coordinator::standby() const {
+leader_footing coordinator::footing() const {
   const std::lock_guard lock{mutex_};
-  for (int r = host_.context().profile.rank + 1; r < host_.environment().size(); ++r)
-    if (!gone_.contains(r)) return r;
-  return -1;
+  auto out = footing_;
+  for (int r = host_.environment().size() - 1; r > host_.context().profile.rank; --r)
+    if (!gone_.contains(r)) out.standby = r;
+  return out;
 }
 
 engine_layout coordinator::start() {
@@ -98,20 +106,19 @@ engine_layout coordinator::layout() const {
   return layout_;
 }
 
-void coordinator::attach(scheduler_actor to, const engine_layout& known,
-                         std::function<void(const std::string&)> fail) {
+void coordinator::attach(scheduler_actor to, const engine_layout& known) {
   const std::lock_guard lock{mutex_};
   scheduler_ = std::move(to);
-  fail_ = std::move(fail);
   for (std::size_t i = 0; i < layout_.pipelines.size(); ++i) {
     const auto& now = layout_.pipelines[i];
     const auto& then = known.pipelines.at(i);
-    if (now.epoch != then.epoch || now.stands != then.stands || now.gone != then.gone) announce(i);
+    if (now.epoch != then.epoch || now.stands != then.stands || now.gone != then.gone || !end_.empty())
+      announce(i);
   }
 }
 
 void coordinator::announce(std::size_t pipeline) {
-  if (scheduler_) mpi::anon_send(scheduler_, pipeline_change{pipeline, layout_.pipelines[pipeline]});
+  if (scheduler_) mpi::anon_send(scheduler_, pipeline_change{pipeline, layout_.pipelines[pipeline], end_});
 }
 
 std::optional<std::size_t> coordinator::pipeline_of(int rank) const {
@@ -158,7 +165,6 @@ void coordinator::stop() {
     const std::lock_guard lock{mutex_};
     stopping_ = true;
     scheduler_ = nullptr;
-    fail_ = nullptr;
   }
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -177,6 +183,8 @@ void coordinator::on_lost(int rank, std::chrono::nanoseconds silence) {
   {
     const std::lock_guard lock{mutex_};
     gone_.insert(rank);
+    if (!mpi::process_is_gone(host_.context().processes.at(static_cast<std::size_t>(rank))))
+      footing_.sight_lost_at = now();
     if (const auto p = pipeline_of(rank)) lose(*p);
     for (int r = 0; r < host_.environment().size(); ++r)
       if (!gone_.contains(r)) left.push_back(r);
@@ -312,15 +320,16 @@ void coordinator::replace(std::size_t pipeline) {
 bool coordinator::give_up(std::size_t pipeline, const std::string& why) {
   auto& p = layout_.pipelines[pipeline];
   p.gone = true;
-  if (!any_stands() && !lost_pipeline()) {
-    if (fail_) fail_("no pipeline is left: " + why);
-    stopping_ = true;
-    return false;
-  }
   p.stage_ranks.clear();
   p.executors.clear();
   p.caches.clear();
+  const bool last = !any_stands() && !lost_pipeline();
+  if (last) {
+    end_ = "no pipeline is left: " + why;
+    stopping_ = true;
+  }
   announce(pipeline);
+  if (last) return false;
   say_(name_of(pipeline) + "given up: " + why);
   return true;
 }

@@ -12,6 +12,7 @@
 
 #include "actors/bring_up.hpp"
 #include "actors/failover_options.hpp"
+#include "actors/leader_footing.hpp"
 #include "actors/monitor.hpp"
 #include "actors/rank_host.hpp"
 
@@ -36,14 +37,13 @@ class coordinator {
   void watch(const succeeded& before);
   /// Puts the first pipelines up. Blocks. Ranks that die meanwhile are left out. Once.
   engine_layout start();
-  /// The rank that would take over, -1 if there is none.
-  int standby() const;
+  /// What the leader's right to write hangs on. Any thread.
+  leader_footing footing() const;
   /// The pipelines as they stand.
   engine_layout layout() const;
-  /// From now on `to`, which was given the pipelines of `known`, is told what becomes of them. `fail` is
-  /// called when there is none any more. Replaces an earlier one.
-  void attach(scheduler_actor to, const engine_layout& known,
-              std::function<void(const std::string& why)> fail);
+  /// From now on `to`, which was given the pipelines of `known`, is told what becomes of them. Replaces an
+  /// earlier one.
+  void attach(scheduler_actor to, const engine_layout& known);
   /// Empties a rank: its layers go to others, and no request is lost. It stays in the job without work, and
   /// may then be ended. Returns why that cannot be, or an empty text; it is done in the background.
   std::string drain(int rank);
@@ -76,11 +76,12 @@ class coordinator {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::set<int> gone_;
+  leader_footing footing_;
   std::set<int> emptied_;  // they live, and get no layers
   std::set<int> seen_;     // of both, those that no pipeline counts on any more
   engine_layout layout_;
   scheduler_actor scheduler_;
-  std::function<void(const std::string&)> fail_;
+  std::string end_;         // why no pipeline will stand any more
   bool replacing_ = false;  // the thread is at it
   bool stopping_ = false;
   std::thread thread_;

@@ -19,6 +19,7 @@ executor_state::executor_state(mpi::base_of<executor_actor>* self, rank_context&
 
 executor_actor::behavior_type executor_state::make_behavior() {
   return {
+      [this](const link_request&) { return shard_.offer_link(); },
       [this](const stage_assignment& place) {
         auto ready = shard_.load(place);
         if (ready.error.empty()) mpi::send(self_, cache_, shard_.need());

@@ -18,9 +18,9 @@ constexpr std::chrono::milliseconds rest{100};
 
 }  // namespace
 
-journal_sender::journal_sender(rank_host& host, std::function<int()> standby)
+journal_sender::journal_sender(rank_host& host, std::function<leader_footing()> footing)
     : host_{host},
-      standby_{std::move(standby)},
+      footing_{std::move(footing)},
       deadline_{host.context().failover.deadline},
       feed_{host.context().profile.rank},
       lease_{deadline_} {
@@ -50,14 +50,28 @@ void journal_sender::close(std::uint64_t request) {
 }
 
 void journal_sender::wait_for_lease() {
-  std::unique_lock lock{mutex_};
-  while (!stopping_ && !lease_.valid(now())) renewed_.wait_for(lock, interval);
+  for (;;) {
+    look();
+    std::unique_lock lock{mutex_};
+    if (stopping_ || lease_.valid(now())) return;
+    renewed_.wait_for(lock, interval);
+  }
+}
+
+// With mutex_ free: the coordinator has one of its own.
+leader_footing journal_sender::look() {
+  const auto out = footing_();
+  const std::lock_guard lock{mutex_};
+  lease_.hear_most(out.most_heard);
+  if (out.sight_lost_at > sight_lost_at_) lease_.lose_sight(sight_lost_at_ = out.sight_lost_at);
+  return out;
 }
 
 void journal_sender::serve() {
+  caf::scoped_actor self{host_.system()};
   int known = -2;  // not asked yet: a leader may be alone from the start
   for (;;) {
-    const auto to = standby_();
+    const auto to = look().standby;
     {
       std::unique_lock lock{mutex_};
       if (to != known) {
@@ -67,7 +81,7 @@ void journal_sender::serve() {
         known = to;
       }
     }
-    const bool taken = to < 0 || send(to);
+    const bool taken = to < 0 || send(self, to);
     renewed_.notify_all();
     std::unique_lock lock{mutex_};
     const auto pause = taken ? interval : rest;
@@ -78,7 +92,7 @@ void journal_sender::serve() {
 }
 
 // One part, and the answer to it.
-bool journal_sender::send(int to) {
+bool journal_sender::send(caf::scoped_actor& self, int to) {
   journal_part part;
   {
     const std::lock_guard lock{mutex_};
@@ -86,7 +100,6 @@ bool journal_sender::send(int to) {
   }
   const auto sent = now();
   bool taken = false;
-  caf::scoped_actor self{host_.system()};
   mpi::request(self.ptr(), host_.resolve<node_actor>(to, role::node), deadline_, std::move(part))
       .receive(
           [&](const journal_ack& ack) {

@@ -7,7 +7,12 @@
 #include <thread>
 
 #include "actors/journal_feed.hpp"
+#include "actors/leader_footing.hpp"
 #include "actors/write_lease.hpp"
+
+namespace caf {
+class scoped_actor;
+}
 
 namespace fastserve::actors {
 
@@ -17,9 +22,8 @@ class rank_host;
 /// whether it is still the leader.
 class journal_sender {
  public:
-  /// `standby` names the rank that would take over now, -1 if there is none; any thread. `host` outlives
-  /// this.
-  journal_sender(rank_host& host, std::function<int()> standby);
+  /// `footing`: of the leader now; any thread. `host` outlives this.
+  journal_sender(rank_host& host, std::function<leader_footing()> footing);
   journal_sender(const journal_sender&) = delete;
   journal_sender& operator=(const journal_sender&) = delete;
   ~journal_sender();
@@ -34,10 +38,11 @@ class journal_sender {
   using clock = std::chrono::steady_clock;
 
   void serve();
-  bool send(int to);
+  leader_footing look();
+  bool send(caf::scoped_actor& self, int to);
 
   rank_host& host_;
-  std::function<int()> standby_;
+  std::function<leader_footing()> footing_;
   std::chrono::nanoseconds deadline_;
 
   std::mutex mutex_;
@@ -45,6 +50,7 @@ class journal_sender {
   std::condition_variable renewed_;  // for who waits for the lease
   journal_feed feed_;
   write_lease lease_;
+  std::chrono::nanoseconds sight_lost_at_{};  // that the lease knows of
   bool stopping_ = false;
   std::thread thread_;
 };

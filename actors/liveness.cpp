@@ -51,6 +51,16 @@ liveness::time liveness::deadline(std::size_t peer) const {
   return std::clamp(patience * peers_.at(peer).gap, deadline_, most * deadline_);
 }
 
+liveness::time liveness::most_heard(time now) const {
+  std::vector<time> heard;
+  for (const auto& p : peers_)
+    if (p.watched) heard.push_back(p.heard);
+  if (heard.empty()) return now;
+  const auto half = heard.begin() + static_cast<std::ptrdiff_t>((heard.size() - 1) / 2);
+  std::nth_element(heard.begin(), half, heard.end(), std::greater<>{});
+  return *half;
+}
+
 void liveness::forget(std::size_t peer) { peers_.at(peer).watched = false; }
 
 std::vector<std::size_t> liveness::look(time now, time unread) {

@@ -41,6 +41,9 @@ class liveness {
   /// Since the last sign of life (or the start).
   time silence(std::size_t peer, time now) const { return now - peers_.at(peer).heard; }
 
+  /// When at least half of those watched had been heard, each then or later; `now` where none is watched.
+  time most_heard(time now) const;
+
   /// How long the peer may be silent now.
   time deadline(std::size_t peer) const;
 

@@ -54,6 +54,7 @@ void monitor_state::on_tick() {
     dead_[rank] = true;
     setup_.lost(static_cast<int>(rank), ranks_.silence(rank, time));
   }
+  setup_.most_heard(ranks_.most_heard(time));
   const leader_beat beat{setup_.epoch(), setup_.rank};
   if (time > interval_end_) {
     interval_end_ = time + pace_interval;

@@ -33,6 +33,9 @@ struct monitor_setup {
   std::function<std::chrono::nanoseconds()> stalled_for;  ///< the pump
   /// A rank has been silent for `silence`: it is dead from here on. On the monitor's thread.
   std::function<void(int rank, std::chrono::nanoseconds silence)> lost;
+  /// Since when at least half of the others have been heard, each at least once. On the monitor's thread,
+  /// after `lost`.
+  std::function<void(liveness::time since)> most_heard;
   const mpi::datagrams* datagrams = nullptr;        ///< outlives the monitor; null: none are sent
   std::function<std::vector<rank_share>()> shares;  ///< [ranks]
   /// A rank takes `times` as long for its steps as the others do for theirs. On the monitor's thread.

@@ -15,6 +15,9 @@ namespace {
 // For the leader's first word.
 constexpr std::chrono::seconds grace{60};
 
+// MPI may be at something large for a while.
+constexpr std::chrono::nanoseconds least_stuck = std::chrono::seconds{10};
+
 succession::setup setup_of(const rank_context& context) {
   succession::setup out;
   out.rank = context.profile.rank;
@@ -39,6 +42,8 @@ node_state::node_state(mpi::base_of<node_actor>* self, rank_context& context, ex
       executor_{std::move(executor)},
       cache_{std::move(cache)},
       leader_{setup_of(context), now()},
+      mpi_{context.failover.heartbeat,
+           std::max<std::chrono::nanoseconds>({context.failover.fence, context.failover.stall, least_stuck})},
       replica_{context.profile.rank} {}
 
 node_actor::behavior_type node_state::make_behavior() {
@@ -50,9 +55,12 @@ node_actor::behavior_type node_state::make_behavior() {
         profile.last_layer = place_.last_layer;
         return profile;
       },
-      [this](const link_request&) { return offer_link(); },
+      [this](const link_request& request) { return mpi::delegate(self_, executor_, request); },
       [this](const stage_assignment& place) {
-        place_ = place;
+        if (place.epoch >= epoch_) place_ = place;
+        // Or the GPUs would wait for one another until a deadline.
+        for (const auto rank : place.link_ranks)
+          if (leader_.is_lost(rank)) context_.channel->end_epoch(place.epoch);
         return mpi::delegate(self_, executor_, place);
       },
       [this](const kv_allotment& allotment) { return mpi::delegate(self_, cache_, allotment); },
@@ -61,12 +69,15 @@ node_actor::behavior_type node_state::make_behavior() {
         hear(beat.leader);
       },
       [this](const rank_lost& lost) {
-        if (lost.rank == context_.profile.rank) return;
+        if (lost.rank == context_.profile.rank || !exists(lost.rank)) return;
         leader_.lost(lost.rank);
         context_.lose(lost.rank);
+        const auto& with = place_.link_ranks;
+        if (std::find(with.begin(), with.end(), lost.rank) != with.end())
+          context_.channel->end_epoch(place_.epoch);
       },
       [this](const heir_call& call) {
-        if (call.rank < 0 || call.rank >= static_cast<int>(context_.processes.size())) return;
+        if (!exists(call.rank)) return;
         mpi::send(self_, context_.node_of(call.rank),
                   heir_reply{context_.profile.rank, leader_.silent(now())});
       },
@@ -94,6 +105,9 @@ void node_state::on_tick() {
   mpi::send_after(self_, context_.failover.heartbeat, node_actor{self_}, tick{});
   if (const auto* aside = context_.datagrams.get())
     leader_.heard_aside(aside->last(leader_.leader()).time_since_epoch());
+  if (const auto stalled = context_.stalled_for(); mpi_.look(now(), stalled))
+    context_.fence("MPI has not returned for " +
+                   std::to_string(std::chrono::duration_cast<std::chrono::seconds>(stalled).count()) + " s");
   look();
   // A rank whose MPI is stuck has to fall silent.
   if (context_.datagrams && context_.stalled_for() < context_.failover.deadline / 2)
@@ -144,19 +158,9 @@ void node_state::lead() {
   context_.lead(std::move(what));
 }
 
-link_offer node_state::offer_link() {
-  link_offer offer;
-  offer.rank = context_.profile.rank;
-  try {
-    if (context_.linked == nullptr) throw std::runtime_error("no device here can be linked");
-    offer.id = context_.linked->make_id();
-  } catch (const std::exception& e) {
-    offer.error = e.what();
-  }
-  return offer;
-}
-
+// An order of a leader before the present one may come late.
 epoch_ready node_state::begin(std::uint32_t epoch) {
+  if (epoch < epoch_) return {context_.profile.rank};
   epoch_ = epoch;
   // Releases an executor that waits for a dead rank's activations, and makes it skip the steps it has left.
   context_.begin_epoch(epoch);

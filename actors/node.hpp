@@ -4,6 +4,7 @@
 #include "actors/journal_replica.hpp"
 #include "actors/protocol.hpp"
 #include "actors/rank_context.hpp"
+#include "actors/stuck_watch.hpp"
 #include "actors/succession.hpp"
 
 namespace fastserve::actors {
@@ -26,13 +27,14 @@ class node_state {
   void look();
   void lead();
   epoch_ready begin(std::uint32_t epoch);
-  link_offer offer_link();
+  bool exists(int rank) const { return rank >= 0 && rank < static_cast<int>(context_.processes.size()); }
 
   mpi::base_of<node_actor>* self_;
   rank_context& context_;
   executor_actor executor_;
   cache_actor cache_;
   succession leader_;
+  stuck_watch mpi_;
   journal_replica replica_;
   stage_assignment place_;
   std::uint32_t epoch_ = 0;

@@ -144,6 +144,8 @@ using monitor_actor = mpi::protocol<
 
 /// Runs micro-batches through the rank's layers, on a thread of its own.
 using executor_actor = mpi::protocol<
+    // An id for a link between GPUs.
+    link_offer(link_request),
     // Load these layers.
     stage_ready(stage_assignment),
     // The stage's KV store, from the rank's own cache manager.
@@ -180,6 +182,7 @@ struct pipeline_layout {
 struct pipeline_change {
   std::size_t pipeline = 0;
   pipeline_layout now;
+  std::string end;  ///< why no pipeline will stand any more; empty while one stands or may
 };
 
 /// Owns the requests of all pipelines. One in a job, on the leader.

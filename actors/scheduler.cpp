@@ -76,6 +76,7 @@ void scheduler_state::on_submit(const submit& what) {
 
 // Why the request cannot be taken, or nothing.
 std::string scheduler_state::take_in(const submit& what, const front_end_actor& to) {
+  if (!failed_.empty()) return failed_;
   if (auto wrong = what.sampling.validate(); !wrong.empty()) return wrong;
   if (what.choices < 1 || what.choices > model::most_choices)
     return "n is " + std::to_string(what.choices) + ", expected 1 to " + std::to_string(model::most_choices);
@@ -160,7 +161,7 @@ void scheduler_state::on_result(const step_result& result) {
   const auto of =
       std::find_if(lanes_.begin(), lanes_.end(), [&](const lane& l) { return l.epoch == result.epoch; });
   const auto pipeline = static_cast<std::size_t>(of - lanes_.begin());
-  if (of == lanes_.end() || !scheduler_.stands(pipeline)) return;  // lost meanwhile
+  if (of == lanes_.end() || !scheduler_.stands(pipeline) || !failed_.empty()) return;  // lost meanwhile
   if (!result.error.empty()) {
     fail_all(result.error);
     return;
@@ -186,6 +187,8 @@ void scheduler_state::on_result(const step_result& result) {
 }
 
 void scheduler_state::on_change(const pipeline_change& change) {
+  if (!change.end.empty()) fail_all(change.end);
+  if (!failed_.empty()) return;
   const auto which = change.pipeline;
   const auto& p = change.now;
   lanes_.at(which) = {p.epoch, p.executors, p.caches, 0};
@@ -275,7 +278,7 @@ void scheduler_state::fill_pipelines() {
 
 void scheduler_state::fill_pipeline(std::size_t pipeline) {
   const auto& to = lanes_[pipeline];
-  while (scheduler_.stands(pipeline)) {
+  while (failed_.empty() && scheduler_.stands(pipeline)) {
     const auto batch = scheduler_.schedule(pipeline, now());
     if (const auto moves = scheduler_.take_moves(pipeline)) send_moves(to, *moves);
     if (!batch) return;
@@ -362,7 +365,10 @@ scheduler_stats scheduler_state::stats() const {
           costs.context_ns};
 }
 
+// What is under way stays so in `scheduler_`, which is not asked any more.
 void scheduler_state::fail_all(const std::string& why) {
+  if (!failed_.empty()) return;
+  failed_ = why;
   for (auto& [id, r] : live_) {
     answer_done done;
     done.request = r.request;

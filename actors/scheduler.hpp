@@ -19,7 +19,7 @@ struct scheduler_setup {
   std::shared_ptr<const model::tokenizer> tokenizer;  ///< null: answers have no text
   std::vector<std::int32_t> eos_ids;
   std::uint64_t first_ticket = 0;  ///< larger than all of a scheduler before this one in the same epochs
-  std::function<void(const std::string& why)> fail;  ///< the job cannot go on
+  std::function<void(const std::string& why)> fail;  ///< told once: no request is answered any more
 };
 
 /// Shell around scheduler::replica_set: turns messages into its calls and its micro-batches into messages,
@@ -98,6 +98,7 @@ class scheduler_state {
   std::unordered_map<std::string, std::uint64_t> salts_;
   std::uint64_t next_salt_ = 1;
   std::vector<outgoing> outgoing_;
+  std::string failed_;  // why no request is answered any more
 };
 
 }  // namespace fastserve::actors

@@ -41,6 +41,31 @@ bool wants_ahead(const kernels::backend& on) {
   return wanted == "1";
 }
 
+// What another rank says is not followed blindly: its numbers become addresses.
+void require_sound(const micro_batch& work, const stage_assignment& place, std::int64_t vocabulary,
+                   std::int32_t kv_blocks) {
+  const auto wrong = [](const char* what) { throw std::invalid_argument(std::string{"step: "} + what); };
+  std::int64_t rows = 0;
+  std::int64_t blocks = 0;
+  std::int64_t draws = 0;
+  for (const auto& s : work.sequences) {
+    if (s.tokens <= 0 || s.blocks < 0 || s.draws < 0 || s.first_position < 0) wrong("a number below 0");
+    if (std::int64_t{s.first_position} + s.tokens > std::int64_t{s.blocks} * kernels::kv_block_tokens)
+      wrong("rows beyond their blocks");
+    rows += s.tokens;
+    blocks += s.blocks;
+    draws += s.draws;
+  }
+  if (rows != std::ssize(work.tokens) || blocks != std::ssize(work.blocks) || draws != std::ssize(work.draws))
+    wrong("the parts do not add up");
+  if (rows > place.max_rows || std::ssize(work.sequences) > place.max_sequences)
+    wrong("more rows than the stage has room for");
+  for (const auto b : work.blocks)
+    if (b < 0 || b >= kv_blocks) wrong("no such block");
+  for (const auto id : work.tokens)
+    if (id >= vocabulary) wrong("no such token");
+}
+
 std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
 }  // namespace
@@ -48,6 +73,19 @@ std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch
 shard::shard(rank_context& context)
     : context_{context}, stream_{context.backend->make_stream()}, drawer_{*context.backend} {
   stats_.rank = context.profile.rank;
+  for (auto& m : marks_) m = context.backend->make_mark();
+}
+
+link_offer shard::offer_link() {
+  link_offer offer;
+  offer.rank = context_.profile.rank;
+  try {
+    if (context_.linked == nullptr) throw std::runtime_error("no device here can be linked");
+    offer.id = context_.linked->make_id();
+  } catch (const std::exception& e) {
+    offer.error = e.what();
+  }
+  return offer;
 }
 
 stage_ready shard::load(const stage_assignment& place) {
@@ -58,6 +96,10 @@ stage_ready shard::load(const stage_assignment& place) {
   kv_.reset();
   place_ = place;
   try {
+    if (place.epoch < context_.vitals->epoch)
+      throw std::runtime_error("rank " + std::to_string(ready.rank) + " is in epoch " +
+                               std::to_string(context_.vitals->epoch) + ", beyond " +
+                               std::to_string(place.epoch));
     ready.runs_ahead = wants_ahead(*context_.backend);
     join_link(place);
     load_weights(place, ready);
@@ -191,7 +233,9 @@ std::int32_t shard::name_of(std::uint64_t request) {
 std::vector<step_result> shard::run(const micro_batch& work) {
   std::vector<step_result> out;
   if (work.epoch != place_.epoch || work.epoch < context_.vitals->epoch || !stage_) return out;
-  flight f{{work.epoch, work.step, 0, {}, {}}, 0, 0};
+  flight f;
+  f.result.epoch = work.epoch;
+  f.result.step = work.step;
   try {
     while (flying_.size() >= kernels::most_draws_begun) out.push_back(land());
     if (!compute(work, f)) return out;  // the epoch is over
@@ -214,6 +258,7 @@ bool shard::compute(const micro_batch& work, flight& out) {
   const bool first = place_.previous_rank < 0;
   const bool last = place_.next_rank < 0;
   if (!kv_) throw std::logic_error("a step came before the KV store");
+  require_sound(work, place_, context_.architecture.vocab_size, kv_->shape().blocks);
   fill_layout(work);
   const auto rows = out.rows = static_cast<std::int32_t>(layout_.token_ids.size());
   const mpi::tensor_key key{work.epoch, work.step};
@@ -228,7 +273,11 @@ bool shard::compute(const micro_batch& work, flight& out) {
   if (!first) {
     const bool came = context_.channel->receive(place_.previous_rank, key, stage_->hidden(rows),
                                                 *context_.backend, *stream_, activation_deadline);
-    if (!came) return false;
+    if (!came) {
+      if (now_ns() - start < std::chrono::nanoseconds{activation_deadline}.count()) return false;
+      throw std::runtime_error("no activations of rank " + std::to_string(place_.previous_rank) +
+                               " came in " + std::to_string(activation_deadline.count()) + " minutes");
+    }
     const auto arrived = now_ns();
     stats_.receive_ns += arrived - start;
     start = arrived;
@@ -242,6 +291,10 @@ bool shard::compute(const micro_batch& work, flight& out) {
   if (last) {
     const auto forwarded = now_ns();
     begin_draw(work, out.result);
+    if (out.result.tokens.empty()) {
+      out.done = marks_[next_mark_++ % marks_.size()].get();
+      out.done->set(*stream_);
+    }
     stats_.draw_ns += now_ns() - forwarded;
   } else {
     context_.channel->send(place_.next_rank, key, stage_->hidden(rows), *context_.backend, *stream_);
@@ -278,11 +331,17 @@ void shard::begin_draw(const micro_batch& work, step_result& out) {
   if (!wanted_.empty()) drawer_.begin(wanted_, stage_->logits(row), *stream_);
 }
 
+// Whether the oldest step is done. One that draws nothing, too: what it reads and writes of the KV store is
+// taken for free, or copied by other streams, once its result is out.
+bool shard::landed() {
+  const auto& f = flying_.front();
+  return f.done != nullptr ? f.done->passed() : drawer_.done();
+}
+
 std::vector<step_result> shard::collect(bool wait) {
   std::vector<step_result> out;
   try {
-    for (; waits() && (wait || flying_.front().result.tokens.empty() || drawer_.done()); wait = false)
-      out.push_back(land());
+    for (; waits() && (wait || landed()); wait = false) out.push_back(land());
   } catch (const std::exception& e) {
     auto f = std::move(flying_.front());
     flying_.pop_front();
@@ -297,7 +356,9 @@ std::vector<step_result> shard::collect(bool wait) {
 step_result shard::land() {
   const auto start = now_ns();
   auto& f = flying_.front();
-  if (!f.result.tokens.empty()) {
+  if (f.done != nullptr) {
+    f.done->wait();
+  } else {
     const auto tokens = drawer_.end();
     for (std::size_t i = 0; i < tokens.size(); ++i) f.result.tokens[i].token = std::move(tokens[i]);
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -18,6 +19,8 @@ namespace fastserve::actors {
 class shard {
  public:
   explicit shard(rank_context& context);
+  /// An id for a link between GPUs, or why there is none. May take as long as NCCL takes to begin.
+  link_offer offer_link();
 
   /// Loads the assigned layers but for those that it has, and drops the others. An empty range makes this
   /// rank a spare, which may hold the weights of some layers ready.
@@ -48,13 +51,15 @@ class shard {
   struct flight {
     step_result result;  // its tokens are still to be filled in
     std::int32_t rows = 0;
-    std::int64_t begun_ns = 0;  // less what it waited for activations and moves
+    std::int64_t begun_ns = 0;             // less what it waited for activations and moves
+    kernels::stream_mark* done = nullptr;  // of one that draws nothing
   };
   void fill_layout(const micro_batch& work);
   std::int32_t name_of(std::uint64_t request);
   bool compute(const micro_batch& work, flight& out);
   void tell_recording_failure();
   void begin_draw(const micro_batch& work, step_result& out);
+  bool landed();
   step_result land();
   void count(std::int32_t rows, std::int64_t compute_ns);
   std::string failure(const std::exception& e) const;
@@ -72,7 +77,9 @@ class shard {
   std::vector<std::uint64_t> drawn_for_;     // requests, by the last step
   std::size_t next_name_ = 0;                // where the next of them is likely to be
   std::deque<flight> flying_;                // oldest first
-  std::int64_t landed_ns_ = 0;               // when the last result was there
+  std::array<std::unique_ptr<kernels::stream_mark>, kernels::most_draws_begun> marks_;  // of those
+  std::size_t next_mark_ = 0;
+  std::int64_t landed_ns_ = 0;  // when the last result was there
   bool told_recording_failure_ = false;
   executor_stats stats_;
   std::vector<std::int64_t> turnarounds_ns_;

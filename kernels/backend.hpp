@@ -28,6 +28,22 @@ class stream {
   virtual void synchronize() = 0;
 };
 
+/// A moment of a stream, for the host to ask after. This one is for devices that have done their work when
+/// the call that queues it returns.
+class stream_mark {
+ public:
+  stream_mark() = default;
+  stream_mark(const stream_mark&) = delete;
+  stream_mark& operator=(const stream_mark&) = delete;
+  virtual ~stream_mark() = default;
+  /// Now: behind all that is queued on `on`. Forgets an earlier moment.
+  virtual void set(stream& /*on*/) {}
+  /// Whether all that was queued before is done.
+  virtual bool passed() { return true; }
+  /// Blocks until it is.
+  virtual void wait() {}
+};
+
 /// A matrix in host memory (typically a mapped file), [rows, cols] = [output features, input features].
 struct host_matrix {
   const void* data = nullptr;
@@ -194,6 +210,7 @@ class backend {
   // -- memory ---------------------------------------------------------------
 
   virtual std::unique_ptr<stream> make_stream() = 0;
+  virtual std::unique_ptr<stream_mark> make_mark() { return std::make_unique<stream_mark>(); }
   /// Uninitialised memory, 64-byte aligned. Throws std::bad_alloc.
   virtual buffer allocate(std::size_t bytes) = 0;
   /// Uninitialised host memory, 64-byte aligned, of the kind that read_block() and write_block() are fastest
@@ -203,7 +220,8 @@ class backend {
   virtual void upload(tensor_view to, const void* from, stream& on) = 0;
   /// Device to host, contiguous; complete when the call returns.
   virtual void download(void* to, tensor_view from, stream& on) = 0;
-  /// The view's elements as host memory, complete when the call returns; valid until the next op writes it.
+  /// The view's elements as host memory, complete when the call returns; valid until the next op writes it,
+  /// or until the next call but one.
   virtual const void* host_read(tensor_view from, stream& on) = 0;
   virtual void copy(tensor_view to, tensor_view from, stream& on) = 0;
 

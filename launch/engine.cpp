@@ -224,7 +224,7 @@ std::string engine::take_over(const actors::succeeded& before) {
 
 std::unique_ptr<actors::journal_sender> engine::inform_standby() {
   if (!context().failover.standby || env_.size() < 2) return nullptr;
-  return std::make_unique<actors::journal_sender>(*host_, [this] { return coordinator_->standby(); });
+  return std::make_unique<actors::journal_sender>(*host_, [this] { return coordinator_->footing(); });
 }
 
 std::string engine::bring_up(std::function<void(const actors::load_progress&)> report) {
@@ -256,15 +256,14 @@ void engine::spawn_scheduler(const actors::engine_layout& on, const scheduler::l
   setup.first_ticket = schedulers_++ << 40;
   setup.tokenizer = tokenizer_;
   setup.eos_ids = architecture().eos_ids;
-  const auto fail = [this](const std::string& why) {
+  setup.fail = [this](const std::string& why) {
     const std::lock_guard lock{failure_mutex_};
     if (on_failure_) on_failure_(why);
   };
-  setup.fail = fail;
   actors_->scheduler = mpi::spawn_detached<actors::scheduler_actor, actors::scheduler_state>(
       host_->system(), std::move(setup));
   host_->publish(actors::role::scheduler, actors_->scheduler);
-  coordinator_->attach(actors_->scheduler, on, fail);
+  coordinator_->attach(actors_->scheduler, on);
 }
 
 void engine::restart_scheduler(const scheduler::limits& limits) {

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <map>
-
 #include "kernels/backend.hpp"
 #include "kernels/cuda/draw_queue.hpp"
 #include "kernels/cuda/graphs.hpp"
@@ -20,6 +18,10 @@ class cuda_backend final : public backend {
   device_info info() const override;
 
   std::unique_ptr<stream> make_stream() override { return std::make_unique<cuda_stream>(ordinal_); }
+  std::unique_ptr<stream_mark> make_mark() override {
+    use_device(ordinal_);
+    return std::make_unique<cuda_mark>();
+  }
   buffer allocate(std::size_t bytes) override { return allocate_device(bytes, ordinal_); }
   buffer allocate_host(std::size_t bytes) override { return allocate_pinned(bytes, ordinal_); }
   void upload(tensor_view to, const void* from, stream& on) override;
@@ -95,7 +97,8 @@ class cuda_backend final : public backend {
   buffer arrivals_;              ///< of those blocks; zero between products
   device_scratch states_;        ///< softmax states of split attention
   draw_queue draws_;
-  std::map<const void*, pinned_memory> read_;  ///< host copies of views, by address
+  pinned_memory read_[2];  ///< host copies of the last views that were read, in turn
+  unsigned next_read_ = 0;
 };
 
 }  // namespace fastserve::kernels::cuda

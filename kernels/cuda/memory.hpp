@@ -57,6 +57,16 @@ class cuda_event {
   cudaEvent_t handle_ = nullptr;
 };
 
+class cuda_mark final : public stream_mark {
+ public:
+  void set(stream& on) override { event_.record(handle_of(on)); }
+  bool passed() override { return event_.passed(); }
+  void wait() override { event_.wait(); }
+
+ private:
+  cuda_event event_;
+};
+
 /// Page-locked host memory that only grows. Contents are not kept.
 class pinned_memory {
  public:

@@ -5,6 +5,7 @@
 
 #include "actors/liveness.hpp"
 #include "actors/stragglers.hpp"
+#include "actors/stuck_watch.hpp"
 
 namespace act = fastserve::actors;
 using namespace std::chrono_literals;
@@ -221,6 +222,41 @@ BOOST_AUTO_TEST_CASE(a_short_delay_is_no_straggler) {
     s.heard(1, steps, spent);
     BOOST_TEST(s.look().empty());
   }
+}
+
+BOOST_AUTO_TEST_CASE(knows_when_most_were_heard) {
+  act::liveness l{5, 1s, 10s, 0s};
+  l.forget(0);
+  BOOST_TEST((l.most_heard(0s) == 0s));
+  l.heard(1, 5s);
+  BOOST_TEST((l.most_heard(5s) == 0s));  // one of four
+  l.heard(2, 3s);
+  BOOST_TEST((l.most_heard(5s) == 3s));
+  l.heard(3, 4s);
+  BOOST_TEST((l.most_heard(5s) == 4s));
+  l.forget(2);
+  l.forget(4);
+  BOOST_TEST((l.most_heard(5s) == 5s));  // one of two
+  l.forget(1);
+  BOOST_TEST((l.most_heard(6s) == 4s));
+  l.forget(3);
+  BOOST_TEST((l.most_heard(6s) == 6s));  // nobody is left to agree on anything
+}
+
+BOOST_AUTO_TEST_CASE(finds_out_that_mpi_does_not_return) {
+  act::stuck_watch w{100ms, 10s};
+  const auto looks = [&](std::chrono::nanoseconds from, std::chrono::nanoseconds step, auto stalled) {
+    bool found = false;
+    for (int i = 0; i < 20; ++i) found |= w.look(from + i * step, stalled);
+    return found;
+  };
+  BOOST_TEST(!looks(100s, 100ms, 9s));
+  BOOST_TEST(looks(200s, 100ms, 11s));
+  BOOST_TEST(!looks(300s, 1s, 11s));  // the process itself hardly runs
+  // It was suspended for a minute: at first its own looks are late, then MPI is back.
+  BOOST_TEST(!w.look(400s, 60s));
+  BOOST_TEST(!w.look(400100ms, 60s));
+  BOOST_TEST(!looks(400200ms, 100ms, 0s));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

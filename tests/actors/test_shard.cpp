@@ -10,6 +10,8 @@
 #include <random>
 
 #include "../support/device.hpp"
+#include "kernels/cpu/backend.hpp"
+#include "kernels/cpu/dispatch.hpp"
 #include "model/random_source.hpp"
 #include "scheduler/scheduler.hpp"
 
@@ -37,11 +39,11 @@ mod::architecture small_model() {
 /// The shard of a rank that has the whole model.
 class rank {
  public:
-  explicit rank(const sched::limits& limits) {
+  explicit rank(const sched::limits& limits, std::unique_ptr<kern::backend> on = make_device()) {
     context_.architecture = small_model();
     context_.compute_type = compute_type;
     context_.kv_type = compute_type;
-    context_.backend = make_device();
+    context_.backend = std::move(on);
     context_.open_weights = [this] {
       return std::make_unique<mod::random_source>(context_.architecture, compute_type);
     };
@@ -236,6 +238,82 @@ BOOST_AUTO_TEST_CASE(steps_of_an_old_epoch_are_forgotten) {
   BOOST_REQUIRE(results.size() == 1U);
   BOOST_TEST(results[0].error.find("does not draw") != std::string::npos);
   BOOST_TEST((serve(on, requests, true).answers == before.answers));
+}
+
+// A device that is behind, for whoever asks a mark.
+class late_device final : public kern::cpu::cpu_backend {
+ public:
+  late_device() : cpu_backend{1, kern::cpu::choose_table("")} {}
+  std::unique_ptr<kern::stream_mark> make_mark() override { return std::make_unique<mark>(*this); }
+  int waits = 0;
+
+ private:
+  class mark final : public kern::stream_mark {
+   public:
+    explicit mark(late_device& of) : of_{of} {}
+    bool passed() override { return false; }
+    void wait() override { ++of_.waits; }
+
+   private:
+    late_device& of_;
+  };
+};
+
+// Else its blocks would be taken for written while the device still writes them.
+BOOST_AUTO_TEST_CASE(a_step_that_draws_nothing_is_done_when_the_device_is) {
+  auto made = std::make_unique<late_device>();
+  auto& device = *made;
+  rank on{small(true), std::move(made)};
+  auto chunk = decode_row(1, 0, 3, true);
+  chunk.draws.clear();
+  chunk.sequences[0].draws = 0;
+  BOOST_TEST(on->run(chunk).empty());
+  BOOST_TEST(on->collect().empty());
+  BOOST_TEST(device.waits == 0);
+  const auto results = on->collect(true);
+  BOOST_REQUIRE(results.size() == 1U);
+  BOOST_TEST(results[0].error.empty());
+  BOOST_TEST(device.waits == 1);
+  // As many are under way as may be.
+  for (std::uint64_t step = 2; step <= 4; ++step) {
+    chunk.step = step;
+    chunk.sequences[0].first_position = static_cast<std::int32_t>(step);
+    BOOST_TEST(on->run(chunk).size() == (step < 2 + kern::most_draws_begun ? 0U : 1U));
+  }
+  on.put_up(1, small(true));
+}
+
+// What another rank says becomes addresses.
+BOOST_AUTO_TEST_CASE(a_step_that_does_not_add_up_is_an_error) {
+  rank on{small(true)};
+  const auto refused = [&](auto spoil) {
+    auto step = decode_row(1, 0, 3, false);
+    spoil(step, step.sequences[0]);
+    const auto results = on->run(step);
+    BOOST_REQUIRE(results.size() == 1U);
+    BOOST_TEST(results[0].error.find("step: ") != std::string::npos);
+  };
+  refused([](auto&, auto& s) { s.tokens = 0; });
+  refused([](auto&, auto& s) { s.tokens = 2; });
+  refused([](auto&, auto& s) { s.blocks = -1; });
+  refused([](auto&, auto& s) { s.blocks = 2; });
+  refused([](auto&, auto& s) { s.draws = 2; });
+  refused([](auto&, auto& s) { s.draws = -1; });
+  refused([](auto&, auto& s) { s.first_position = -1; });
+  refused([](auto&, auto& s) { s.first_position = kern::kv_block_tokens; });
+  refused([](auto& step, auto&) { step.blocks[0] = -1; });
+  refused([](auto& step, auto&) { step.blocks[0] = small(true).kv_blocks; });
+  refused([](auto& step, auto&) { step.tokens[0] = 50; });
+  refused([](auto& step, auto& s) {
+    s.tokens = small(true).token_budget + 1;
+    s.blocks = 3;
+    step.tokens.assign(static_cast<std::size_t>(s.tokens), 3);
+    step.blocks = {0, 1, 2};
+  });
+  auto sound = decode_row(1, 0, 3, false);
+  const auto results = on->run(sound);
+  BOOST_REQUIRE(results.size() == 1U);
+  BOOST_TEST(results[0].error.empty());
 }
 
 BOOST_AUTO_TEST_CASE(says_whether_it_gains) {

@@ -341,6 +341,7 @@ BOOST_AUTO_TEST_CASE(random_deaths) {
 BOOST_AUTO_TEST_CASE(a_lease_ends_before_the_standby_may_take_over) {
   act::write_lease lease{1s};
   BOOST_TEST(!lease.valid(0s));
+  lease.hear_most(20s);  // not what this is about
   lease.renew(10s);
   BOOST_TEST(lease.valid(10500ms));
   BOOST_TEST(!lease.valid(10700ms));
@@ -356,6 +357,32 @@ BOOST_AUTO_TEST_CASE(a_lease_ends_before_the_standby_may_take_over) {
   lease.be_alone(true);
   BOOST_TEST(!lease.valid(13900ms));
   BOOST_TEST(lease.valid(100s));
+}
+
+// The standby answers beside the leader, and the others put up a leader of their own on the far side of a
+// cut.
+BOOST_AUTO_TEST_CASE(a_lease_ends_before_most_others_may_agree) {
+  act::write_lease lease{1s};
+  lease.renew(100s);
+  lease.hear_most(99200ms);
+  BOOST_TEST(lease.valid(99800ms));
+  BOOST_TEST(!lease.valid(99900ms));
+  lease.hear_most(100s);
+  BOOST_TEST(lease.valid(100s));
+  // They are given up, so that those that are left are all heard; the others may be just about to begin.
+  lease.lose_sight(100s);
+  for (auto t = 100s; t < 103s; ++t) {
+    lease.renew(t);
+    lease.hear_most(t);
+    BOOST_TEST(!lease.valid(t));
+  }
+  lease.lose(102900ms);  // a shorter wait does not end a longer one, nor the other way round
+  lease.renew(103500ms);
+  lease.hear_most(103500ms);
+  BOOST_TEST(!lease.valid(103500ms));
+  lease.renew(104s);
+  lease.hear_most(104s);
+  BOOST_TEST(lease.valid(104s));
 }
 
 BOOST_AUTO_TEST_CASE(the_pipeline_that_stood_is_found_with_its_gaps) {
