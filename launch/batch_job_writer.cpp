@@ -16,7 +16,8 @@ namespace {
 constexpr auto look_interval = std::chrono::milliseconds{100};
 
 // A group is committed after this long or this much, and the tenth of a second that looking takes at most
-// while the job drains, when every moment may be the last.
+// when it is the first, which shows that the job is under way, and while the job drains, when every moment
+// may be the last.
 constexpr auto commit_interval = std::chrono::seconds{1};
 constexpr std::size_t commit_bytes = std::size_t{4} << 20;
 
@@ -26,7 +27,7 @@ constexpr std::size_t most_output_line_bytes = std::size_t{1} << 30;
 }  // namespace
 
 void batch_job::write_loop() {
-  auto committed = clock::now();
+  auto committed = clock::now() - commit_interval;
   try {
     for (bool last = false; !last;) {
       std::vector<finished> group;
@@ -48,7 +49,7 @@ void batch_job::write_loop() {
           committed = clock::now();
         }
       }
-      if (last || urgent || clock::now() - committed >= commit_interval) {
+      if (last || urgent || (!written_.empty() && clock::now() - committed >= commit_interval)) {
         commit();
         committed = clock::now();
       }

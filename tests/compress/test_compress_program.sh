@@ -90,42 +90,51 @@ says "calibrated" int4-calibrated/compress_report.txt
 says "rounded to nearest" int4/compress_report.txt
 says "2:4" pruned/compress_report.txt
 
-# What must not work: one line on stderr, nothing on stdout, nothing that loads.
+# What must not work: one line on stderr (and a hint where the command line is wrong, code 2), nothing on stdout, nothing
+# that loads.
 refuse() {
-  local words=$1
-  shift
-  timeout 60 "$program" compress "$@" >out 2>err </dev/null && fail "accepted: $*"
+  local code=$1 words=$2
+  shift 2
+  run "$code" "$program" compress "$@"
   says "$words" err
+  [ "$(wc -l <err)" -eq "$code" ] || fail "not $code lines of stderr: $*"
+  [ "$code" -ne 2 ] || [[ "$(tail -1 err)" == hint:* ]] || fail "no hint: $*"
   [ ! -s out ] || fail "an error on stdout: $*"
 }
-refuse "format" "$demo" new --format int3
-refuse "group" "$demo" new --format int4 --group 48
-refuse "prune" "$demo" new --format int4 --prune 5:4
-refuse "--prune" "$demo" new --format none
-refuse "no-such" "$demo" new --format int8 --calibrate no-such.txt
+refuse 2 "format" "$demo" new --format int3
+refuse 2 "group" "$demo" new --format int4 --group 48
+refuse 2 "prune" "$demo" new --format int4 --prune 5:4
+refuse 1 "--prune" "$demo" new --format none
+refuse 1 "no-such" "$demo" new --format int8 --calibrate no-such.txt
 : >empty.txt
-refuse "too short" "$demo" new --format int8 --calibrate empty.txt
-refuse "exists" "$demo" int8 --format int8
-refuse "no such model" no-model new --format int8
+refuse 1 "too short" "$demo" new --format int8 --calibrate empty.txt
+refuse 1 "exists" "$demo" int8 --format int8
+refuse 1 "no such model" no-model new --format int8
 [ ! -e new ] || [ -z "$(ls -A new)" ] || fail "a refused run left files"
 touch file
-refuse "file/below" "$demo" file/below --format int8
+refuse 1 "file/below" "$demo" file/below --format int8
 if [ "$(id -u)" -ne 0 ]; then
   mkdir locked
   chmod a-w locked
-  refuse "locked" "$demo" locked/new --format int8
+  refuse 1 "locked" "$demo" locked/new --format int8
 fi
 
-# Interrupted at some moment: what is there does not load as a model, and another run says so.
+# Interrupted at once and when weights are being written: what is there does not load as a model, and another run says so.
 for signal in INT TERM KILL; do
-  for wait in 0.05 0.5; do
-    rm -rf half
-    "$program" compress "$demo" half --format int4 --calibrate calibrate.txt --threads 1 >out 2>err </dev/null &
+  for moment in begun midway; do
+    rm -rf half half.unfinished
+    # What a shell starts in the background ignores SIGINT unless told otherwise.
+    timeout 120 env --default-signal=INT "$program" compress "$demo" half --format int4 --calibrate calibrate.txt --threads 1 \
+      >out 2>err </dev/null &
     job=$!
-    sleep "$wait"
-    kill -"$signal" "$job" 2>/dev/null
-    wait "$job" 2>/dev/null && [ ! -e half/config.json ] && fail "interrupted by $signal, yet it ended well"
-    [ -e half/compress_report.txt ] && continue # it was through
+    while ! pgrep -P "$job" -f "^$program " >children && kill -0 "$job" 2>/dev/null; do sleep 0.01; done
+    while [ "$moment" = midway ] && [ -z "$(find half half.unfinished -name model.safetensors -size +0 2>/dev/null)" ] &&
+      kill -0 "$job" 2>/dev/null; do sleep 0.02; done
+    kill -"$signal" "$(cat children)" 2>/dev/null || fail "not sent: $signal, $moment"
+    wait "$job" 2>/dev/null
+    code=$?
+    [ "$code" -eq $((128 + $(kill -l "$signal"))) ] || fail "interrupted by $signal, $moment, yet exit code $code"
+    [ ! -e half/compress_report.txt ] || fail "through before $signal, $moment"
     run 1 "$program" console --model half --prompt x --max-tokens 1
   done
 done

@@ -6,12 +6,15 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=tests/failover/answers.bash
 . "$here/tests/failover/answers.bash"
 mpirun="$here/scripts/mpirun_here.sh"
-demo="$here/models/demo"
 work=$(mktemp -d)
 failures=0
 most_waits=1000 # 20 s
-trap 'rm -rf "$work"' EXIT
+job='' pids=()
+trap 'end_all; rm -rf "$work"' EXIT
 cd "$work" || exit 1
+# Commands name files by this folder, so that the processes of another test are never taken for this one's.
+demo="$work/demo"
+ln -s "$here/models/demo" "$demo"
 
 fail() {
   echo "FAILED: $*"
@@ -20,34 +23,58 @@ fail() {
   failures=$((failures + 1))
 }
 
-# What most cases are about: five seconds of work, of which the first answers take one.
-long_answers() { make_input 220 0 120; }
-# Half of that work, where all of it stands still until a death is seen.
-some_answers() { make_input 200 0 50; }
-long_prompts() { make_input 130 60 1; }
+# The processes of the jobs of this test; those that write to OUT.
+members() { pgrep -f "^$program [a-z]+ .*${1:-$work/}"; }
+
+# A job that a test leaves when it is ended itself.
+end_all() {
+  [ -n "$job" ] || return 0
+  members | xargs -r kill -KILL
+  kill "$job" 2>/dev/null
+}
+
+# What stands still until a death is seen: little work is enough. With --max-batch 8 a third of it is not read yet when the
+# first answers are there.
+some_answers() { make_input 90 0 25; }
+# For a death that stops nothing: three seconds of work on two cores; the deadline is one.
+more_answers() { make_input 200 0 50; }
+# Two such deaths in a row.
+most_answers() { make_input 220 0 120; }
+# The first answer is one token long: with it there, most of the prompts are still to be read.
+long_prompts() { make_input 40 60 1; }
+few_answers() { make_input 12 0 5; }
 
 # begin OUT: starts the job in the background.
 begin() {
-  out=$1
+  out=$work/$1
   rm -f "$out" "$out".*
   begin_again
 }
 begin_again() {
   : >err # a job before this one said things, too
-  timeout 250 "$mpirun" --survive "$ranks" "$program" batch in.jsonl "$out" --model "$demo" --threads 1 \
-    --max-batch 16 "${options[@]}" >stdout 2>err &
+  rm -f job_id
+  pids=()
+  timeout -k 50 250 "$mpirun" --survive "$ranks" "$program" batch "$work/in.jsonl" "$out" --model "$demo" --threads 1 \
+    --max-batch 8 "${options[@]}" >stdout 2>err &
   job=$!
 }
+# A job whose processes are known before they are to be struck.
+begin_known() {
+  local rank
+  begin "$1"
+  for ((rank = 0; rank < ranks; ++rank)); do find_rank "$rank"; done
+}
 
-# The process of a rank; waits until there is one.
-pid_of() {
-  local patience=200 pid
-  while [ "$patience" -gt 0 ]; do
-    for pid in $(pgrep -f "^$program batch in.jsonl $out "); do
-      if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
-        echo "$pid"
+# find_rank RANK: its process, in pids[RANK]; waits until there is one.
+find_rank() {
+  local patience=${most_waits:?} pid
+  [ -z "${pids[$1]:-}" ] || return 0
+  while [ "$patience" -gt 0 ] && kill -0 "$job" 2>/dev/null; do
+    for pid in $(members "$out "); do
+      if grep -qzx "OMPI_COMM_WORLD_RANK=$1" "/proc/$pid/environ" 2>/dev/null; then
+        pids[$1]=$pid
         # What the job's shared memory is named after.
-        tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PMIX_NAMESPACE=//p' | xargs printf '%x' >job_id
+        [ -s job_id ] || sed -zn 's/^PMIX_NAMESPACE=//p' "/proc/$pid/environ" | tr -d '\0' | xargs printf '%x' >job_id
         return
       fi
     done
@@ -58,40 +85,50 @@ pid_of() {
 
 # strike SIGNAL RANK...: all at once
 strike() {
-  local signal=$1 rank pid pids=()
+  local signal=$1 rank targets=()
   shift
   for rank in "$@"; do
-    pid=$(pid_of "$rank")
-    [ -n "$pid" ] || fail "no rank $rank to send $signal to"
-    pids+=("$pid")
+    find_rank "$rank"
+    [ -n "${pids[$rank]:-}" ] || fail "no rank $rank to send $signal to"
+    targets+=("${pids[$rank]}")
   done
-  kill -"$signal" "${pids[@]}" 2>/dev/null || fail "not sent: $signal to ranks $*"
+  kill -"$signal" "${targets[@]}" 2>/dev/null || fail "not sent: $signal to ranks $*"
+  struck_at=$(lines "$out")
+  [ "$struck_at" -lt "$(requests)" ] || fail "the batch was over before $signal to ranks $*"
   [ "$signal" != KILL ] || kills=$((kills + $#))
 }
 
 # end_of WHAT CODE: the job's end, and that nothing of it is left.
 end_of() {
-  local code left patience=50
+  local code left patience=200
+  find_rank 0 # a rank there was, struck or not
   wait "$job"
   code=$?
+  job=''
   [ "$code" -eq "$2" ] || fail "$1: exit code $code"
-  while left=$(pgrep -f "^$program batch in.jsonl $out ") && [ "$patience" -gt 0 ]; do
+  while left=$(members "$out ") && [ "$patience" -gt 0 ]; do
     sleep 0.1
     patience=$((patience - 1))
   done
   [ -z "$left" ] || fail "$1: processes are left: $left"
+  [ -s job_id ] || fail "$1: what its shared memory is called is not known"
   left=$(find /dev/shm -name "vader_segment.*.$(cat job_id).*")
   [ -z "$left" ] || fail "$1: shared memory is left: $left"
   grep -h 'is lost\|epoch\|leads\|leaves' err | sed "s/^fastserve: /  $1: /"
 }
 
-# The answers to expect. Cases of one input share them.
+# The answers to expect, of one process that has it all. Cases of one input share them.
 undisturbed() {
-  ! cmp -s in.jsonl known.jsonl || return 0
-  cp in.jsonl known.jsonl
-  begin undisturbed.jsonl
-  wait "$job" || fail "the undisturbed run: exit code $?"
-  expect undisturbed.jsonl
+  local known
+  known=known.$(cksum <in.jsonl | tr ' ' .)
+  if [ ! -e "$known" ]; then
+    rm -f undisturbed.jsonl*
+    timeout 250 "$program" batch "$work/in.jsonl" "$work/undisturbed.jsonl" --model "$demo" --threads 1 >stdout 2>err ||
+      fail "the undisturbed run: exit code $?"
+    expect undisturbed.jsonl
+    cp undisturbed.normal "$known"
+  fi
+  cp "$known" undisturbed.normal
 }
 
 run_cases() {

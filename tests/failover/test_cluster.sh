@@ -15,7 +15,7 @@ ranks=3 input=/dev/null
 # run COMMAND...: on the nodes, in the background; rank 0 reads $input.
 run() {
   rm -f status
-  timeout 200 "$cluster" srun --mpi=pmix --input=0 -N3 -n"$ranks" -c1 --chdir="$work" "$work/fastserve" "$@" --model demo --threads 1 \
+  timeout 200 "$cluster" srun --mpi=pmix --input=0 -N3 -n"$ranks" -c1 --chdir="$work" "$work/fastserve" "$@" --model demo \
     "${options[@]}" <"$input" 2>err 3>&- &
   job=$!
 }
@@ -23,7 +23,7 @@ run() {
 begin() {
   out=$1
   rm -f "$out" "$out".*
-  run batch in.jsonl "$out" --max-batch 16 >stdout
+  run batch in.jsonl "$out" --threads 1 --max-batch 8 >stdout
 }
 # strike RANK...: kills these ranks of the job, all at once.
 strike() {
@@ -35,6 +35,8 @@ strike() {
   done
   [ ${#found[@]} -eq $# ] || fail "found ${#found[@]} processes for the ranks $*"
   kill -KILL "${found[@]}"
+  struck_at=$(lines "$out")
+  [ "$struck_at" -lt "$(requests)" ] || fail "the batch was over before ranks $* were killed"
 }
 # over WHAT: the end of the job, which FastServe tells by its file; srun may wait for a node that is gone.
 over() {
@@ -90,23 +92,23 @@ case_leader() {
   wait_for_answers
   strike 0
   wait_for_line 'answers go on'
-  sleep 0.3
+  wait_for_more
   strike 1
   finish "one leader after the other under srun" 0 2
 }
 
 case_prefill() {
   local rank
-  make_input 220 60 1
+  make_input 40 60 1 # the first answer is one token long: with it there, most of the prompts are still to be read
   expect_answers
   for rank in 0 1 2; do
     begin "prefill$rank.jsonl"
-    wait_for_line 'weights ready'
-    sleep 0.3
+    wait_for_answers
     strike "$rank"
     if [ "$rank" -eq 0 ]; then finish "rank 0 in prefill under srun" 0 1; else finish "rank $rank in prefill under srun" 1; fi
+    [ "$struck_at" -lt $(($(requests) / 2)) ] || fail "rank $rank in prefill under srun: half was answered before"
   done
-  long_answers
+  some_answers
   expect_answers
 }
 
@@ -118,16 +120,21 @@ case_twice() {
   wait_for_line 'epoch 2'
   strike 1
   finish "two in a row under srun" 2
-  begin during.jsonl
-  wait_for_answers
-  strike 1
-  sleep 0.9
-  strike 2
-  finish "during a failover under srun" 2
+  until_hit during
   begin both.jsonl
   wait_for_answers
   strike 1 2
   finish "two at once under srun" 2
+}
+# The second dies when the first is missed by nobody yet, and is missed itself when the new pipeline is waiting for it.
+during() {
+  begin during.jsonl
+  wait_for_answers
+  strike 1
+  sleep 0.5
+  strike 2
+  finish "during a failover under srun" 2
+  if ! grep -q 'epoch 2 ' err && grep -q 'epoch 3 after [1-9][0-9][0-9]* ms: 1 stage on rank 0' err; then hit=yes; fi
 }
 
 # Four ranks on three nodes: a spare takes the layers over, and its own death changes nothing.
@@ -139,6 +146,8 @@ case_spare() {
   strike 1
   finish "a hot spare under srun" 1
   grep -q 'epoch 2 .* 3 stages' err || fail "the spare did not take over"
+  more_answers
+  expect_answers
   begin idle.jsonl
   wait_for_answers
   strike 3
@@ -146,29 +155,28 @@ case_spare() {
   ! grep -q 'epoch 2' err || fail "a spare's death stopped the pipeline"
   ranks=3
   options=()
+  some_answers
+  expect_answers
 }
 
 # A console with nothing to do.
 case_idle() {
-  local before patience=500
+  ask_alone demo
   rm -f prompts
   mkfifo prompts
-  options=(--max-tokens 30 --temperature 0)
   exec 3<>prompts # without waiting for each other
   input=prompts
-  run console >answers
+  out=answers
+  run console "${asked[@]}" >answers
   input=/dev/null
   echo "The king of" >&3
-  while [ ! -s answers ] && [ "$patience" -gt 0 ]; do sleep 0.02; patience=$((patience - 1)); done
-  sleep 1
+  wait_for 'cmp -s answers alone'
   strike 1
   wait_for_line 'epoch 2'
-  before=$(wc -c <answers)
   echo "The king of" >&3
   exec 3>&-
-  options=()
   over "a console at rest under srun"
-  same_twice "$before"
+  same_twice
 }
 
 case_cut() {
@@ -183,6 +191,8 @@ case_cut() {
 
 # The node comes back while the others still work: its rank finds out that its part is over.
 case_heal() {
+  more_answers
+  expect_answers
   begin heal.jsonl
   wait_for_answers
   "$cluster" cut 3
@@ -195,6 +205,8 @@ case_heal() {
 # What a bad network does must not look like a death: 200 ms on the way from each node, and 30 % of all packets lost, from
 # one moment to the next. TCP then stalls for longer than the deadline before anything could be learned of the link.
 case_loss() {
+  make_input 200 0 150 # for as long as the weather is bad
+  expect_answers
   begin loss.jsonl
   wait_for_answers
   "$cluster" weather 200 30
@@ -220,5 +232,7 @@ if [ "$*" = loss ]; then
   export VIRTUAL_CLUSTER_SLURMD_TIMEOUT=300 # Slurm itself takes the nodes for dead otherwise
 fi
 cluster_up 3
+some_answers
+expect_answers
 export FASTSERVE_STATUS_FILE=$work/status
 run_cases rank leader prefill twice spare idle cut heal loss node -- "$@"

@@ -22,7 +22,7 @@ finish() {
 case_decode() {
   some_answers
   undisturbed
-  begin decode.jsonl
+  begin_known decode.jsonl
   wait_for_answers
   strike KILL 0
   finish "the leader in decode" 0 1
@@ -34,11 +34,11 @@ case_decode() {
 case_prefill() {
   long_prompts
   undisturbed
-  begin prefill.jsonl
-  wait_for_line 'weights ready'
-  sleep 0.3
+  begin_known prefill.jsonl
+  wait_for_answers
   strike KILL 0
   finish "the leader in prefill" 0 1
+  [ "$struck_at" -lt $(($(requests) / 2)) ] || fail "the leader in prefill: half was answered before"
   same "the leader in prefill" "$out"
 }
 
@@ -46,33 +46,38 @@ case_prefill() {
 case_twice() {
   some_answers
   undisturbed
-  begin twice.jsonl
+  begin_known twice.jsonl
   wait_for_answers
   strike KILL 0
   wait_for_line 'answers go on'
-  sleep 0.3
+  wait_for_more
   strike KILL 1
   finish "one leader after the other" 0 1 2
   same "one leader after the other" "$out"
-  begin during.jsonl
+  until_hit during
+}
+during() {
+  begin_known during.jsonl
   wait_for_answers
   strike KILL 0
   wait_for_line 'rank 1 .*leads'
   strike KILL 1
   finish "the new leader at once" 0 1 2
   same "the new leader at once" "$out"
+  # Only the last one came to say it.
+  [ "$(grep -c 'answers go on' err)" -ne 1 ] || hit=yes
 }
 
 # With another stage, with the standby, and with all but the last rank.
 case_stage() {
   some_answers
   undisturbed
-  begin stage.jsonl
+  begin_known stage.jsonl
   wait_for_answers
   strike KILL 0 2
   finish "the leader and a stage" 0 1
   same "the leader and a stage" "$out"
-  begin both.jsonl
+  begin_known both.jsonl
   wait_for_answers
   strike KILL 0 1
   finish "the leader and the standby" 0 2
@@ -82,7 +87,7 @@ case_stage() {
 case_most() {
   some_answers
   undisturbed
-  begin most.jsonl
+  begin_known most.jsonl
   wait_for_answers
   strike KILL 0 1 2
   finish "all but the last rank" 0 3
@@ -91,50 +96,47 @@ case_most() {
 
 # The standby first: another rank is it, and knows what it has to know.
 case_standby() {
-  long_answers
+  some_answers
   undisturbed
-  begin standby.jsonl
+  begin_known standby.jsonl
   wait_for_answers
   strike KILL 1
   wait_for_line 'epoch 2'
-  sleep 0.5
+  wait_for_more
   strike KILL 0
   finish "the standby, then the leader" 0 2
   same "the standby, then the leader" "$out"
   grep -q ' [1-9][0-9]* answers go on' err || fail "nothing went on where it was"
 }
 
-# A leader that wakes up when another one leads.
+# A leader that was silent for less than the deadline goes on as if nothing had happened; one that wakes up when another
+# one leads is over.
 case_stopped() {
-  long_answers
+  some_answers
   undisturbed
-  begin stopped.jsonl
+  options=(--deadline-ms 4000)
+  begin_known stopped.jsonl
   wait_for_answers
-  local pid
-  pid=$(pid_of 0)
+  strike STOP 0
+  sleep 1.1 # answers are written a second after the last ones
+  strike CONT 0
+  wait_for_more
+  ! grep -q 'leads from here on\|is lost' err || fail "a paused leader was taken for dead"
   strike STOP 0
   wait_for_line 'leads from here on'
-  kill -CONT "$pid" 2>/dev/null
+  kill -CONT "${pids[0]}" 2>/dev/null
   finish "a stopped leader" 0 1
   same "a stopped leader" "$out"
-  [ ! -d "/proc/$pid" ] || fail "the zombie is still there"
-  # For less than the deadline: nothing happens.
-  begin paused.jsonl
-  wait_for_answers
-  strike STOP 0
-  sleep 0.5
-  strike CONT 0
-  finish "a paused leader" 0
-  same "a paused leader" "$out"
+  [ ! -d "/proc/${pids[0]}" ] || fail "the zombie is still there"
 }
 
 # A spare takes the leader's layers over, and only these.
 case_spare() {
   ranks=5
   options=(--spare-ranks 1)
-  long_answers
+  some_answers
   undisturbed
-  begin spare.jsonl
+  begin_known spare.jsonl
   wait_for_answers
   strike KILL 0
   finish "a spare for the leader" 0 1
@@ -144,24 +146,25 @@ case_spare() {
 
 # A new leader is drained as the old one is; the next job goes on.
 case_drain() {
-  long_answers
+  more_answers
   undisturbed
-  begin drain.jsonl
+  begin_known drain.jsonl
   wait_for_answers
   strike KILL 0
   wait_for_line 'answers go on'
   pkill -USR1 -P "$job" # timeout would not hand it on
   finish "a drained new leader" 75 1
-  [ "$(wc -l <"$out")" -lt "$(requests)" ] || echo "  (it was finished before the signal came)"
-  "$mpirun" --survive 2 "$program" batch in.jsonl "$out" --model "$demo" --threads 1 2>err || fail "goes on: exit code $?"
+  [ "$(lines "$out")" -lt "$(requests)" ] || fail "a drained new leader: it was finished before the signal came"
+  timeout -k 50 250 "$mpirun" --survive 2 "$program" batch "$work/in.jsonl" "$out" --model "$demo" --threads 1 2>err ||
+    fail "goes on: exit code $?"
   same "a job behind a drained one" "$out"
 }
 
 # Without a standby the others end, as the leader's death always ended a job.
 case_off() {
-  long_answers
+  some_answers
   options=(--standby off --fence-ms 2000)
-  begin off.jsonl
+  begin_known off.jsonl
   wait_for_answers
   strike KILL 0
   finish "no standby" 1

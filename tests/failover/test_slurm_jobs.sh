@@ -10,6 +10,8 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=tests/failover/cluster.bash
 . "$here/tests/failover/cluster.bash"
 cluster_up 3
+more_answers
+expect_answers
 
 # submit OUT [OPTION OF SBATCH...]: sets `job`.
 submit() {
@@ -20,8 +22,19 @@ submit() {
 }
 resubmit() {
   FASTSERVE=$work/fastserve "$cluster" sbatch --parsable --cpus-per-task=1 --nodes=3 --ntasks-per-node=1 \
-    --output=job.log --chdir="$work" "$@" "$here/launch/slurm/batch.sbatch" in.jsonl "$out" --model demo --max-batch 16 \
+    --output=job.log --chdir="$work" "$@" "$here/launch/slurm/batch.sbatch" in.jsonl "$out" --model demo --max-batch 8 \
     2>>submit.log
+}
+
+# Until the answers in $out are more than they were at the call: the job is in the middle of its work.
+until_more() {
+  local patience=1500 before
+  before=$(lines "$out")
+  while [ "$(lines "$out")" -le "$before" ] && [ "$patience" -gt 0 ]; do
+    sleep 0.02
+    patience=$((patience - 1))
+  done
+  [ "$patience" -gt 0 ] || fail "$out does not grow"
 }
 
 state_of() { "$cluster" scontrol show job "$1" | sed -n 's/.*JobState=\([^ ]*\).*/\1/p'; }
@@ -86,7 +99,7 @@ case_signal() {
   local times
   submit signal.jsonl
   for times in 1 2; do
-    wait_for_more
+    until_more
     "$cluster" scancel --batch --signal=USR1 "$job"
     until_requeued "$job" "$times"
     until_running "$job"
@@ -101,7 +114,7 @@ case_limit() {
   submit limit.jsonl --time=1 --signal=B:USR1@10
   until_requeued "$job" 1
   finish "a time limit" "$job"
-  long_answers
+  more_answers
   expect_answers
 }
 
@@ -109,7 +122,7 @@ case_limit() {
 case_preempt() {
   local urgent
   submit preempt.jsonl
-  wait_for_more
+  until_more
   urgent=$("$cluster" sbatch --parsable --partition=urgent --exclusive --nodes=3 --output=urgent.log --wrap 'srun hostname; sleep 2')
   until_requeued "$job" 1
   until_gone "$urgent"
@@ -120,7 +133,7 @@ case_preempt() {
 # scancel means the end: the job stays away, and the same command goes on later.
 case_scancel() {
   submit scancel.jsonl
-  wait_for_more
+  until_more
   "$cluster" scancel "$job"
   until_gone "$job"
   [ "$(state_of "$job")" = CANCELLED ] || fail "a cancelled job ended as $(state_of "$job")"
@@ -135,7 +148,7 @@ case_scancel() {
 # By an administrator, without a word before.
 case_requeue() {
   submit requeue.jsonl
-  wait_for_more
+  until_more
   "$cluster" scontrol requeue "$job"
   until_requeued "$job" 1
   finish "scontrol requeue" "$job"
@@ -157,9 +170,9 @@ case_array() {
   rm -f answers-*
   job=$(FASTSERVE=$work/fastserve "$cluster" sbatch --parsable --array=1-2 --nodes=1 --ntasks-per-node=2 --cpus-per-task=1 \
     --output=array-%a.log --chdir="$work" "$here/launch/slurm/batch.sbatch" part-%a.jsonl answers-%a.jsonl --model demo \
-    --max-batch 16)
+    --max-batch 8)
   out=answers-2.jsonl
-  wait_for_more
+  until_more
   "$cluster" scancel --batch --signal=USR1 "${job}_2"
   until_requeued "${job}_2" 1
   for task in 1 2; do until_gone "${job}_$task"; done
