@@ -93,8 +93,11 @@ tokenizer_parts read_tiktoken(std::string_view content, const tokenizer_config& 
     parts.tokens.add(alphabet_of_bytes(bytes[id]), static_cast<std::int64_t>(id));
   }
   parts.split = make_pattern_split(known_pattern::llama3);
-  if (config.added.empty()) {
-    for (const std::string& text : llama3_special()) {
+  const std::vector<std::string> own = llama3_special();
+  // What is added behind Llama 3's own does not replace them.
+  if (config.added.empty() ||
+      static_cast<std::size_t>(config.added.front().id) >= bytes.size() + own.size()) {
+    for (const std::string& text : own) {
       added_token token;
       token.content = text;
       token.id = parts.tokens.size();

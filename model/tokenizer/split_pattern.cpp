@@ -68,6 +68,20 @@ std::string class_of(char escape, bool& negated) {
   }
 }
 
+// Bytes of a POSIX class such as [:alpha:] at the start of a text within a class, 0 if there is none.
+std::size_t posix_class(std::string_view text) {
+  constexpr std::size_t shortest = 4;  // [::]
+  if (!text.starts_with("[:")) return 0;
+  const std::size_t end = text.find(']');
+  if (end == std::string_view::npos || end + 1 < shortest || text[end - 1] != ':') return 0;
+  return end + 1;
+}
+
+[[noreturn]] void refuse_class(std::string_view expression, const char* what) {
+  throw std::runtime_error("regular expression " + in_quotes(expression) + " has " + what +
+                           ", which is not supported");
+}
+
 }  // namespace
 
 std::string pcre_expression(std::string_view expression) {
@@ -76,11 +90,28 @@ std::string pcre_expression(std::string_view expression) {
   for (std::size_t i = 0; i < expression.size(); ++i) {
     const char c = expression[i];
     if (c == '[') {
-      // A POSIX class such as [:alpha:] is no class of its own.
-      const bool posix = depth > 0 && expression.substr(i).starts_with("[:");
-      if (!posix) ++depth;
+      if (const std::size_t size = depth > 0 ? posix_class(expression.substr(i)) : 0; size > 0) {
+        out += expression.substr(i, size);
+        i += size - 1;
+        continue;
+      }
+      // A class within a class adds its members, which PCRE2 cannot say.
+      const bool negated = expression.substr(i + 1).starts_with('^');
+      if (depth > 0 && negated) refuse_class(expression, "a negated class within a class");
+      if (depth == 0) out += negated ? "[^" : "[";
+      if (negated) ++i;
+      ++depth;
+      if (expression.substr(i + 1).starts_with(']')) {  // the first one is a member
+        out += "\\]";
+        ++i;
+      }
+      continue;
     }
-    if (c == ']' && depth > 0 && (i == 0 || expression[i - 1] != ':')) --depth;
+    if (c == ']' && depth > 0) {
+      if (--depth == 0) out.push_back(c);
+      continue;
+    }
+    if (depth > 0 && expression.substr(i).starts_with("&&")) refuse_class(expression, "&& in a class");
     if (c != '\\' || i + 1 == expression.size()) {
       out.push_back(c);
       continue;

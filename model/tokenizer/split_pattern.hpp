@@ -18,7 +18,8 @@ struct text_match {
 ///
 /// Where the two disagree the expression is rewritten: \s is White_Space, \d is \p{Nd}, \w is the Unicode
 /// word, \h is a hexadecimal digit, ^ and $ match at lines; \p{L}, \p{N}, \p{M}, \p{P}, \p{S} also hold the
-/// characters assigned after PCRE2's Unicode version.
+/// characters assigned after PCRE2's Unicode version; a class within a class adds its members. Classes that
+/// are cut by && or hold a negated class are refused.
 class split_pattern {
  public:
   /// Throws std::runtime_error for an expression that does not compile.

@@ -52,9 +52,9 @@ class tokenizer {
 
 /// The tokenizer of a model folder, from the first of these that is there: tokenizer.json; tokenizer.model
 /// (SentencePiece, or tiktoken's lines of base64 and rank); vocab.json + merges.txt; encoder.json +
-/// vocab.bpe; vocab.txt (WordPiece). tokenizer_config.json and special_tokens_map.json add special tokens,
-/// BOS and EOS. Throws std::runtime_error, one line that names the file, if there is none or one is
-/// malformed.
+/// vocab.bpe; vocab.txt (WordPiece). tokenizer_config.json, special_tokens_map.json and the older
+/// added_tokens.json add tokens, BOS and EOS. Throws std::runtime_error, one line that names the file, if
+/// there is none or one is malformed.
 std::unique_ptr<tokenizer> load_tokenizer(const std::filesystem::path& model_dir);
 
 }  // namespace fastserve::model

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <stdexcept>
+#include <utility>
+
+#include "model/tokenizer/vocabulary.hpp"
 
 namespace fastserve::model {
 
@@ -30,18 +33,53 @@ std::int64_t parse_id(const json_reader& where, const std::string& text) {
   return id;
 }
 
+token_id checked_id(const json_reader& value) {
+  const std::int64_t id = value.integer();
+  if (id < 0 || id >= max_vocab_tokens)
+    value.fail("is " + std::to_string(id) + ", expected 0 to " + std::to_string(max_vocab_tokens - 1));
+  return static_cast<token_id>(id);
+}
+
 void read_roles(const json_reader& config, tokenizer_config& out) {
+  const auto add = [&](const std::string& text) {
+    if (text.empty()) return;
+    if (std::find(out.special.begin(), out.special.end(), text) == out.special.end())
+      out.special.push_back(text);
+  };
   for (const char* key :
        {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
-    const auto text = token_text(config, key);
-    if (!text || text->empty()) continue;
-    if (std::find(out.special.begin(), out.special.end(), *text) == out.special.end()) {
-      out.special.push_back(*text);
+    if (const auto text = token_text(config, key)) add(*text);
+  }
+  // Those without a role: a list, by transformers 5's name perhaps an object of them.
+  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
+    if (!config.has(key)) continue;
+    const json_reader list = config.at(key);
+    if (!list.raw().is_object()) list.array();
+    for (const nlohmann::json& item : list.raw()) {
+      const json_reader token(item, key);
+      add(item.is_object() ? token.string("content") : token.string());
     }
   }
   if (!out.bos) out.bos = token_text(config, "bos_token");
   if (!out.eos) out.eos = token_text(config, "eos_token");
   if (!out.unk) out.unk = token_text(config, "unk_token");
+}
+
+// The file of older folders: tokens beyond the vocabulary and their ids, nothing else. As their tokenizers
+// do, they are looked for in the text as it is written.
+void read_added_tokens(const std::filesystem::path& file, tokenizer_config& out) {
+  const nlohmann::json parsed = read_json(file);
+  try {
+    for (const auto& [text, id] : parsed.items()) {
+      added_token token;
+      token.content = text;
+      token.id = checked_id(json_reader(id, in_quotes(text)));
+      token.normalized = false;
+      out.added.push_back(std::move(token));
+    }
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(file.string() + ": " + error.what());
+  }
 }
 
 }  // namespace
@@ -63,6 +101,7 @@ added_token read_added_token(const json_reader& entry, std::int64_t id) {
 
 tokenizer_config read_tokenizer_config(const std::filesystem::path& model_dir) {
   tokenizer_config out;
+  bool lists_added = std::filesystem::exists(model_dir / "tokenizer.json");
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
     const std::filesystem::path file = model_dir / name;
     if (!std::filesystem::exists(file)) continue;
@@ -80,6 +119,7 @@ tokenizer_config read_tokenizer_config(const std::filesystem::path& model_dir) {
       out.strip_accents = flag(config, "strip_accents");
       out.tokenize_chinese_chars = flag(config, "tokenize_chinese_chars");
       if (!config.has("added_tokens_decoder")) continue;
+      lists_added = true;
       const json_reader added = config.at("added_tokens_decoder");
       for (const auto& [key, value] : added.object().items()) {
         const json_reader entry(value, "added_tokens_decoder." + key);
@@ -89,6 +129,8 @@ tokenizer_config read_tokenizer_config(const std::filesystem::path& model_dir) {
       throw std::runtime_error(file.string() + ": " + error.what());
     }
   }
+  const std::filesystem::path older = model_dir / "added_tokens.json";
+  if (!lists_added && std::filesystem::exists(older)) read_added_tokens(older, out);
   std::sort(out.added.begin(), out.added.end(),
             [](const added_token& a, const added_token& b) { return a.id < b.id; });
   return out;

@@ -10,7 +10,8 @@
 
 namespace fastserve::model {
 
-/// What tokenizer_config.json and special_tokens_map.json say of a tokenizer. All of it is optional.
+/// What tokenizer_config.json, special_tokens_map.json and added_tokens.json say of a tokenizer. All of it is
+/// optional.
 struct tokenizer_config {
   std::string tokenizer_class;
   std::optional<bool> add_bos_token;
@@ -23,13 +24,14 @@ struct tokenizer_config {
   std::optional<std::string> bos;
   std::optional<std::string> eos;
   std::optional<std::string> unk;
-  /// Tokens with ids: "added_tokens_decoder".
+  /// Tokens with ids: "added_tokens_decoder" or, in folders that have neither it nor a tokenizer.json,
+  /// added_tokens.json.
   std::vector<added_token> added;
-  /// Texts of all special tokens named by role (bos, eos, unk, pad, ...).
+  /// Texts of all special tokens named by role (bos, eos, unk, pad, ..., additional_special_tokens).
   std::vector<std::string> special;
 };
 
-/// Reads the two files of a folder, those that are there.
+/// Reads these files of a folder, those that are there.
 tokenizer_config read_tokenizer_config(const std::filesystem::path& model_dir);
 
 /// An entry of "added_tokens" (tokenizer.json). `id` as the caller knows it.

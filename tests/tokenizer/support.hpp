@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../support/sanitized.hpp"
 #include "../support/temporary_folder.hpp"
 #include "model/tokenizer/tokenizer.hpp"
 

@@ -140,7 +140,7 @@ BOOST_DATA_TEST_CASE(random_bytes, boost::unit_test::data::make(golden_names), n
   const std::string whole = read_text(golden_folder(name) / "tokenizer.json");
   const temporary_folder folder;
   dice random(18);
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < (fastserve::test::sanitized ? 50 : 100); ++round) {
     std::string content = whole;
     for (std::size_t i = 1 + random.below(3); i > 0; --i) {
       const std::size_t at = random.below(content.size());
@@ -182,7 +182,7 @@ BOOST_DATA_TEST_CASE(random_values, boost::unit_test::data::make(golden_names), 
                                      ".*",
                                      "ByteLevel"};
   int refused = 0;
-  for (int round = 0; round < 120; ++round) {
+  for (int round = 0; round < (fastserve::test::sanitized ? 40 : 120); ++round) {
     json document = whole;
     for (std::size_t i = 1 + random.below(2); i > 0; --i) {
       // The vocabulary and the merges are most of the file: half of the changes go elsewhere.

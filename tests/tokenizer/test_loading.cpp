@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "sentencepiece_writer.hpp"
 #include "support.hpp"
 
 using namespace fastserve::model;
@@ -116,6 +117,10 @@ BOOST_AUTO_TEST_CASE(tiktoken_lines) {
   BOOST_TEST(tokens->bos().value() == 258);
   BOOST_TEST(tokens->eos().value() == 259);
   BOOST_TEST(tokens->token_to_id("<|reserved_special_token_250|>").value() == 258 + 255);
+  folder.write("added_tokens.json", R"({"<mine>": 514})");  // behind its own
+  const auto more = load_tokenizer(folder.path());
+  BOOST_TEST(more->encode("a<mine>", true) == (std::vector<token_id>{258, 97, 514}));
+  std::filesystem::remove(folder.path() / "added_tokens.json");
   folder.write("tokenizer.model", lines + "!! 258\n");
   BOOST_TEST(contains(refusal([&] { load_tokenizer(folder.path()); }), "line 259"));
   folder.write("tokenizer.model", lines + "YWJj 7\n");
@@ -149,6 +154,84 @@ BOOST_AUTO_TEST_CASE(the_configuration_is_honoured) {
   BOOST_TEST(tokens->encode("a<new>", false).back() == 1000);
   BOOST_TEST(tokens->is_special(1000));
   BOOST_TEST(tokens->decode(std::vector<token_id>{950, 1000}, false) == "<new>");
+}
+
+namespace {
+
+// 259 pieces: <unk>, <s>, </s> and the bytes, then a few of text.
+std::string small_sentencepiece() {
+  sentencepiece_writer writer;
+  writer.piece("<unk>", 0, 2);
+  writer.piece("<s>", 0, 3);
+  writer.piece("</s>", 0, 3);
+  for (int i = 0; i < 256; ++i) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(i));
+    writer.piece(name, 0, 6);
+  }
+  for (const char* text : {"\xE2\x96\x81", "a", "b"}) writer.piece(text, -1, 1);
+  return writer.finish(2, true, true, false);
+}
+
+}  // namespace
+
+// Folders from before added_tokens_decoder: tokens of chats in a file of their own.
+BOOST_AUTO_TEST_CASE(older_folders_add_tokens) {
+  const temporary_folder folder;
+  folder.write("tokenizer.model", small_sentencepiece());
+  folder.write("added_tokens.json", R"({"<|im_end|>": 262, "<|im_start|>": 263, "<tool>": 264, "<x>": 265})");
+  folder.write("special_tokens_map.json",
+               R"({"eos_token": "<|im_end|>",
+                   "additional_special_tokens": ["<|im_start|>", {"content": "<x>", "lstrip": false}]})");
+  const auto tokens = load_tokenizer(folder.path());
+  BOOST_TEST(tokens->vocab_size() == 266);
+  BOOST_TEST(tokens->eos().value() == 262);
+  BOOST_TEST(tokens->encode("<|im_start|>a<tool><|im_end|>", true) ==
+             (std::vector<token_id>{1, 263, 259, 260, 264, 262}));
+  BOOST_TEST(tokens->is_special(262));
+  BOOST_TEST(tokens->is_special(263));
+  BOOST_TEST(!tokens->is_special(264));
+  BOOST_TEST(tokens->is_special(265));
+  BOOST_TEST(tokens->decode(std::vector<token_id>{263, 260, 264, 262}, true) == "a<tool>");
+  // The newer list is whole.
+  folder.write("tokenizer_config.json", R"({"added_tokens_decoder": {"262": {"content": "<new>"}}})");
+  BOOST_TEST(load_tokenizer(folder.path())->vocab_size() == 263);
+
+  const json whole = json::parse(read_text(golden_folder("gpt2_like") / "tokenizer.json"));
+  const temporary_folder pairs;
+  pairs.write("vocab.json", whole.at("model").at("vocab").dump());
+  pairs.write("merges.txt", "");
+  pairs.write("added_tokens.json", R"({"<|fim|>": 2000})");
+  pairs.write("tokenizer_config.json", R"({"extra_special_tokens": {"middle": "<|fim|>"}})");
+  const auto gpt2 = load_tokenizer(pairs.path());
+  BOOST_TEST(gpt2->encode("<|fim|>", false) == std::vector<token_id>{2000});
+  BOOST_TEST(gpt2->is_special(2000));
+  // A tokenizer.json has them itself.
+  pairs.write("tokenizer.json", whole.dump());
+  BOOST_TEST(!load_tokenizer(pairs.path())->token_to_id("<|fim|>"));
+}
+
+BOOST_AUTO_TEST_CASE(bad_added_tokens_are_refused) {
+  const temporary_folder folder;
+  folder.write("tokenizer.model", small_sentencepiece());
+  const auto refused = [&](const std::string& text) {
+    folder.write("added_tokens.json", text);
+    return refusal([&] { load_tokenizer(folder.path()); });
+  };
+  BOOST_TEST(contains(refused(R"(["<x>"])"), "added_tokens.json: expected a JSON object"));
+  BOOST_TEST(
+      contains(refused(R"({"<x>": -1})"), "added_tokens.json: at '<x>': is -1, expected 0 to 4194303"));
+  BOOST_TEST(contains(refused(R"({"<x>": 4194304})"), "is 4194304"));
+  BOOST_TEST(contains(refused(R"({"<x>": 18446744073709551615})"), "below 2^63"));
+  BOOST_TEST(contains(refused(R"({"<x\n>": "262"})"), "at '<x\\u000a>': expected an integer, found string"));
+  BOOST_TEST(contains(refused(R"({"<x>": 260})"), "id 260 is given to both 'a' and '<x>'"));
+  BOOST_TEST(contains(refused(json{{std::string(2000, 'x'), 262}}.dump()), "2000 bytes"));
+  folder.write("added_tokens.json", "{}");
+  folder.write("special_tokens_map.json", R"({"additional_special_tokens": "<x>"})");
+  BOOST_TEST(contains(refusal([&] { load_tokenizer(folder.path()); }),
+                      "special_tokens_map.json: at additional_special_tokens: expected an array"));
+  folder.write("special_tokens_map.json", R"({"additional_special_tokens": [3]})");
+  BOOST_TEST(contains(refusal([&] { load_tokenizer(folder.path()); }), "expected a string, found number"));
 }
 
 // One tokenizer, many threads: the same answers, and (under a sanitizer) no race.

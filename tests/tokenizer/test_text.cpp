@@ -104,7 +104,16 @@ BOOST_AUTO_TEST_CASE(escapes_mean_what_oniguruma_means) {
                    "b") == (list{"a\xF0\x96\x84\x80"
                                  "b"}));  // U+16100, Unicode 16
   BOOST_TEST(words("\\P{L}+", "a12b") == (list{"12"}));
+  // A class that ends in a colon ends; one that begins with a bracket holds it; classes nest.
+  BOOST_TEST(words("[.,;:]|\\s?[^\\s.,;:]+|\\s+", "a b: c  d") == (list{"a", " b", ":", " c", "  ", "d"}));
+  BOOST_TEST(words("[:]\\d|[^:]\\d", ":1a2") == (list{":1", "a2"}));
+  BOOST_TEST(words("[[:digit:]:]+\\s", "1:2 3") == (list{"1:2 "}));
+  BOOST_TEST(words("[]\\s]+x|[^]\\d]", "] ]x1]y") == (list{"] ]x", "y"}));
+  BOOST_TEST(words("[^(\\s|[.,!])]+", "ab c.d|e(f") == (list{"ab", "c", "d", "e", "f"}));
   refusal([] { split_pattern("("); });
+  BOOST_TEST(
+      contains(refusal([] { split_pattern("[\\p{L}&&[^a]]"); }), "&& in a class, which is not supported"));
+  BOOST_TEST(contains(refusal([] { split_pattern("[a[^b]]"); }), "a negated class within a class"));
   refusal([] { split_pattern(std::string(20000, 'a')); });
 }
 
