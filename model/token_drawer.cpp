@@ -1,5 +1,6 @@
 #include "model/token_drawer.hpp"
 
+#include <algorithm>
 #include <cassert>
 
 #include "model/philox.hpp"
@@ -74,11 +75,17 @@ void token_drawer::draw_on_host(batch& of, std::span<const draw_request> request
   if (of.on_device.empty()) {
     const auto* whole = static_cast<const float*>(backend_.host_read(logits, on));
     for (std::size_t row = 0; row < rows; ++row) host_rows_[row] = whole + row * vocab;
-  }
-  for (const auto i : on_host_) {
-    auto& row = host_rows_[static_cast<std::size_t>(requests[i].row)];
-    if (row == nullptr)
-      row = static_cast<const float*>(backend_.host_read(logits.row_range(requests[i].row, 1), on));
+  } else {
+    const auto room = std::min(on_host_.size(), rows) * vocab * sizeof(float);
+    if (row_copies_.bytes() < room) row_copies_ = backend_.allocate_host(room);
+    auto* next = static_cast<float*>(row_copies_.data());
+    for (const auto i : on_host_) {
+      auto& row = host_rows_[static_cast<std::size_t>(requests[i].row)];
+      if (row != nullptr) continue;
+      backend_.download(next, logits.row_range(requests[i].row, 1), on);
+      row = next;
+      next += vocab;
+    }
   }
   const auto one = [&](std::int64_t i, int thread) {
     const auto at = on_host_[static_cast<std::size_t>(i)];

@@ -70,6 +70,7 @@ class token_drawer {
   std::vector<kernels::draw_row> rows_;
   std::vector<std::int32_t> names_;
   std::vector<const float*> host_rows_;  // [rows of the logits], null where nobody needs them
+  kernels::buffer row_copies_;           // of single rows, where the device draws from the others
 };
 
 }  // namespace fastserve::model

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <stdexcept>
 
 #include "kernels/cuda/attention.hpp"
@@ -84,7 +85,8 @@ void cuda_backend::download(void* to, tensor_view from, stream& on) {
 const void* cuda_backend::host_read(tensor_view from, stream& on) {
   assert(from.contiguous());
   const auto handle = use(on);
-  void* to = read_[from.data].at_least(std::max<std::size_t>(from.bytes(), 1));
+  // no copy is in flight: each call waits for its own
+  void* to = read_[next_read_++ % std::size(read_)].at_least(std::max<std::size_t>(from.bytes(), 1));
   if (from.bytes() > 0)
     check(cudaMemcpyAsync(to, from.data, from.bytes(), cudaMemcpyDeviceToHost, handle),
           "cudaMemcpyAsync to the host");

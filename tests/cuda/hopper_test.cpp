@@ -89,8 +89,8 @@ BOOST_AUTO_TEST_CASE(a_product_has_the_same_bits_in_any_batch) {
   };
   // Shares of a panel, of a unit and of a segment; panels for clusters of blocks and for blocks alone; sums
   // of one segment, with more large tiles than the device takes at once and with fewer.
-  const shape shapes[] = {{64, 64, 300},    {100, 130, 300},  {192, 1024, 300}, {1000, 576, 300},
-                          {4300, 330, 700}, {8000, 64, 1300}, {20000, 192, 300}};
+  const shape shapes[] = {{64, 64, 300},    {100, 130, 300},  {64, 576, 300},   {192, 1024, 300},
+                          {1000, 576, 300}, {4300, 330, 700}, {8000, 64, 1300}, {20000, 192, 300}};
   for (const auto type : {dtype::bf16, dtype::f16}) {
     for (const auto& s : shapes) {
       const auto by = random_matrix(s.features, s.columns, 1);
@@ -203,9 +203,10 @@ BOOST_AUTO_TEST_CASE(a_row_that_its_product_norms_has_the_bits_of_norm_and_produ
   struct shape {
     std::int64_t features, columns;
   };
-  // Part of a unit, of a segment; blocks that share panels; the most that a block norms, and more.
-  const shape shapes[] = {{64, 64},     {100, 132}, {96, 1000}, {200, 4096},
-                          {4400, 4096}, {80, 8192}, {80, 8196}};
+  // Part of a unit, of a segment; nine units, which are three segments and an empty one; blocks that share
+  // panels; the most that a block norms, and more.
+  const shape shapes[] = {{64, 64},    {100, 132},   {100, 576}, {96, 1000},
+                          {200, 4096}, {4400, 4096}, {80, 8192}, {80, 8196}};
   for (const auto type : {dtype::bf16, dtype::f16}) {
     for (const auto& s : shapes) {
       const auto by = random_matrix(s.features, s.columns, 1);

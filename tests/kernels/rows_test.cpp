@@ -1,3 +1,5 @@
+#include <set>
+
 #include "fixture.hpp"
 
 using namespace fastserve::kernels;
@@ -32,6 +34,25 @@ BOOST_DATA_TEST_CASE(norms, every_isa(), isa) {
       }
     }
   }
+}
+
+// A device has host copies of the last two views that were read, wherever they were.
+BOOST_DATA_TEST_CASE(the_host_reads_any_number_of_views, every_isa(), isa) {
+  bench_top top{isa};
+  std::vector<device_matrix> views;
+  std::set<const void*> places;
+  std::vector<const float*> read;
+  for (unsigned i = 0; i < 8; ++i) {
+    const auto values = random_values(100, i);
+    views.push_back(top.put(values));
+    read.push_back(static_cast<const float*>(top.ops->host_read(views.back().view, top.on())));
+    places.insert(read.back());
+    BOOST_TEST(std::equal(values.begin(), values.end(), read[i]));
+    if (i == 0) continue;
+    const auto before = random_values(100, i - 1);
+    BOOST_TEST(std::equal(before.begin(), before.end(), read[i - 1]));
+  }
+  if (views[0].memory.where().kind != device_kind::cpu) BOOST_TEST(places.size() <= 2U);
 }
 
 BOOST_DATA_TEST_CASE(activations, every_isa(), isa) {

@@ -78,7 +78,8 @@ FASTSERVE_DEVICE void fetch_weights(const unit_ring& ring, const product& p, uni
   const int ahead = count < ring.slots() ? count : ring.slots();
   for (int u = 0; u < ahead; ++u) fetch(u);
   wait_for_previous();
-  if (p.unnormed == nullptr) {
+  // A block behind the last segment has nothing to do, and a copy of no bytes is none.
+  if (p.unnormed == nullptr && count > 0) {
     const int bytes = count * unit_row_bytes;
     expect_bytes(row_there, bytes);
     copy_bytes(row + static_cast<int>(run.first) * unit_row_bytes, p.input + run.first * unit_row_bytes,
