@@ -43,8 +43,10 @@ checkpoint_quantization read_gptq(const json_object& from) {
   out.how = packing::gptq;
   out.bits = read_bits(from, "bits");
   out.group = read_group(from, 128);
-  const auto format = from.text("checkpoint_format", "gptq");
-  if (format != "gptq" && format != "gptq_v2") from.fail("checkpoint_format", "gptq or gptq_v2");
+  const auto* key = from.has("checkpoint_format") ? "checkpoint_format" : "format";  // older, newer
+  const auto format = from.text(key, "gptq");
+  if (format != "gptq" && format != "gptq_v2") from.fail(key, "gptq or gptq_v2");
+  out.ordered = from.flag("desc_act", false);
   out.zeros_less_one = format == "gptq";
   return out;
 }
@@ -58,6 +60,10 @@ checkpoint_quantization read_compressed(const json_object& from) {
     from.fail("format", "pack-quantized, int-quantized, float-quantized or naive-quantized");
   const auto status = from.text("quantization_status", "compressed");
   if (status != "compressed") from.fail("quantization_status", "compressed");
+  // rotations of activations between products, which a stage does not have
+  if (!from.off("transform_config")) from.fail("transform_config", "none (no rotations of activations)");
+  if (const auto sparsity = from.object("sparsity_config"))
+    if (sparsity->text("format", "dense") != "dense") sparsity->fail("format", "dense");
   const auto groups = from.object("config_groups");
   if (!groups) from.fail("config_groups", "an object");
   const auto names = groups->keys();
@@ -75,6 +81,11 @@ checkpoint_quantization read_compressed(const json_object& from) {
       if (one.bits != 8) weights->fail("num_bits", "8 of type float");
       if (!one.symmetric) weights->fail("symmetric", "true of type float");
     }
+    // "weight" and "static" order the columns while rounding and leave them where they were
+    const auto order = weights->off("actorder") ? "none" : weights->text("actorder");
+    if (order != "none" && order != "group" && order != "dynamic" && order != "weight" && order != "static")
+      weights->fail("actorder", "group, dynamic, weight, static or none");
+    one.ordered = order == "group" || order == "dynamic";
     const auto strategy = weights->text("strategy", weights->has("group_size") ? "group" : "tensor");
     if (one.codes == code_kind::e4m3 && strategy != "channel" && strategy != "tensor")
       weights->fail("strategy", "channel or tensor of type float");
@@ -85,7 +96,7 @@ checkpoint_quantization read_compressed(const json_object& from) {
       weights->fail("strategy", "group, channel or tensor");
     }
     if (i > 0 && (one.bits != out.bits || one.group != out.group || one.symmetric != out.symmetric ||
-                  one.codes != out.codes))
+                  one.codes != out.codes || one.ordered != out.ordered))
       from.fail("config_groups", "one format for all matrices");
     out = one;
   }

@@ -21,6 +21,7 @@ struct checkpoint_quantization {
   std::int32_t group = 0;  ///< input features that share a scale, 0 = the whole row; perhaps more than 128
   bool symmetric = false;  ///< compressed: codes are signed and there are no zeros
   kernels::code_kind codes = kernels::code_kind::integer;  ///< e4m3: a scale a row or one for all of them
+  bool ordered = false;                                    ///< the order of input features must be stored
   bool zeros_less_one = false;                             ///< gptq: stored zeros are one too small
 
   /// The group of the unpacked form: larger ones are cut, their scales repeated.

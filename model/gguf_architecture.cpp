@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <map>
 #include <stdexcept>
 
@@ -40,9 +41,10 @@ class gguf_reader {
     a.learned_positions = family.learned_positions;
     a.act = kind_ == "gpt2" ? kernels::activation::gelu_tanh : kernels::activation::silu;
     read_sizes(a);
-    a.qkv_bias = find("blk.0.attn_q.bias") != nullptr || find("blk.0.attn_qkv.bias") != nullptr;
-    a.attention_output_bias = find("blk.0.attn_output.bias") != nullptr;
-    a.mlp_bias = find("blk.0.ffn_up.bias") != nullptr;
+    // one is enough: that all others are there is checked as for every tensor
+    a.qkv_bias = has_bias({"attn_q", "attn_k", "attn_v", "attn_qkv"});
+    a.attention_output_bias = has_bias({"attn_output"});
+    a.mlp_bias = has_bias({"ffn_gate", "ffn_up", "ffn_down"});
     a.tied_head = find("output.weight") == nullptr;
     a.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(a.head_dim)));
     a.window.assign(static_cast<std::size_t>(a.layers),
@@ -66,6 +68,16 @@ class gguf_reader {
     return nullptr;
   }
 
+  /// Some layer has a bias of one of these modules.
+  bool has_bias(std::initializer_list<std::string_view> modules) const {
+    for (const auto& file : files_)
+      for (const auto& tensor : file->tensors())
+        for (const auto module : modules)
+          if (tensor.name.starts_with("blk.") && tensor.name.ends_with("." + std::string(module) + ".bias"))
+            return true;
+    return false;
+  }
+
   /// What changes the arithmetic in ways that we do not have.
   void refuse_unsupported() const {
     for (const auto* name : {"expert_count", "attention.kv_lora_rank", "ssm.state_size"})
@@ -74,8 +86,18 @@ class gguf_reader {
     for (const auto* name : {"logit_scale", "residual_scale", "embedding_scale"})
       if (data_.number(key(name), -1e30, 1e30, 0.0) != 0.0 && data_.number(key(name), -1e30, 1e30) != 1.0)
         data_.fail(key(name), "1 or none");
-    if (data_.number(key("attention.scale"), -1e30, 1e30, 0.0) != 0.0)
-      data_.fail(key("attention.scale"), "none");
+    for (const auto* name :
+         {"attention.scale", "attention.output_scale", "attention.clamp_kqv", "attention.max_alibi_bias",
+          "attention.temperature_scale", "attn_logit_softcapping", "final_logit_softcapping",
+          "rope.scaling.yarn_log_multiplier"})
+      if (data_.number(key(name), -1e30, 1e30, 0.0) != 0.0) data_.fail(key(name), "0 or none");
+    if (data_.number(key("rope.scaling.yarn_attn_factor"), -1e30, 1e30, 1.0) != 1.0)
+      data_.fail(key("rope.scaling.yarn_attn_factor"), "1 or none");
+    if (data_.flag(key("use_parallel_residual"), false)) data_.fail(key("use_parallel_residual"), "false");
+    if (!data_.flag(key("attention.causal"), true)) data_.fail(key("attention.causal"), "true");
+    for (const auto* name : {"attention.sliding_window_pattern", "rope.freq_base_swa"})
+      if (data_.has(key(name)) && data_.integer(key("attention.sliding_window"), 0, 1 << 30, 0) != 0)
+        data_.fail(key(name), "none, as all layers are alike");
     if (data_.has("adapter.type")) data_.fail("adapter.type", "a model and not an adapter");
   }
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
 #include <stdexcept>
 
+#include "model/extra_tensors.hpp"
 #include "model/gguf_names.hpp"
+#include "model/tensor_names.hpp"
 #include "model/text.hpp"
 
 namespace fastserve::model {
@@ -70,6 +73,22 @@ gguf_source::gguf_source(const std::filesystem::path& file)
     for (const auto* suffix : {".weight", ".bias"})
       if (const auto it = by_own_name.find(theirs + suffix); it != by_own_name.end())
         places_.emplace(ours + suffix, it->second);
+  refuse_extra_tensors();
+}
+
+void gguf_source::refuse_extra_tensors() const {
+  std::set<const gguf_tensor*> used;
+  for (const auto& spec : tensors_of(arch_, whole_range(arch_), names_of(arch_.model_type).prefix))
+    if (const auto it = places_.find(spec.name); it != places_.end()) used.insert(it->second.tensor);
+  for (const auto& part : files_)
+    for (const auto& tensor : part->tensors()) {
+      const bool divisors = tensor.name == "rope_freqs.weight" && !arch_.learned_positions;
+      // converters keep a table of the rotation that the metadata describes
+      const bool table = tensor.name.starts_with("blk.") && tensor.name.ends_with(".attn_rot_embd.weight");
+      if (!used.contains(&tensor) && !divisors && !table)
+        throw std::runtime_error(part->path().string() + ": tensor " + in_quotes(tensor.name) +
+                                 extra_tensor_text(arch_.model_type));
+    }
 }
 
 const gguf_source::place& gguf_source::find(std::string_view name) const {

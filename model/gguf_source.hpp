@@ -28,6 +28,8 @@ architecture gguf_architecture(const std::vector<std::unique_ptr<gguf_file>>& fi
 /// tensor().
 class gguf_source : public stored_weights {
  public:
+  /// Throws std::runtime_error with one line, also for a tensor that the model has no use for: in these files
+  /// the tensors are the configuration.
   explicit gguf_source(const std::filesystem::path& file);
 
   const architecture& arch() const { return arch_; }
@@ -51,6 +53,7 @@ class gguf_source : public stored_weights {
     const gguf_tensor* tensor;
   };
   const place& find(std::string_view name) const;
+  void refuse_extra_tensors() const;
 
   std::vector<std::unique_ptr<gguf_file>> files_;
   std::vector<std::filesystem::path> paths_;

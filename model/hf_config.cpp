@@ -73,16 +73,29 @@ std::vector<std::int32_t> windows_by_layer(const json_object& config, std::int32
   return out;
 }
 
+/// Families whose layers are all alike: layer_types may say so, and nothing else.
+void check_layer_types(const json_object& config, bool sliding) {
+  const std::string_view expected = sliding ? "sliding_attention" : "full_attention";
+  for (const auto& type : config.texts("layer_types"))
+    if (type != expected)
+      config.fail("layer_types", std::string(expected) + " in each place, not " + in_quotes(type, 40));
+}
+
 std::vector<std::int32_t> read_windows(const json_object& config, const model_family& family,
                                        std::int32_t layers) {
   // null switches the window off, an absent key means the default
   const auto fallback = config.has_null("sliding_window") ? 0 : family.defaults.sliding_window;
   switch (family.window) {
     case window_rule::none:
+      if (config.has("sliding_window") && config.flag("use_sliding_window", false))
+        config.fail("use_sliding_window", "false");
+      check_layer_types(config, false);
       break;
-    case window_rule::every_layer:
-      return std::vector<std::int32_t>(static_cast<std::size_t>(layers),
-                                       config.integer32("sliding_window", 1, most_positions, fallback));
+    case window_rule::every_layer: {
+      const auto window = config.integer32("sliding_window", 1, most_positions, fallback);
+      check_layer_types(config, window > 0);
+      return std::vector<std::int32_t>(static_cast<std::size_t>(layers), window);
+    }
     case window_rule::by_layer:
       return windows_by_layer(config, layers, fallback);
   }
@@ -146,6 +159,47 @@ void refuse_unsupported(const json_object& config) {
   for (const auto* flag :
        {"scale_attn_by_inverse_layer_idx", "add_cross_attention", "use_mrope", "is_encoder_decoder"})
     if (config.flag(flag, false)) config.fail(flag, "false");
+  if (!config.flag("is_causal", true)) config.fail("is_causal", "true");
+
+  // What other models' code does beside ours, and the number that makes it do nothing.
+  struct factor {
+    const char* key;
+    double neutral;
+  };
+  static constexpr factor factors[] = {{"attn_logit_softcapping", 0},
+                                       {"final_logit_softcapping", 0},
+                                       {"logit_scale", 1},
+                                       {"logits_scaling", 1},
+                                       {"lm_head_multiplier", 1},
+                                       {"embedding_multiplier", 1},
+                                       {"residual_multiplier", 1},
+                                       {"attention_multiplier", 0},
+                                       {"query_pre_attn_scalar", 0},
+                                       {"scale_emb", 1},
+                                       {"scale_depth", 0},
+                                       {"dim_model_base", 0},
+                                       {"clip_qkv", 0},
+                                       {"attn_temperature_tuning", 0},
+                                       {"kv_lora_rank", 0},
+                                       {"num_local_experts", 0},
+                                       {"num_experts", 0},
+                                       {"n_routed_experts", 0},
+                                       {"num_kv_shared_layers", 0},
+                                       {"attn_output_gate", 0},
+                                       {"use_parallel_residual", 0},
+                                       {"rotary_pct", 1},
+                                       {"alibi", 0},
+                                       {"use_bidirectional_attention", 0}};
+  for (const auto& [key, neutral] : factors)
+    if (!config.off(key, neutral)) config.fail(key, neutral == 0 ? "0, false or none" : "1 or none");
+
+  const auto positions = config.text("position_embedding_type", "rope");
+  if (positions != "rope" && positions != "rotary" && positions != "absolute")
+    config.fail("position_embedding_type", "rope or absolute");
+  const auto rotating = config.integers("no_rope_layers", 0, 1);  // 1: it has a rotation
+  if (std::find(rotating.begin(), rotating.end(), 0) != rotating.end() ||
+      (rotating.empty() && !config.off("no_rope_layer_interval")))
+    config.fail(rotating.empty() ? "no_rope_layer_interval" : "no_rope_layers", "a rotation in every layer");
 }
 
 void add_ids(std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& more, std::int32_t vocab) {

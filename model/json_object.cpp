@@ -107,6 +107,13 @@ bool json_object::has_null(std::string_view key) const {
   return it != value_.end() && it->is_null();
 }
 
+bool json_object::off(std::string_view key, double neutral) const {
+  const auto* value = find(key);
+  if (value == nullptr || value->empty()) return true;
+  if (value->is_boolean()) return !value->get<bool>();
+  return value->is_number() && value->get<double>() == neutral;
+}
+
 void json_object::fail(std::string_view key, std::string_view expected) const {
   const auto* value = find(key);
   throw std::runtime_error(file_ + ": " + prefix_ + std::string(key) + " is " +

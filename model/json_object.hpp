@@ -30,6 +30,9 @@ class json_object {
   /// The key is there and says null.
   bool has_null(std::string_view key) const;
 
+  /// What the key switches on is off: absent, null, false, an empty list or object, or the number `neutral`.
+  bool off(std::string_view key, double neutral = 0) const;
+
   /// A whole number in [low, high]. Without a fallback the key must be there.
   std::int64_t integer(std::string_view key, std::int64_t low, std::int64_t high,
                        std::optional<std::int64_t> fallback = {}) const;

@@ -5,6 +5,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "model/extra_tensors.hpp"
 #include "model/gguf_source.hpp"
 #include "model/gguf_tokenizer.hpp"
 #include "model/quantized_source.hpp"
@@ -123,6 +124,8 @@ model_description model_folder::describe() {
     check_tensor(*weights_, spec.name, spec.shape);
     used.insert(spec.name);
   }
+
+  refuse_extra_tensors(*weights_, arch_, whole_range(arch_));
 
   model_description d;
   describe_architecture(d, arch_);

@@ -30,7 +30,7 @@ struct model_description {
   };
   std::vector<dtype_share> dtypes;
   std::int32_t files = 0;
-  /// Tensors in the files that the model does not use.
+  /// Tensors in the files that the model does not use, and need not: see refuse_extra_tensors().
   std::vector<std::string> unused;
 
   std::int32_t layers = 0, hidden_size = 0, intermediate_size = 0, heads = 0, kv_heads = 0, head_dim = 0;
@@ -68,7 +68,7 @@ class model_folder {
   /// To be used by one thread; must outlive the stages made from it.
   stored_weights& weights() { return *weights_; }
 
-  /// Reads all headers and checks that every tensor of the model is there with its shape.
+  /// Reads all headers and checks that every tensor of the model is there with its shape, and no more.
   /// Throws std::runtime_error as weight_source does.
   model_description describe();
 

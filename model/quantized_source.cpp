@@ -131,6 +131,8 @@ quantized_source::parts quantized_source::find_parts(const std::string& stem) {
     else
       expect(*out.zeros, zeros, out.groups, divided_up(out.rows, per_word));
   }
+  if (how_.ordered && how_.group != 0 && !inner_.has(stem + order))
+    fail(stem + order, "missing, expected by the configuration's act-order");
   if (how_.how != packing::awq && inner_.has(stem + order)) {
     out.order = inner_.raw(stem + order);
     if (out.order->entry->dtype != "I32" || out.order->entry->shape != std::vector<std::int64_t>{out.cols})
@@ -319,7 +321,7 @@ void quantized_source::release(std::string_view name) {
     inner_.release(stem + suffix);
 }
 
-std::vector<stored_tensor> quantized_source::all_tensors() {
+std::string quantized_source::whole_name(std::string name) const {
   // Scales of activations are with their matrix, but not used: see read_quantization().
   static constexpr std::string_view suffixes[] = {".qweight",
                                                   ".qzeros",
@@ -330,17 +332,27 @@ std::vector<stored_tensor> quantized_source::all_tensors() {
                                                   ".weight_zero_point",
                                                   ".weight_shape",
                                                   ".weight_g_idx",
-                                                  ".input_scale"};
+                                                  ".input_scale",
+                                                  ".input_zero_point"};
+  for (const auto suffix : suffixes)
+    if (name.ends_with(suffix)) {
+      auto whole = name.substr(0, name.size() - suffix.size()) + ".weight";
+      if (!stem_of(whole).empty()) return whole;
+    }
+  return name;
+}
+
+std::vector<std::string> quantized_source::names() const {
+  auto out = inner_.names();
+  for (auto& name : out) name = whole_name(std::move(name));
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+std::vector<stored_tensor> quantized_source::all_tensors() {
   auto out = inner_.all_tensors();
-  for (auto& tensor : out)
-    for (const auto suffix : suffixes)
-      if (tensor.name.ends_with(suffix)) {
-        auto whole = tensor.name.substr(0, tensor.name.size() - suffix.size()) + ".weight";
-        if (!stem_of(whole).empty()) {
-          tensor.name = std::move(whole);
-          break;
-        }
-      }
+  for (auto& tensor : out) tensor.name = whole_name(std::move(tensor.name));
   return out;
 }
 

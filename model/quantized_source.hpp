@@ -20,6 +20,7 @@ class quantized_source : public stored_weights {
   quantized_source(std::filesystem::path folder, const checkpoint_quantization& how);
 
   bool has(std::string_view name) const override { return inner_.has(name) || !stem_of(name).empty(); }
+  std::vector<std::string> names() const override;
   host_tensor tensor(std::string_view name) override;
   host_tensor describe(std::string_view name) override;
   kernels::quantized_tensor quantized(std::string_view name) override;
@@ -41,6 +42,8 @@ class quantized_source : public stored_weights {
   };
   /// "X" when "X.weight" is packed here, else "".
   std::string stem_of(std::string_view name) const;
+  /// "X.weight" for what a packed matrix consists of, and names as they are.
+  std::string whole_name(std::string name) const;
   parts find_parts(const std::string& stem);
   kernels::quantized_tensor unpack(const parts& from, const std::string& stem);
   std::vector<float> numbers_by_order(const parts& from, const std::string& stem);

@@ -31,6 +31,7 @@ rope_settings read_rope(const json_object& config, std::int32_t max_positions) {
   for (const auto* object : {&config, &rope})
     if (object->number("partial_rotary_factor", 0, 1, 1.0) != 1.0)
       object->fail("partial_rotary_factor", "1 (all dimensions of a head rotate)");
+  if (!rope.off("llama_4_scaling_beta")) rope.fail("llama_4_scaling_beta", "0 or none");
 
   rope_settings s;
   s.kind = read_rope_kind(rope);

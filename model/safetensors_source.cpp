@@ -139,6 +139,15 @@ bool safetensors_source::has(std::string_view name) const {
   return !files_.empty() && open_.at(files_.front())->find(name) != nullptr;
 }
 
+std::vector<std::string> safetensors_source::names() const {
+  std::vector<std::string> out;
+  for (const auto& [tensor, shard] : shards_) out.push_back(tensor);
+  if (shards_.empty() && !files_.empty())
+    for (const auto& entry : open_.at(files_.front())->entries()) out.push_back(entry.name);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 std::string safetensors_source::where(std::string_view name) const {
   if (shards_.empty()) return files_.empty() ? (folder_ / index_name).string() : files_.front().string();
   const auto it = shards_.find(std::string(name));

@@ -34,6 +34,7 @@ class safetensors_source : public stored_weights {
   explicit safetensors_source(std::filesystem::path folder);
 
   bool has(std::string_view name) const override;
+  std::vector<std::string> names() const override;
   host_tensor tensor(std::string_view name) override;
   host_tensor describe(std::string_view name) override;
   std::string where(std::string_view name) const override;

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "model/extra_tensors.hpp"
 #include "model/tensor_loader.hpp"
 
 namespace fastserve::model {
@@ -28,6 +29,7 @@ class stage_loader {
         progress_{progress},
         prefix_{resolve_prefix(source, arch.model_type)},
         loader_{source, form.compute, on, cache} {
+    refuse_extra_tensors(source_, arch_, range_);
     const auto kept_names = names_of_kept();
     for (const auto& spec : tensors_of(arch_, range_, prefix_)) {
       check_tensor(source_, spec.name, spec.shape);

@@ -32,6 +32,9 @@ class weight_source {
   virtual ~weight_source() = default;
 
   virtual bool has(std::string_view name) const = 0;
+  /// All names, in order, as far as they are known without opening more files; nothing where there is no
+  /// list.
+  virtual std::vector<std::string> names() const { return {}; }
   /// Throws std::runtime_error naming file and tensor when there is none or its dtype is not F32, F16 or
   /// BF16.
   virtual host_tensor tensor(std::string_view name) = 0;

@@ -251,7 +251,8 @@ BOOST_AUTO_TEST_CASE(bad_values) {
   refused("num_attention_heads", 0, {"num_attention_heads is 0"});
   refused("head_dim", 7, {"head_dim is 7", "even"});
   refused("head_dim", 0, {"head_dim is 0"});
-  refused("vocab_size", 1 << 25, {"vocab_size is 33554432"});
+  refused("vocab_size", 1 << 22, {"vocab_size is 4194304", "from 1 to 4194303"});
+  BOOST_CHECK_EQUAL(parse(with(llama(), "vocab_size", (1 << 22) - 1)).vocab_size, (1 << 22) - 1);
   refused("intermediate_size", -5, {"intermediate_size is -5"});
   refused("max_position_embeddings", 1LL << 40, {"max_position_embeddings is 1099511627776"});
   refused("rms_norm_eps", -1.0, {"rms_norm_eps is -1.0", "from 0 to 1"});
@@ -264,7 +265,40 @@ BOOST_AUTO_TEST_CASE(bad_values) {
   refused("sliding_window", 0, {"sliding_window is 0"}, with(llama(), "model_type", "mistral"));
   refused("scale_attn_by_inverse_layer_idx", true, {"scale_attn_by_inverse_layer_idx is true", "false"},
           {{"model_type", "gpt2"}});
+  refused("is_causal", false, {"is_causal is false", "true"});
+  for (const auto* key :
+       {"attn_logit_softcapping", "final_logit_softcapping", "logit_scale", "logits_scaling", "scale_emb",
+        "embedding_multiplier", "residual_multiplier", "attention_multiplier", "query_pre_attn_scalar",
+        "kv_lora_rank", "num_local_experts", "num_experts", "n_routed_experts"})
+    refused(key, 8, {std::string(key) + " is 8, expected"});
+  for (const auto* key : {"alibi", "attn_temperature_tuning", "use_bidirectional_attention"})
+    refused(key, true, {std::string(key) + " is true, expected 0, false or none"});
+  refused("clip_qkv", "8", {"clip_qkv is '8'"});
+  refused("position_embedding_type", "alibi", {"position_embedding_type is 'alibi'", "rope or absolute"});
+  refused("no_rope_layers", {1, 0, 1, 1}, {"no_rope_layers is a list of 4", "a rotation in every layer"});
+  refused("no_rope_layer_interval", 4, {"no_rope_layer_interval is 4"});
+  refused("use_sliding_window", true, {"use_sliding_window is true"}, with(llama(), "sliding_window", 5));
+  refused("layer_types", {"sliding_attention", "full_attention", "full_attention", "full_attention"},
+          {"layer_types", "full_attention in each place, not 'sliding_attention'"});
+  refused("layer_types", {"full_attention"}, {"sliding_attention in each place"},
+          with(llama(), "model_type", "mistral"));
   refused("n_embd", 770, {"n_embd is 770", "multiple of n_head 12"}, {{"model_type", "gpt2"}});
+}
+
+BOOST_AUTO_TEST_CASE(values_that_change_nothing) {
+  auto config = llama();
+  for (const auto* key : {"attn_logit_softcapping", "attention_multiplier", "num_experts", "clip_qkv"})
+    config[key] = nullptr;
+  config["logit_scale"] = 1;
+  config["residual_multiplier"] = 1.0;
+  config["final_logit_softcapping"] = 0.0;
+  config["alibi"] = false;
+  config["no_rope_layers"] = {1, 1, 1, 1};
+  config["no_rope_layer_interval"] = 4;
+  config["layer_types"] = {"full_attention", "full_attention", "full_attention", "full_attention"};
+  config["sliding_window"] = 4096;  // not of this type
+  config["use_sliding_window"] = false;
+  BOOST_CHECK(parse(config).window == std::vector<std::int32_t>(4, 0));
 }
 
 BOOST_AUTO_TEST_CASE(bad_rope) {
@@ -283,6 +317,8 @@ BOOST_AUTO_TEST_CASE(bad_rope) {
           {"rope_scaling.high_freq_factor is 4.0", "more than low_freq_factor"});
   refused("rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 0}},
           {"rope_scaling.original_max_position_embeddings is 0"});
+  refused("rope_parameters", {{"rope_theta", 1e4}, {"llama_4_scaling_beta", 0.1}},
+          {"rope_parameters.llama_4_scaling_beta is 0.1"});
   refused("rope_parameters", {{"full_attention", {{"rope_theta", 1e4}}}}, {"rope_parameters.full_attention"});
 }
 

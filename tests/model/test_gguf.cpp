@@ -3,6 +3,7 @@
 #include <fstream>
 #include <iostream>
 #include <limits>
+#include <type_traits>
 
 #include "../support/temporary_folder.hpp"
 #include "expect_error.hpp"
@@ -294,6 +295,68 @@ BOOST_AUTO_TEST_CASE(a_wrong_model_is_refused) {
   gguf_writer other;
   other.text("general.architecture", "mamba");
   expect_error([&] { model_folder m(folder.write("m.gguf", other.bytes())); }, {"'mamba'", "llama, qwen2"});
+}
+
+/// The tensors of a GGUF file are its configuration.
+BOOST_AUTO_TEST_CASE(tensors_that_would_change_answers_are_refused) {
+  const temporary_folder folder;
+  model_folder original(all_goldens().at(3).folder);
+  const auto& a = original.arch();
+  BOOST_REQUIRE_EQUAL(a.model_type, "llama");
+  BOOST_REQUIRE(!a.qkv_bias && !a.tied_head && a.layers > 1);
+  const auto with = [&](const std::string& name, std::int64_t size) {
+    auto w = gguf_of(original);
+    w.f32_tensor(name, {size}, std::vector<float>(static_cast<std::size_t>(size), 3.0F));
+    return folder.write("m.gguf", w.bytes());
+  };
+  const auto refused = [&](const std::string& name, std::int64_t size) {
+    const auto file = with(name, size);
+    for (const bool whole : {false, true})
+      expect_error(
+          [&] {
+            if (whole) {
+              model_folder(file).describe();
+            } else {
+              gguf_source source(file);
+            }
+          },
+          {"m.gguf: tensor '" + name + "' is none that a llama model has", "remove the tensor"});
+  };
+  refused("blk.0.attn_q_norm.weight", a.head_dim);
+  refused("output.bias", a.vocab_size);
+  refused("rope_factors_long.weight", a.head_dim / 2);
+  refused("blk.0.attn_sinks.weight", a.heads);
+  refused("blk.0.attn_norm.bias", a.hidden_size);
+  refused("blk." + std::to_string(a.layers) + ".attn_norm.weight", a.hidden_size);
+  BOOST_CHECK_NO_THROW(model_folder(with("blk.0.attn_rot_embd.weight", a.head_dim / 2)).describe());
+  // Biases of some layers, or of some of their matrices.
+  for (const auto* name : {"attn_q", "attn_v"})
+    expect_error(
+        [&] { model_folder(with("blk.1." + std::string(name) + ".bias", a.query_size())).describe(); },
+        {"tensor 'model.layers.0.self_attn.q_proj.bias' is missing"});
+  expect_error([&] { model_folder(with("blk.1.ffn_down.bias", a.hidden_size)).describe(); },
+               {"tensor 'model.layers.0.mlp.gate_proj.bias' is missing"});
+}
+
+BOOST_AUTO_TEST_CASE(keys_that_would_change_answers_are_refused) {
+  const temporary_folder folder;
+  model_folder original(all_goldens().at(3).folder);
+  const auto refused = [&](const std::string& key, auto value, std::string_view expected) {
+    auto w = gguf_of(original);
+    if constexpr (std::is_same_v<decltype(value), bool>) {
+      w.flag("llama." + key, value);
+    } else {
+      w.number("llama." + key, value);
+    }
+    expect_error([&] { model_folder m(folder.write("m.gguf", w.bytes())); },
+                 {"'llama." + key + "' is", expected});
+  };
+  for (const auto* key : {"attn_logit_softcapping", "final_logit_softcapping", "attention.clamp_kqv",
+                          "attention.max_alibi_bias", "attention.scale", "rope.scaling.yarn_log_multiplier"})
+    refused(key, 8.0F, "0 or none");
+  refused("rope.scaling.yarn_attn_factor", 0.5F, "1 or none");
+  refused("use_parallel_residual", true, "false");
+  refused("attention.causal", false, "true");
 }
 
 BOOST_AUTO_TEST_CASE(types_that_we_lack_are_named) {

@@ -254,6 +254,16 @@ BOOST_AUTO_TEST_CASE(configurations_that_we_lack_are_refused) {
   with("awq", "group_size", 48, {"group_size is 48"});
   with("gptq", "bits", 2, {"bits is 2"});
   with("gptq", "checkpoint_format", "marlin", {"checkpoint_format is 'marlin'"});
+  damaged newer("gptq");  // the same by its newer name
+  newer.configure([](nlohmann::json& c) {
+    c.erase("checkpoint_format");
+    c["format"] = "marlin";
+  });
+  newer.refused({"format is 'marlin'", "gptq or gptq_v2"});
+  with("w4a16", "transform_config", {{"config_groups", {{"R3", {{"type", "hadamard"}}}}}},
+       {"transform_config is an object", "none (no rotations of activations)"});
+  with("w4a16", "sparsity_config", {{"format", "sparse-24-bitmask"}},
+       {"sparsity_config.format is 'sparse-24-bitmask'", "dense"});
   with("w4a16", "format", "marlin-24", {"format is 'marlin-24'"});
   const std::string weights = "config_groups/group_0/weights/";
   with("w4a16", weights + "type", "nf", {"weights.type is 'nf'", "int or float"});
@@ -266,6 +276,9 @@ BOOST_AUTO_TEST_CASE(configurations_that_we_lack_are_refused) {
   with("fp8_tensor", "weight_block_size", {128, 128}, {"weight_block_size is", "one scale a matrix"});
   with("fp8_tensor", "fmt", "e5m2", {"fmt is 'e5m2'", "e4m3"});
   with("w4a16", weights + "strategy", "block", {"strategy is 'block'"});
+  with("w4a16", weights + "actorder", "column", {"weights.actorder is 'column'", "group"});
+  with("w4a16", weights + "actorder", "group",
+       {"weight_g_idx': missing, expected by the configuration's act-order"});
   with("w4a16", "quantization_status", "frozen", {"quantization_status is 'frozen'"});
   damaged two("w4a16");
   two.configure([](nlohmann::json& c) {
@@ -273,6 +286,22 @@ BOOST_AUTO_TEST_CASE(configurations_that_we_lack_are_refused) {
     c["config_groups"]["group_1"]["weights"]["num_bits"] = 8;
   });
   two.refused({"config_groups", "one format for all matrices"});
+}
+
+BOOST_AUTO_TEST_CASE(settings_that_change_nothing_are_accepted) {
+  const auto with = [](const std::string& form, const std::string& key, const nlohmann::json& value) {
+    damaged d(form);
+    d.configure([&](nlohmann::json& c) { c[nlohmann::json::json_pointer("/" + key)] = value; });
+    BOOST_CHECK_NO_THROW(model_folder(d.folder.path()).describe());
+  };
+  with("w4a16", "transform_config", nullptr);
+  with("w4a16", "transform_config", nlohmann::json::object());
+  with("w4a16", "sparsity_config", {{"format", "dense"}});
+  with("w4a16", "kv_cache_scheme", {{"num_bits", 8}, {"type", "float"}});
+  for (const auto* order : {"weight", "static"})
+    with("w4a16", "config_groups/group_0/weights/actorder", order);
+  with("awq", "modules_to_not_convert", {"lm_head"});
+  with("gptq_act_order", "desc_act", true);
 }
 
 BOOST_AUTO_TEST_CASE(tensors_that_do_not_fit_are_refused) {

@@ -360,4 +360,65 @@ BOOST_AUTO_TEST_CASE(describe_a_folder) {
   expect_error([&] { model_folder(folder.path()).describe(); }, {"is missing"});
 }
 
+BOOST_AUTO_TEST_CASE(tensors_that_would_change_answers_are_refused) {
+  const temporary_folder folder;
+  const auto with = [&](const std::string& name, std::vector<std::int64_t> shape, bool tied = false) {
+    auto specs = specs_of(config(tied));
+    specs.push_back({name, std::move(shape), true, false});
+    write_model(folder, config(tied), specs);
+  };
+  const auto refused = [&](const std::string& name, std::int64_t size) {
+    with(name, {size});
+    expect_error([&] { model_folder(folder.path()).describe(); },
+                 {"model.safetensors: tensor '" + name + "' is none that a llama model has"});
+    expect_error([&] { load(folder, {0, 6, true, true}); }, {"tensor '" + name + "' is none"});
+  };
+  refused("lm_head.bias", 200);
+  refused("model.norm.bias", 64);
+  refused("model.embed_norm.weight", 64);
+  refused("model.layers.0.self_attn.q_proj.bias", 64);
+  refused("model.layers.5.mlp.down_proj.bias", 64);
+  refused("model.layers.0.self_attn.q_norm.weight", 16);
+  refused("model.layers.0.self_attn.sinks", 4);
+  refused("model.layers.6.input_layernorm.weight", 64);  // of 6
+  refused("model.layers.x", 4);
+  // Other ranks have that layer.
+  with("model.layers.5.mlp.down_proj.bias", {64});
+  BOOST_CHECK_NO_THROW(load(folder, {0, 5, true, false}));
+
+  const auto accepted = [&](const std::string& name, std::vector<std::int64_t> shape, bool tied = false) {
+    with(name, std::move(shape), tied);
+    BOOST_CHECK(model_folder(folder.path()).describe().unused == std::vector<std::string>{name});
+    BOOST_CHECK_NO_THROW(load(folder, {0, 6, true, true}));
+  };
+  accepted("model.layers.0.self_attn.rotary_emb.inv_freq", {8});
+  accepted("model.layers.0.self_attn.k_scale", {1});
+  accepted("vision_tower.layers.0.bias", {8});
+  accepted("lm_head.weight", {200, 64}, true);
+  // Biases of zeros, as packers of integers write them.
+  with("model.layers.1.self_attn.o_proj.bias", {64});
+  auto bytes = folder.read("model.safetensors");
+  std::fill(bytes.end() - 64 * 2, bytes.end(), '\0');
+  folder.write("model.safetensors", bytes);
+  BOOST_CHECK_NO_THROW(load(folder, {0, 6, true, true}));
+}
+
+BOOST_AUTO_TEST_CASE(masks_of_gpt2_are_no_bias) {
+  const temporary_folder folder;
+  const auto text = R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 32, "n_head": 2, "n_positions": 16,
+                        "vocab_size": 50})";
+  const auto a = parse_architecture(text, "config.json");
+  for (const auto* prefix : {"transformer.", ""}) {
+    auto specs = tensors_of(a, whole_range(a), prefix);
+    specs.push_back({std::string(prefix) + "h.0.attn.bias", {1, 1, 16, 16}, true, false});
+    specs.push_back({std::string(prefix) + "h.1.attn.masked_bias", {1}, true, false});
+    write_model(folder, text, specs);
+    BOOST_CHECK_EQUAL(model_folder(folder.path()).describe().unused.size(), 2U);
+    specs.back().name = std::string(prefix) + "h.1.crossattention.c_proj.weight";
+    write_model(folder, text, specs);
+    expect_error([&] { model_folder(folder.path()).describe(); },
+                 {"crossattention.c_proj.weight' is none that a gpt2"});
+  }
+}
+
 }  // namespace fastserve::model::test
