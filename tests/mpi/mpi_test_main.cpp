@@ -28,7 +28,7 @@ class watchdog {
 
  private:
   void run() {
-    constexpr std::chrono::seconds limit{110};
+    constexpr std::chrono::seconds limit{240};
     std::unique_lock lock{mutex_};
     if (wake_.wait_for(lock, limit, [this] { return over_; })) return;
     std::cerr << "rank " << the_world->rank() << " hangs in "

@@ -85,6 +85,7 @@ BOOST_AUTO_TEST_CASE(a_buffer_outlives_its_pool) {
     kept = pool.acquire(128);
   }
   kept.data()[127] = std::byte{1};
+  BOOST_CHECK_EQUAL(kept.size(), 128U);
 }
 
 // -- tensors in one process ---------------------------------------------------
@@ -216,7 +217,7 @@ BOOST_AUTO_TEST_CASE(state_dies_with_the_actor_and_delayed_messages_come) {
                             : mpi::spawn<log_actor, counted_state>(system, std::ref(alive));
       caf::scoped_actor self{system};
       std::int32_t sum = 0;
-      for (int tries = 0; tries < 1000 && sum == 0; ++tries) {
+      for (int tries = 0; tries < 20000 && sum == 0; ++tries) {
         std::this_thread::sleep_for(1ms);
         mpi::request(self.ptr(), actor, patience, report_atom_v)
             .receive([&](const parcel& p) { sum = p.serial; },
@@ -227,7 +228,7 @@ BOOST_AUTO_TEST_CASE(state_dies_with_the_actor_and_delayed_messages_come) {
       caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);
       self->wait_for(actor);
       // The handle is still held here; the state is not.
-      for (int tries = 0; tries < 1000 && alive != 0; ++tries) std::this_thread::sleep_for(1ms);
+      for (int tries = 0; tries < 20000 && alive != 0; ++tries) std::this_thread::sleep_for(1ms);
       BOOST_CHECK_EQUAL(alive, 0);
     }
   }

@@ -352,7 +352,7 @@ BOOST_AUTO_TEST_CASE(fences_a_peer_declared_dead) {
   if (world().rank() == dead) {
     for (int r = 0; r < dead; ++r) pump.push(r, small(pump));
     // Each tells it so, once.
-    for (int i = 0; i < 2000 && fenced_by < dead; ++i) std::this_thread::sleep_for(1ms);
+    for (int i = 0; i < 20000 && fenced_by < dead; ++i) std::this_thread::sleep_for(1ms);
     BOOST_CHECK_EQUAL(fenced_by, dead);
     for (int r = 0; r < dead; ++r) pump.drop_peer(r);
   } else {
@@ -378,11 +378,11 @@ BOOST_AUTO_TEST_CASE(leaves_in_time_when_a_peer_never_stops) {
     return;
   }
   const auto begin = std::chrono::steady_clock::now();
-  const auto report = pump.stop(300ms);
+  const auto report = pump.stop(3s);  // long enough for the others to come, on a busy machine too
   const auto took = std::chrono::steady_clock::now() - begin;
   BOOST_CHECK(!report.clean);
   BOOST_CHECK_EQUAL(report.reason, "rank " + std::to_string(last) + " did not stop");
-  BOOST_CHECK(took < 5s);
+  BOOST_CHECK(took < patience);
   BOOST_CHECK_EQUAL(pump.stop(1s).reason, report.reason);
   world().skip_finalize(false);
   world().barrier();
