@@ -70,10 +70,6 @@ stage::stage(const architecture& arch, weight_source& source, const stage_option
   recorder_ = on.make_recorder();
 }
 
-std::size_t stage::scratch_bytes() const {
-  return hidden_.bytes() + narrow_.bytes() + wide_.bytes() + sampled_.bytes() + logits_.bytes();
-}
-
 kernels::kv_shape stage::kv_shape(std::int32_t blocks, dtype type) const {
   return {options_.range.last_layer - options_.range.first_layer, blocks, arch_.kv_heads, arch_.head_dim,
           type};

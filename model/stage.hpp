@@ -53,8 +53,6 @@ class stage {
   std::size_t weight_bytes() const { return weights_.bytes(); }
   std::size_t step_weight_bytes() const { return weights_.step_bytes(); }
   const stage_weights& weights() const { return weights_; }
-  /// Bytes of working memory.
-  std::size_t scratch_bytes() const;
   /// Shape of the KV store that forward() wants.
   kernels::kv_shape kv_shape(std::int32_t blocks, kernels::dtype type) const;
 
