@@ -3,16 +3,19 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <csignal>
 #include <stdexcept>
 #include <utility>
 
 #include "actors/bring_up.hpp"
 #include "actors/journal_sender.hpp"
 #include "launch/batch_setup.hpp"
+#include "launch/batch_signals.hpp"
 #include "launch/formatted.hpp"
 #include "launch/parse_value.hpp"
 #include "launch/prompt_request.hpp"
 #include "launch/status_line.hpp"
+#include "launch/survival.hpp"
 #include "launch/units.hpp"
 
 namespace fastserve::launch {
@@ -260,9 +263,17 @@ void batch_job::wait_for_the_rest() {
       waiting.push_back(id);
   }
   lock.unlock();
-  status_line::say(formatted("fastserve: %s: no request is begun any more; %s that run%s %d s to finish\n",
-                             why_.c_str(), format_count(static_cast<std::int64_t>(running)).c_str(),
-                             running == 1 ? "s has" : " have", settings_.batch.grace_s));
+  const auto count = format_count(static_cast<std::int64_t>(running));
+  doomed_ = started_by_mpirun() && why_ != name_of_signal(SIGUSR1);
+  if (doomed_)
+    status_line::say(formatted(
+        "fastserve: %s: no request is begun any more; an mpirun that was sent SIGTERM or SIGINT kills its "
+        "ranks in a second, and %s that run%s with them: send mpirun SIGUSR1 instead\n",
+        why_.c_str(), count.c_str(), running == 1 ? "s" : ""));
+  else
+    status_line::say(formatted("fastserve: %s: no request is begun any more; %s that run%s %d s to finish\n",
+                               why_.c_str(), count.c_str(), running == 1 ? "s has" : " have",
+                               settings_.batch.grace_s));
   // What has no token yet would only take time from what has.
   for (const auto id : waiting) front_end_->send(actors::cancel{id});
   lock.lock();
@@ -287,6 +298,7 @@ void batch_job::on_token(const actors::answer_token& token) {
 
 void batch_job::on_done(const actors::answer_done& done) {
   const std::lock_guard lock{mutex_};
+  if (failed_) return;  // the job is at fault and not the request, which the next one answers
   const auto it = open_.find(done.request);
   if (it == open_.end()) return;
   auto& choice = it->second.answer.choices.at(static_cast<std::size_t>(done.choice));

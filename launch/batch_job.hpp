@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -96,6 +97,8 @@ class batch_job final : public actors::answer_sink {
   const std::uint64_t count_before_;
   const std::uint64_t failed_before_;
   const bool on_terminal_;
+  std::atomic<bool> doomed_{
+      false};  // the process will be killed: a bar would stay in the terminal's last line
   const std::size_t most_open_;
   batch_progress progress_;
   batch_tally tally_;                   // of the writer

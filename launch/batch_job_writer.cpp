@@ -125,6 +125,7 @@ void batch_job::show() {
   state.run_input_bytes = tally_.input_bytes;
   state.run_done = tally_.answered + tally_.failed;
   state.run_tokens_out = tally_.tokens_out;
+  if (doomed_) return;
   if (on_terminal_) {
     status_line::draw(progress_.draw(state, clock::now()));
   } else if (const auto line = progress_.report(state, clock::now()); !line.empty()) {

@@ -48,12 +48,17 @@ std::uint64_t size_if_there(const fs::path& path) {
 fs::path batch_journal::path_for(const fs::path& output) { return output.string() + ".journal"; }
 
 batch_journal::batch_journal(const fs::path& output, const batch_identity& identity, std::int64_t begun,
-                             bool overwrite, std::chrono::milliseconds patience)
+                             bool overwrite, std::chrono::milliseconds patience, bool successor)
     : output_path_{output} {
-  const auto journal_path = path_for(output);
-  const bool anew = overwrite || !fs::exists(journal_path);
-  if (!overwrite && anew && size_if_there(output) > 0)
-    refuse(output, "is there already, and no journal says that a batch began it");
+  const auto is_new = [&] {
+    if (overwrite) return true;
+    if (fs::exists(path_for(output))) return false;
+    if (size_if_there(output) > 0)
+      refuse(output, "is there already, and no journal says that a batch began it");
+    return true;
+  };
+  // A refusal that can be known already comes before the output is made.
+  if (!is_new() && !fs::exists(output)) is_of_others(identity, successor);
   if (fs::exists(output) && !fs::is_regular_file(output))
     throw std::runtime_error(output.string() + ": the output must be a regular file");
 
@@ -65,13 +70,41 @@ batch_journal::batch_journal(const fs::path& output, const batch_identity& ident
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
   }
 
-  if (anew) {
+  // Another process may have begun or finished it while this one waited.
+  if (is_new()) {
     begin(identity, begun);
     return;
   }
-  journal_ = batch_file{journal_path, O_RDWR};
-  read_header(identity);
-  replay();
+  if (!is_of_others(identity, successor)) {
+    replay();
+    return;
+  }
+  // Whoever has the old journal open and whose lock is not seen here takes it for claimed.
+  batch_record claim;
+  claim.what = batch_record::record_of_claim;
+  journal_.write_at(journal_.size(), encode_record(claim));
+  journal_.sync();
+  begin(identity, begun);
+}
+
+// Opens the journal and reads its header. True when it was begun with another identity and holds no answer,
+// so that nothing depends on what it was begun with; with answers, or for a successor, that is refused.
+bool batch_journal::is_of_others(const batch_identity& identity, bool successor) {
+  journal_ = batch_file{path_for(output_path_), O_RDWR};
+  const auto wrong = read_header(identity);
+  if (!wrong.empty() && (successor || holds_answers())) refuse(output_path_, wrong);
+  return !wrong.empty();
+}
+
+bool batch_journal::holds_answers() const {
+  if (size_if_there(output_path_) > 0) return true;
+  for (auto at = journal_end_; at + batch_record::bytes <= journal_.size(); at += batch_record::bytes) {
+    const auto record = decode_record(journal_.read_at(at, batch_record::bytes));
+    if (!record ||
+        (record->what != batch_record::record_of_end && record->what != batch_record::record_of_claim))
+      return true;
+  }
+  return false;
 }
 
 // The journal appears with its header whole, by the rename; the output is empty before.
@@ -90,7 +123,8 @@ void batch_journal::begin(const batch_identity& identity, std::int64_t begun) {
   journal_end_ = header.size();
 }
 
-void batch_journal::read_header(const batch_identity& identity) {
+// What of the identity is not that of the header; empty when all is.
+std::string batch_journal::read_header(const batch_identity& identity) {
   const auto path = path_for(output_path_);
   const auto header = decode_header(journal_.read_at(0, most_header_bytes));
   if (!header) refuse(path, "is no journal of a batch, or damaged");
@@ -103,17 +137,17 @@ void batch_journal::read_header(const batch_identity& identity) {
   } catch (const nlohmann::json::exception&) {
     refuse(path, "is no journal of a batch, or damaged");
   }
+  journal_end_ = header->bytes;
   // What the header text made of this identity: broken UTF-8 in a setting does not come back as it was.
   const auto now = nlohmann::json::parse(header_text(identity, 0)).at("identity");
   for (std::size_t i = 0; i < std::max<std::size_t>(before.size(), now.size()); ++i) {
     if (i >= before.size() || i >= now.size() || before[i].first != now[i].at(0).get<std::string>())
-      refuse(path, "was begun by another version of FastServe");
+      return "was begun by another version of FastServe";
     const auto value = now[i].at(1).get<std::string>();
     if (before[i].second != value)
-      refuse(output_path_,
-             "was begun with " + before[i].first + " " + before[i].second + ", now it is " + value);
+      return "was begun with " + before[i].first + " " + before[i].second + ", now it is " + value;
   }
-  journal_end_ = header->bytes;
+  return {};
 }
 
 void batch_journal::replay() {

@@ -59,13 +59,14 @@ class batch_journal {
   };
 
   /// Begins a batch, or goes on with one. `begun` is when this run began, in seconds since 1970. `overwrite`
-  /// drops an earlier output and journal.
+  /// drops an earlier output and journal. So does a journal of another identity that holds no answer yet,
+  /// unless this is the `successor` of the leader that began it.
   ///
-  /// Refuses (std::runtime_error): another identity, an output without its journal, one that another process
-  /// writes (batch_busy, after `patience`), one whose first line or last 64 MiB begin otherwise than the
-  /// journal says.
+  /// Refuses (std::runtime_error): another identity where there are answers, an output without its journal,
+  /// one that another process writes (batch_busy, after `patience`), one whose first line or last 64 MiB
+  /// begin otherwise than the journal says.
   batch_journal(const std::filesystem::path& output, const batch_identity& identity, std::int64_t begun,
-                bool overwrite, std::chrono::milliseconds patience = lock_patience);
+                bool overwrite, std::chrono::milliseconds patience = lock_patience, bool successor = false);
 
   /// A job that was killed may take a moment to die, and its lock with it.
   static constexpr std::chrono::seconds lock_patience{10};
@@ -98,7 +99,9 @@ class batch_journal {
 
  private:
   void begin(const batch_identity& identity, std::int64_t begun);
-  void read_header(const batch_identity& identity);
+  bool is_of_others(const batch_identity& identity, bool successor);
+  std::string read_header(const batch_identity& identity);
+  bool holds_answers() const;
   void replay();
   void add_record(std::uint32_t what, const entry& of, std::uint64_t offset, std::uint32_t bytes,
                   std::uint32_t crc);

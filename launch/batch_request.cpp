@@ -1,5 +1,9 @@
 #include "launch/batch_request.hpp"
 
+#include <set>
+#include <string>
+#include <vector>
+
 #include "launch/batch_fields.hpp"
 #include "launch/batch_id_set.hpp"
 #include "launch/batch_input.hpp"
@@ -41,6 +45,20 @@ std::string reason_of(const json::exception& e) {
   if (const auto bracket = what.find("] "); what.starts_with("[json") && bracket != std::string_view::npos)
     what.remove_prefix(bracket + 2);
   return repaired_utf8(what.substr(0, 200));
+}
+
+// Parses; `twice` is the first key that an object has twice, of which a parser would keep one in silence.
+json parse_strictly(std::string_view text, std::string& twice) {
+  std::vector<std::set<std::string>> open;
+  return json::parse(text, [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) open.emplace_back();
+    if (event == json::parse_event_t::object_end) open.pop_back();
+    if (event == json::parse_event_t::key) {
+      const auto& key = value.get_ref<const std::string&>();
+      if (!open.back().insert(key).second && twice.empty()) twice = key;
+    }
+    return true;
+  });
 }
 
 // The one place that decides what a form of line has around its body.
@@ -90,8 +108,13 @@ batch_line read_batch_line(std::string_view text, std::uint64_t number,
     return batch_error{custom_id, "invalid_json",
                        place + "nested deeper than " + std::to_string(most_nesting) + " levels"};
   try {
-    const auto line = json::parse(text);
+    std::string twice;
+    const auto line = parse_strictly(text, twice);
     const auto& body = body_of(line, custom_id);
+    if (!twice.empty()) {
+      if (twice == "custom_id") custom_id = derived_id(number);
+      throw batch_refusal{"invalid_request", in_quotes(twice.substr(0, 100)) + ": is given twice"};
+    }
     batch_request out;
     out.sampling = sampling;
     out.stopping = stopping;

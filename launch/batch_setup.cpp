@@ -81,6 +81,8 @@ void check_batch_paths(const options& settings) {
   for (const auto& written : {output, batch_journal::path_for(output)})
     if (fs::equivalent(input, written, none))
       throw std::runtime_error(input.string() + ": the input cannot be the output or its journal");
+  if (output == "-")
+    throw std::runtime_error("-: the output must be a file: a batch that is started again looks into it");
   if (output.filename().empty()) throw std::runtime_error(output.string() + ": the output must be a file");
 }
 

@@ -53,6 +53,7 @@ batch_signals::~batch_signals() {
 void batch_signals::watch() {
   using clock = std::chrono::steady_clock;
   std::optional<clock::time_point> asked;
+  int first = 0;
   for (;;) {
     pollfd waiting[2] = {{signals_, POLLIN, 0}, {stop_, POLLIN, 0}};
     if (::poll(waiting, 2, -1) < 0) continue;
@@ -62,8 +63,9 @@ void batch_signals::watch() {
     const auto number = static_cast<int>(what.ssi_signo);
     if (!asked) {
       asked = clock::now();
+      first = number;
       first_(number);
-    } else if (clock::now() - *asked >= same_signal_again) {
+    } else if (number != first || clock::now() - *asked >= same_signal_again) {
       second_(number);
     }
   }

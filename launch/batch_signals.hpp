@@ -14,8 +14,9 @@ class batch_signals {
   /// For this thread and all that it starts.
   static void block();
 
-  /// `first` is called with the first signal, `second` with each that comes a second later or more (launchers
-  /// and Slurm pass the same one on by two ways). Both on a thread of this object.
+  /// `first` is called with the first signal, `second` with each other one, and with the same one when it
+  /// comes a second later or more (launchers and Slurm pass it on by two ways). Both on a thread of this
+  /// object.
   batch_signals(std::function<void(int)> first, std::function<void(int)> second);
   batch_signals(const batch_signals&) = delete;
   batch_signals& operator=(const batch_signals&) = delete;

@@ -136,6 +136,9 @@ void apply_positional(const bound_command& of, const positional& argument, optio
     const std::string what = argument.key == "model"         ? "model"
                              : of.which == command::compress ? "output folder"
                                                              : std::string{argument.key} + " file";
+    const auto meant = of.which == command::bench ? did_you_mean(value, {"serve"}) : std::string{};
+    if (b.option->count() > 0 && !meant.empty())
+      throw usage_error{"unexpected argument " + in_quotes(value) + meant, name_of(of.which)};
     if (b.option->count() > 0)
       throw usage_error{"the " + what + " is named twice: " + in_quotes(value) + " and " +
                             in_quotes(b.option->results().back()),
@@ -234,6 +237,10 @@ invocation read_command_line(const std::vector<std::string>& arguments) {
     return interpret(arguments);
   } catch (const usage_error& error) {
     return refusal(error.what(), error.command_name);
+  } catch (const CLI::ArgumentMismatch& error) {
+    // "--model: 1 required ..."; nothing else is ever counted.
+    const std::string what = first_line(error.what());
+    return refusal(what.substr(0, what.find(':')) + " needs a value", command_in(arguments));
   } catch (const std::exception& error) {
     return refusal(first_line(error.what()), command_in(arguments));
   }

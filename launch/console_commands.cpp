@@ -47,12 +47,13 @@ std::string_view take_word(std::string_view& rest) {
   return word;
 }
 
-std::string unquoted(std::string_view value) {
+/// Without its quotes; in them, and everywhere where `escapes`, \n, \t and \\ stand for a character.
+std::string unquoted(std::string_view value, bool escapes) {
   const bool in_quotes =
       value.size() >= 2 && (value.front() == '"' || value.front() == '\'') && value.back() == value.front();
-  if (!in_quotes) return std::string{value};
+  if (!in_quotes && !escapes) return std::string{value};
   std::string out;
-  value = value.substr(1, value.size() - 2);
+  if (in_quotes) value = value.substr(1, value.size() - 2);
   for (std::size_t i = 0; i < value.size(); ++i) {
     const char next = value[i] == '\\' && i + 1 < value.size() ? value[i + 1] : '\0';
     switch (next) {
@@ -76,13 +77,25 @@ std::string unquoted(std::string_view value) {
   return out;
 }
 
+/// As it may be typed.
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\n' || c == '\t' || c == '\\') out += '\\';
+    out += c == '\n' ? 'n' : c == '\t' ? 't' : c;
+  }
+  return out;
+}
+
+bool holds_texts(const option_spec& spec) { return spec.form == option_spec::shape::list && !spec.id_list; }
+
 std::string shown_values(const option_spec& spec, const options& settings) {
   const std::vector<std::string> values = spec.get(settings);
   if (values.empty()) return "none";
   std::string out;
   for (const std::string& value : values) {
     if (!out.empty()) out += ", ";
-    out += spec.form == option_spec::shape::list && !spec.id_list ? in_quotes(value) : value;
+    out += holds_texts(spec) ? in_quotes(escaped(value)) : value;
   }
   return out;
 }
@@ -104,7 +117,7 @@ std::string plain_key(std::string_view key) {
 void change(const option_spec& spec, const std::string& value, options& settings) {
   options changed = settings;
   if (spec.clear) spec.clear(changed);
-  if (!(spec.clear && value == "none")) spec.set(changed, unquoted(value));
+  if (!(spec.clear && value == "none")) spec.set(changed, unquoted(value, holds_texts(spec)));
   settings = changed;
 }
 

@@ -1,5 +1,6 @@
 #include "launch/console_session.hpp"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -29,6 +30,16 @@ namespace {
 void write_all(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
+}
+
+// As the editor shows a prompt, which may have several lines.
+std::string shown_prompt(const std::string& text) {
+  std::string out = "> ";
+  for (const char c : text) {
+    out += c;
+    if (c == '\n') out += "| ";
+  }
+  return harmless_text(out) + "\n";
 }
 
 // One person's conversation: one answer at a time, what is typed meanwhile waits its turn. The keyboard's
@@ -87,7 +98,7 @@ class session final : public actors::answer_sink {
     switch (input.what) {
       case kind::prompt:
         waiting_.push_back(input.text);
-        if (!open_) submit_next();
+        if (!open_) submit_next(false);
         return true;
       case kind::help:
         say(console_help());
@@ -128,10 +139,12 @@ class session final : public actors::answer_sink {
     return f();
   }
 
-  bool failed() {
+  /// Why there can be no more answers, or none can be shown; empty while all is well.
+  std::string failure() {
     const std::lock_guard lock{mutex_};
-    return !failure_.empty();
+    return failure_;
   }
+  bool ended() { return !failure().empty() || std::ferror(stdout) != 0; }
 
   void on_token(const actors::answer_token& token) override {
     const std::lock_guard lock{mutex_};
@@ -151,17 +164,19 @@ class session final : public actors::answer_sink {
     if (!done.error.empty()) write_all(done.error + "\n");
     if (done.finish_reason == "cancelled") write_all("(stopped)\n");
     if (!waiting_.empty())
-      submit_next();
+      submit_next(true);
     else
       show_prompt();
     changed_.notify_all();
   }
 
  private:
-  void submit_next() {
-    while (!waiting_.empty()) {
+  // `late`: the prompt was typed while another answer came, and does not stand above its own.
+  void submit_next(bool late) {
+    for (; !waiting_.empty(); late = true) {
       const auto text = std::move(waiting_.front());
       waiting_.pop_front();
+      if (late) write_all(shown_prompt(text));
       try {
         auto request = make_request(++last_id_, text, settings_, engine_.architecture(), engine_.tokenizer());
         open_ = last_id_;
@@ -238,20 +253,31 @@ class session final : public actors::answer_sink {
 // The terminal edits; we see whole lines.
 void read_lines(session& s) {
   std::string line;
-  while (!s.failed() && std::getline(std::cin, line))
+  while (!s.ended() && std::getline(std::cin, line))
     if (!s.take_line(line)) return;
 }
 
-// We edit; we see keys.
+// We edit; we see keys. A launcher does not pass the signal of another size on, so the size is looked at.
 void read_keys(session& s, line_editor& editor, const terminal& screen) {
-  while (!s.failed()) {
+  constexpr int look_ms = 200;
+  const auto fit = [&] {
+    const auto size = screen.measure();
+    return editor.resize(size.columns, size.rows);
+  };
+  while (!s.ended()) {
+    pollfd keys{STDIN_FILENO, POLLIN, 0};
+    if (::poll(&keys, 1, look_ms) == 0) {
+      s.edit([&] {
+        if (fit() && editor.shown()) write_all(editor.show());
+      });
+      continue;
+    }
     unsigned char byte = 0;
     const auto got = read(STDIN_FILENO, &byte, 1);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return;
     const auto replies = s.edit([&] {
-      const auto size = screen.measure();
-      editor.resize(size.columns, size.rows);
+      fit();
       auto r = editor.feed(byte);
       for (const auto& x : r) write_all(x.output);
       return r;
@@ -264,6 +290,12 @@ void read_keys(session& s, line_editor& editor, const terminal& screen) {
   }
 }
 
+// Says why the session is over; true where it ended because the user left.
+bool said_well(const std::string& failure) {
+  if (!failure.empty()) std::fprintf(stderr, "fastserve: the session is over: %s\n", failure.c_str());
+  return failure.empty();
+}
+
 }  // namespace
 
 bool run_session(engine& e, const options& settings, const terminal_facts& facts) {
@@ -272,7 +304,7 @@ bool run_session(engine& e, const options& settings, const terminal_facts& facts
     s.greet(settings.model);
     read_lines(s);
     s.drain();
-    return !s.failed();
+    return said_well(s.failure());
   }
   prompt_history history;
   if (settings.console.history) history.open(prompt_history::default_path());
@@ -282,17 +314,17 @@ bool run_session(engine& e, const options& settings, const terminal_facts& facts
   const auto size = screen.measure();
   editor.resize(size.columns, size.rows);
   write_all(std::string{line_editor::paste_on});
-  bool failed = false;
+  std::string failure;
   {
     session s{e, settings, &editor};
     s.greet(settings.model);
     read_keys(s, editor, screen);
     s.drain();
-    failed = s.failed();
+    failure = s.failure();
   }
   write_all(std::string{line_editor::paste_off});
   screen.restore();
-  return !failed;
+  return said_well(failure);
 }
 
 }  // namespace fastserve::launch

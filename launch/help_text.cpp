@@ -67,9 +67,11 @@ std::string default_text(const option_spec& spec) {
   return values.empty() || values.front().empty() ? std::string{} : " [" + values.front() + "]";
 }
 
-std::string option_line(const option_spec& spec) {
+std::string option_line(const option_spec& spec, command which) {
   std::string left = spec.flag();
   std::string doc{spec.doc};
+  if (which == command::compress && spec.key == "model")
+    doc = "folder with config.json and weights; the same as the first argument";
   if (spec.form == option_spec::shape::flag && spec.get(options{}).front() == "true") {
     // What is on already is only ever turned off.
     left.replace(0, 2, "--no-");
@@ -85,7 +87,7 @@ std::string option_sections(command which) {
   for (const section_title& part : titles) {
     std::string lines;
     for (const option_spec& spec : option_table())
-      if (spec.section == part.section && spec.belongs_to(which)) lines += option_line(spec);
+      if (spec.section == part.section && spec.belongs_to(which)) lines += option_line(spec, which);
     if (part.section.empty()) lines += two_columns("-h, --help", "print this and end");
     const bool model_alone = part.section == "bench" && which != command::bench;
     if (!lines.empty()) out += '\n' + std::string{model_alone ? "The model" : part.title} + ":\n" + lines;
@@ -112,8 +114,9 @@ constexpr std::string_view batch_intro =
     "OpenAI's batch format for /v1/completions, or {\"prompt\": ...} with the same fields. What it leaves\n"
     "open comes from the options below. A line that cannot be answered gets an error line.\n"
     "Killed at any moment and started again with the same command, it goes on where it was:\n"
-    "OUT.jsonl.journal knows. SIGUSR1, SIGTERM and SIGINT end it in order, with exit code 75 (run it\n"
-    "again).\n";
+    "OUT.jsonl.journal knows. SIGUSR1 ends it in order, with exit code 75 (run it again). Under srun and\n"
+    "without a launcher SIGTERM and SIGINT (Ctrl-C) do the same. Under mpirun they cannot, for it kills\n"
+    "its ranks a second later: send SIGUSR1 to mpirun.\n";
 
 constexpr std::string_view batch_examples =
     "\nExamples:\n"
@@ -136,8 +139,9 @@ constexpr std::string_view bench_serve_intro =
     "Usage: mpirun -n N fastserve bench serve --model DIR [options]\n"
     "       mpirun -n N fastserve bench serve --random-weights CONFIG.json [options]\n\n"
     "Serves requests that come at a given rate, with lengths of a trace, and reports throughput and\n"
-    "latencies by the names of vllm bench serve. Every answer has exactly the length of the trace.\n"
-    "Several policies and rates are run one after the other, on the same model.\n";
+    "latencies by the names of vllm bench serve. Every answer has exactly the length of the trace; what\n"
+    "does not fit into the context is shortened, which is told and counted. Several policies and rates\n"
+    "are run one after the other, on the same model.\n";
 
 constexpr std::string_view bench_serve_examples =
     "\nExamples:\n"

@@ -42,6 +42,7 @@ std::string format_answer(const answer_record& answer) {
   line["text"] = answer.text;
   line["token_ids"] = answer.token_ids;
   line["finish_reason"] = answer.finish_reason;
+  if (!answer.error.empty()) line["error"] = {{"message", answer.error}};
   line["usage"] = {{"prompt_tokens", answer.prompt_tokens},
                    {"completion_tokens", tokens},
                    {"total_tokens", answer.prompt_tokens + tokens}};

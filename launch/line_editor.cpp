@@ -33,16 +33,17 @@ std::size_t end_of_line(std::string_view text, std::size_t at) {
 line_editor::line_editor(prompt_history& history, std::string prompt, std::string more)
     : history_{history}, prompt_{std::move(prompt)}, more_{std::move(more)} {}
 
-void line_editor::resize(int columns, int rows) {
+bool line_editor::resize(int columns, int rows) {
   columns = columns > 0 ? columns : 80;
   rows = rows > 0 ? rows : 24;
-  if (columns == columns_ && rows == screen_rows_) return;
+  if (columns == columns_ && rows == screen_rows_) return false;
   columns_ = columns;
   screen_rows_ = rows;
-  if (!shown_) return;
+  if (!shown_) return true;
   // Terminals wrap the rows anew when they are resized: that is where the cursor went.
   drawn_row_ = lay_out(prompt_, more_, text_, cursor_, columns_).cursor_row - std::min(top_, drawn_row_);
   drawn_row_ = std::min(drawn_row_, static_cast<std::size_t>(screen_rows_ - 1));
+  return true;
 }
 
 std::string line_editor::show() {

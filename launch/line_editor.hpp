@@ -44,8 +44,9 @@ class line_editor {
   /// every further line of the text.
   explicit line_editor(prompt_history& history, std::string prompt = "> ", std::string more = "| ");
 
-  /// The terminal's size; unknown (0) counts as 80 by 24.
-  void resize(int columns, int rows);
+  /// The terminal's size; unknown (0) counts as 80 by 24. True when it is another one: what is shown is to be
+  /// shown again.
+  bool resize(int columns, int rows);
 
   /// Draws the prompt and what is typed so far. After a line, an interrupt or an end the editor is hidden:
   /// keys still edit, so that one can type ahead while an answer streams, but nothing shows until the next

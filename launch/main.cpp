@@ -11,6 +11,7 @@
 #include "launch/command_line.hpp"
 #include "launch/job_status.hpp"
 #include "launch/log.hpp"
+#include "launch/output.hpp"
 #include "launch/run.hpp"
 #include "launch/stale_segments.hpp"
 #include "mpi/environment.hpp"
@@ -65,7 +66,11 @@ int run(launch::options& settings) {
   if (mpi::environment::launched()) launch::remove_stale_segments();
   mpi::environment env{std::chrono::seconds{settings.failover.start_timeout_s}};
   launch::start_log(settings.log_level, env.leader());
-  const int code = serve(env, settings);
+  if (const auto wrong = env.agree(env.leader() ? launch::job_status_problem() : std::string{})) {
+    if (env.leader()) std::fprintf(stderr, "fastserve: %s\n", wrong->text.c_str());
+    return 1;
+  }
+  const int code = launch::code_of_output(serve(env, settings));
   if (env.leader()) launch::write_job_status(code);  // before MPI ends, which may take its time
   return code;
 }
@@ -77,6 +82,7 @@ bool speaks(const mpi::environment* env) { return env == nullptr || env->leader(
 
 int main(int argc, char** argv) {
   kernels::cpu::bound_idle_spinning(argv);
+  launch::clear_job_status();
   const auto invocation = launch::read_command_line({argv + 1, argv + argc});
   auto settings = invocation.settings;
   using outcome = launch::invocation::outcome;
@@ -95,10 +101,14 @@ int main(int argc, char** argv) {
     std::unique_ptr<mpi::environment> env;
     if (mpi::environment::launched()) env = std::make_unique<mpi::environment>();
     if (!speaks(env.get())) return invocation.what == outcome::refuse ? invocation.exit_code : 0;
-    if (invocation.what == outcome::run) return run(settings);
-    launch::write_job_status(invocation.exit_code);
-    std::fputs(invocation.text.c_str(), invocation.what == outcome::print ? stdout : stderr);
-    return invocation.exit_code;
+    int code = invocation.exit_code;
+    if (invocation.what == outcome::run)
+      code = run(settings);
+    else
+      std::fputs(invocation.text.c_str(), invocation.what == outcome::print ? stdout : stderr);
+    code = launch::code_of_output(code);
+    launch::write_job_status(code);
+    return code;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "fastserve: %s\n", e.what());
     return 1;

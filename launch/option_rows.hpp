@@ -122,6 +122,20 @@ option_spec seed(const row& of, commands who, Field field) {
   return spec;
 }
 
+/// A length, or "auto" for one that shrinks to what the context holds; `given` tells them apart.
+template <typename Spec, typename Given>
+Spec or_auto(Spec spec, Given given) {
+  spec.set = [set = spec.set, get = spec.get, given](options& o, std::string_view text) {
+    const bool is_given = text != "auto";
+    set(o, is_given ? text : std::string_view{get(options{}).front()});
+    given(o) = is_given;
+  };
+  spec.get = [get = spec.get, given](const options& o) {
+    return given(o) ? get(o) : std::vector<std::string>{"auto"};
+  };
+  return spec;
+}
+
 /// Longest list that a setting may have.
 inline constexpr std::size_t max_list_entries = 65536;
 

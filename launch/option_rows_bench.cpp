@@ -11,20 +11,26 @@ std::vector<option_spec> bench_rows() {
       {command::bench, command::bench_serve, command::plan},
       [](auto& o) -> auto& { return o.bench.random_weights; }));
   const auto lengths = [&](const row& of, std::int64_t high, auto field) {
-    rows.push_back(joined(
+    return joined(
         of, who,
         [high](std::string_view part) { return static_cast<std::int32_t>(parse_integer(part, 1, high)); },
-        [](std::int32_t n) { return std::to_string(n); }, field));
+        [](std::int32_t n) { return std::to_string(n); }, field);
   };
-  lengths(
-      {"bench", "prompt_tokens", "N,...", "length of each prompt; several: each is measured"}, 1 << 24,
-      [](auto& o) -> auto& { return o.bench.prompt_tokens; });
-  rows.push_back(integer(
-      {"bench", "decode_tokens", "N", "tokens generated after each prompt"}, who, 1, 1 << 24,
-      [](auto& o) -> auto& { return o.bench.decode_tokens; }));
-  lengths(
+  rows.push_back(or_auto(
+      lengths(
+          {"bench", "prompt_tokens", "N,...", "length of each prompt; several: each is measured",
+           "auto: 512, or what the context holds"},
+          1 << 24, [](auto& o) -> auto& { return o.bench.prompt_tokens; }),
+      [](auto& o) -> auto& { return o.bench.prompts_given; }));
+  rows.push_back(or_auto(
+      integer(
+          {"bench", "decode_tokens", "N", "tokens generated after each prompt",
+           "auto: 128, or what the context holds"},
+          who, 1, 1 << 24, [](auto& o) -> auto& { return o.bench.decode_tokens; }),
+      [](auto& o) -> auto& { return o.bench.decode_given; }));
+  rows.push_back(lengths(
       {"bench", "batch", "N,...", "sequences at once; several: each is measured"}, 65536,
-      [](auto& o) -> auto& { return o.bench.batch; });
+      [](auto& o) -> auto& { return o.bench.batch; }));
   rows.push_back(integer(
       {"bench", "repeat", "N", "measure this often and print the median"}, who, 1, 10000,
       [](auto& o) -> auto& { return o.bench.repeat; }));

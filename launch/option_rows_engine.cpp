@@ -124,7 +124,8 @@ std::vector<option_spec> engine_rows() {
       formed, kv_types, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
   rows.push_back(integer(
       {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
-       "0: what fits in free memory; of simulate what full batches need"},
+       "0: what full batches need, eight times that where requests take turns (sj-mlfq, srpt), and no more "
+       "than fits in free memory"},
       planned, 0, max_tokens_anywhere, [](auto& o) -> auto& { return o.kv_cache.kv_tokens; }));
   rows.push_back(bytes(
       {"kv_cache", "swap_space", "SIZE",

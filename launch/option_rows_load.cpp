@@ -41,12 +41,18 @@ std::vector<option_spec> load_rows() {
   rows.push_back(integer(
       {"load", "requests", "N", "in each run"}, who, 1, 10'000'000,
       [](auto& o) -> auto& { return o.load.requests; }));
-  rows.push_back(integer(
-      {"load", "prompt_tokens", "N", "length of each prompt, without a trace"}, who, 1, 1 << 24,
-      [](auto& o) -> auto& { return o.load.prompt_tokens; }));
-  rows.push_back(integer(
-      {"load", "decode_tokens", "N", "length of each answer, without a trace"}, who, 1, 1 << 24,
-      [](auto& o) -> auto& { return o.load.decode_tokens; }));
+  rows.push_back(or_auto(
+      integer(
+          {"load", "prompt_tokens", "N", "length of each prompt, without a trace",
+           "auto: 512, or what the context holds"},
+          who, 1, 1 << 24, [](auto& o) -> auto& { return o.load.prompt_tokens; }),
+      [](auto& o) -> auto& { return o.load.prompts_given; }));
+  rows.push_back(or_auto(
+      integer(
+          {"load", "decode_tokens", "N", "length of each answer, without a trace",
+           "auto: 128, or what the context holds"},
+          who, 1, 1 << 24, [](auto& o) -> auto& { return o.load.decode_tokens; }),
+      [](auto& o) -> auto& { return o.load.decode_given; }));
   rows.push_back(integer(
       {"load", "longest_prompt", "N", "leave requests of the trace with longer prompts out", "0: none"}, who,
       0, 1 << 24, [](auto& o) -> auto& { return o.load.longest_prompt; }));

@@ -1,5 +1,6 @@
 #include "launch/option_rows.hpp"
 
+#include <limits>
 #include <stdexcept>
 
 namespace fastserve::launch {
@@ -36,6 +37,18 @@ option_spec stop_ids(commands who) {
   return spec;
 }
 
+// OpenAI's seeds are signed, ours are not: the same 64 bits, here and in a batch's lines.
+option_spec any_seed(option_spec spec) {
+  spec.set = [set = spec.set](options& o, std::string_view value) {
+    if (value.starts_with('-') && value != "-0")
+      o.sampling.seed =
+          static_cast<std::uint64_t>(parse_integer(value, std::numeric_limits<std::int64_t>::min(), -1));
+    else
+      set(o, value);
+  };
+  return spec;
+}
+
 }  // namespace
 
 std::vector<option_spec> sampling_rows() {
@@ -62,9 +75,9 @@ std::vector<option_spec> sampling_rows() {
   rows.push_back(real(
       {"sampling", "frequency_penalty", "X", "the same, times how often the answer has it"}, who, -1000.0F,
       1000.0F, false, [](auto& o) -> auto& { return o.sampling.frequency_penalty; }));
-  rows.push_back(seed(
+  rows.push_back(any_seed(seed(
       {"sampling", "seed", "N", "key of the random draws: the same seed, the same answer"}, who,
-      [](auto& o) -> auto& { return o.sampling.seed; }));
+      [](auto& o) -> auto& { return o.sampling.seed; })));
   rows.push_back(integer(
       {"sampling", "logprobs", "N", "in JSON answers: log-probabilities, and the N likeliest"}, who, 0, 1000,
       [](auto& o) -> auto& { return o.sampling.logprobs; }));

@@ -90,7 +90,8 @@ std::string options::validate() const {
       if (!model.empty() && !bench.random_weights.empty())
         return "--model and --random-weights exclude each other: name one of them";
       for (const auto tokens : bench.prompt_tokens)
-        if (engine.max_context > 0 && std::int64_t{tokens} + bench.decode_tokens > engine.max_context)
+        if (engine.max_context > 0 && bench.prompts_given && bench.decode_given &&
+            std::int64_t{tokens} + bench.decode_tokens > engine.max_context)
           return "--prompt-tokens " + std::to_string(tokens) + " and --decode-tokens " +
                  std::to_string(bench.decode_tokens) + " together exceed --max-context " +
                  std::to_string(engine.max_context);

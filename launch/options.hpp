@@ -91,6 +91,8 @@ struct bench_options {
   std::string random_weights;  ///< config.json of a model to make up in memory, instead of a folder
   std::vector<std::int32_t> prompt_tokens{512};  ///< each is measured with each batch
   std::int32_t decode_tokens = 128;
+  bool prompts_given = false;          ///< else prompt_tokens shrink to what the context holds
+  bool decode_given = false;           ///< the same of decode_tokens
   std::vector<std::int32_t> batch{1};  ///< sequences at once
   std::int32_t repeat = 3;             ///< measurements of each; the median is printed
   bool json = false;
@@ -106,6 +108,8 @@ struct load_options {
   std::int32_t requests = 100;       ///< in each run
   std::int32_t prompt_tokens = 512;
   std::int32_t decode_tokens = 128;
+  bool prompts_given = false;       ///< as in bench_options
+  bool decode_given = false;        ///< as in bench_options
   std::int32_t longest_prompt = 0;  ///< of the trace; requests with longer ones are left out. 0 = any
   float scale = 1;                  ///< of all lengths
   float prompt_scale = 1;           ///< of prompts, on top of it

@@ -34,13 +34,17 @@ constexpr std::chrono::minutes patience_after_a_leader{2};
 /// Input and journal, opened before anything is loaded: what is wrong with them shows at once.
 struct batch_files {
   explicit batch_files(const options& settings,
-                       std::chrono::milliseconds patience = batch_journal::lock_patience)
+                       std::chrono::milliseconds patience = batch_journal::lock_patience,
+                       bool successor = false)
       : input{(check_batch_paths(settings), settings.batch.input)},
-        journal{settings.batch.output, identify_batch(input.facts(), settings),
+        journal{settings.batch.output,
+                identify_batch(input.facts(), settings),
                 std::chrono::duration_cast<std::chrono::seconds>(
                     std::chrono::system_clock::now().time_since_epoch())
                     .count(),
-                settings.batch.overwrite, patience} {}
+                settings.batch.overwrite,
+                patience,
+                successor} {}
   batch_input input;
   batch_journal journal;
 };
@@ -66,8 +70,9 @@ class signal_target {
   void second(int number) {
     const std::lock_guard lock{mutex_};
     if (over_) return;
-    status_line::say(formatted("fastserve: %s again: ended at once; what OUT.jsonl has is kept\n",
-                               name_of_signal(number)));
+    status_line::say(
+        formatted("fastserve: %s as a second signal: ended at once; what OUT.jsonl has is kept\n",
+                  name_of_signal(number)));
     write_job_status(exit_run_again);
     env_.abort(exit_run_again);
   }
@@ -154,7 +159,7 @@ int take_over(mpi::environment& env, engine& e, options settings, actors::succee
   try {
     if (auto wrong = e.take_over(before); !wrong.empty()) throw std::runtime_error(wrong);
     settings.batch.overwrite = false;
-    batch_files files{settings, patience_after_a_leader};
+    batch_files files{settings, patience_after_a_leader, true};
     if (files.journal.complete()) {
       say_complete(settings, files.journal);
       code = 0;
@@ -211,7 +216,7 @@ int run_batch(mpi::environment& env, const options& settings) {
   }
   int code = 1;
   try {
-    if (start_engine(e)) code = serve(e, settings, *files, target);
+    if (start_engine(e, settings)) code = serve(e, settings, *files, target);
   } catch (const std::exception& problem) {
     status_line::say(formatted("fastserve: %s\n", problem.what()));
   }

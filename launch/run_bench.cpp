@@ -17,6 +17,7 @@
 #include "kernels/parts.hpp"
 #include "launch/bench_report.hpp"
 #include "launch/engine.hpp"
+#include "launch/fitted_lengths.hpp"
 #include "launch/prefix_hit.hpp"
 #include "launch/run.hpp"
 #include "launch/startup.hpp"
@@ -121,17 +122,19 @@ std::vector<std::int32_t> random_prompt(std::int32_t tokens, std::int32_t vocab,
   return out;
 }
 
-// Shares of the wall time of the last round, op by op.
-void print_profile(const stopwatch& watch, bool decodes) {
+/// An op's share of the wall time of the last round.
+struct op_share {
+  const char* name;
+  double prefill, decode;
+};
+
+std::vector<op_share> profile_of(const stopwatch& watch) {
   const auto prefill = watch.prefill_profile();
   const auto decode = watch.decode_profile();
+  std::vector<op_share> out;
   const auto line = [&](const char* name, double of_prefill, double of_decode) {
-    std::printf("  %-22s %6.2f %%", name, 100 * of_prefill / watch.prefill_seconds());
-    if (decodes) std::printf("   %6.2f %%", 100 * of_decode / watch.decode_seconds());
-    std::printf("\n");
+    out.push_back({name, of_prefill / watch.prefill_seconds(), of_decode / watch.decode_seconds()});
   };
-  std::printf("where time goes         prefill%s of wall time, on the first rank\n",
-              decodes ? "     decode" : "");
   std::int64_t prefill_ns = 0;
   std::int64_t decode_ns = 0;
   for (int op = 0; op < kernels::step_ops; ++op) {
@@ -145,6 +148,26 @@ void print_profile(const stopwatch& watch, bool decodes) {
        watch.decode_seconds() - 1e-9 * static_cast<double>(decode_ns));
   line("inside: a thread waits", 1e-9 * static_cast<double>(prefill.waited_ns),
        1e-9 * static_cast<double>(decode.waited_ns));
+  return out;
+}
+
+void print_profile(const std::vector<op_share>& profile, bool decodes) {
+  std::printf("where time goes         prefill%s of wall time, on the first rank\n",
+              decodes ? "     decode" : "");
+  for (const auto& op : profile) {
+    std::printf("  %-22s %6.2f %%", op.name, 100 * op.prefill);
+    if (decodes) std::printf("   %6.2f %%", 100 * op.decode);
+    std::printf("\n");
+  }
+}
+
+nlohmann::ordered_json profile_json(const std::vector<op_share>& profile, bool decodes) {
+  nlohmann::ordered_json out;
+  for (const auto& op : profile) {
+    out[op.name]["prefill"] = op.prefill;
+    if (decodes) out[op.name]["decode"] = op.decode;
+  }
+  return out;
 }
 
 // One round.
@@ -305,14 +328,18 @@ bench_subject subject_of(const mpi::environment& env, const engine& e, const opt
   return out;
 }
 
+// Lengths that fit the model's context.
+void fit(options& settings, std::int32_t context) {
+  auto& bench = settings.bench;
+  measured_lengths lengths{bench.prompt_tokens, bench.decode_tokens, bench.prompts_given, bench.decode_given};
+  if (const auto said = fit_lengths(lengths, context); !said.empty())
+    std::fprintf(stderr, "fastserve: %s\n", said.c_str());
+  bench.prompt_tokens = lengths.prompts;
+  bench.decode_tokens = lengths.answer;
+}
+
 void serve(const mpi::environment& env, engine& e, const options& settings) {
   const auto& bench = settings.bench;
-  // Before the first figure, not after the last but one.
-  for (const auto tokens : bench.prompt_tokens)
-    if (std::int64_t{tokens} + bench.decode_tokens > e.layout().limits.max_context)
-      throw std::runtime_error("--prompt-tokens " + std::to_string(tokens) + " and --decode-tokens " +
-                               std::to_string(bench.decode_tokens) + " together exceed the context of " +
-                               counted(e.layout().limits.max_context, "token"));
   const auto subject = subject_of(env, e, settings);
   // An op's times are of one combination: then each has lines of its own.
   const bool table = bench.batch.size() * bench.prompt_tokens.size() > 1 && !bench.json && !bench.profile;
@@ -329,6 +356,7 @@ void serve(const mpi::environment& env, engine& e, const options& settings) {
     std::optional<prefix_hit> hit;
     for (const auto batch : bench.batch) {
       auto f = measure(env, e, watch, settings, {batch, prompt_tokens, bench.decode_tokens}, next_id, random);
+      const auto profile = bench.profile ? profile_of(watch) : std::vector<op_share>{};
       if (table) {
         print(bench_table_row(subject, f));
         continue;
@@ -338,8 +366,15 @@ void serve(const mpi::environment& env, engine& e, const options& settings) {
         f.hit_first_token_us = hit->first_token_us;
         f.hit_step_us = hit->step_us;
       }
-      print(bench.json ? bench_json(subject, f).dump() + "\n" : bench_text(subject, f));
-      if (bench.profile && !bench.json) print_profile(watch, bench.decode_tokens > 1);
+      const bool decodes = bench.decode_tokens > 1;
+      if (bench.json) {
+        auto line = bench_json(subject, f);
+        if (bench.profile) line["profile"] = profile_json(profile, decodes);
+        print(line.dump() + "\n");
+        continue;
+      }
+      print(bench_text(subject, f));
+      if (bench.profile) print_profile(profile, decodes);
     }
   }
 }
@@ -347,10 +382,14 @@ void serve(const mpi::environment& env, engine& e, const options& settings) {
 }  // namespace
 
 int run_bench(mpi::environment& env, const options& settings) {
-  return run_with_engine(env, settings, [&](engine& e) {
-    serve(env, e, settings);
-    return 0;
-  });
+  auto fitted = settings;
+  return run_with_engine(
+      env, settings,
+      [&](engine& e) {
+        serve(env, e, fitted);
+        return 0;
+      },
+      [&](const engine& e) { fit(fitted, context_of(e, settings)); });
 }
 
 }  // namespace fastserve::launch

@@ -207,10 +207,13 @@ void serve_load(const mpi::environment& env, engine& e, const options& settings)
 }  // namespace
 
 int run_bench_serve(mpi::environment& env, const options& settings) {
-  return run_with_engine(env, settings, [&](engine& e) {
-    serve_load(env, e, settings);
-    return 0;
-  });
+  return run_with_engine(
+      env, settings,
+      [&](engine& e) {
+        serve_load(env, e, settings);
+        return 0;
+      },
+      [&](const engine& e) { check_load(settings.load, context_of(e, settings)); });
 }
 
 }  // namespace fastserve::launch

@@ -63,6 +63,7 @@ texts read_texts(const options& settings, const model::architecture& arch) {
   const bool begins = !tokenizer->encode("a", true).empty() && tokenizer->encode("a", true).front() == bos;
   const auto length = std::min(sequence_tokens, arch.max_positions);
   const auto read = [&](const std::string& file) {
+    if (fs::is_directory(file)) throw std::runtime_error(file + ": is a folder, expected a file of text");
     return tokenizer->encode(model::read_text_file(file, most_text_bytes), false);
   };
   const auto cut = [&](std::span<const std::int32_t> tokens, std::int32_t most, const std::string& file) {
@@ -97,6 +98,43 @@ std::optional<kernels::quantized_format> format_of(const compress_wishes& wish) 
   return out;
 }
 
+/// Where the model is written until it is whole: beside `output`, in a folder that goes again unless it is
+/// kept. What a killed run left there is dropped.
+class draft_folder {
+ public:
+  explicit draft_folder(const fs::path& output) : output_{fs::weakly_canonical(output)} {
+    if (!output_.has_filename()) output_ = output_.parent_path();
+    std::error_code error;
+    if (fs::exists(output_, error) && !(fs::is_directory(output_, error) && fs::is_empty(output_, error)))
+      throw std::runtime_error(output.string() + ": exists, expected a new or empty folder");
+    path_ = output_.string() + ".unfinished";
+    fs::remove_all(path_, error);
+    if (error) throw std::runtime_error(path_.string() + ": cannot be removed: " + error.message());
+  }
+  draft_folder(const draft_folder&) = delete;
+  draft_folder& operator=(const draft_folder&) = delete;
+  ~draft_folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  const fs::path& path() const { return path_; }
+  void keep() const {
+    std::error_code error;
+    fs::rename(path_, output_, error);
+    // Nothing takes the place of a folder that something is mounted on.
+    if (error) fs::copy(path_, output_, fs::copy_options::recursive);
+  }
+
+ private:
+  fs::path output_, path_;
+};
+
+void write_file(const fs::path& path, const std::string& text) {
+  std::ofstream out{path};
+  out << text;
+  if (!out.flush()) throw std::runtime_error(path.string() + ": cannot be written (is the disk full?)");
+}
+
 }  // namespace
 
 int run_compress(const options& settings) {
@@ -109,16 +147,17 @@ int run_compress(const options& settings) {
   how.prune = compress::parse_pruning(wish.prune);
   if (!how.format && !how.prune.any())
     throw std::runtime_error("--format none leaves nothing to do without --prune");
+  const draft_folder draft{wish.output};
   const auto text = read_texts(settings, from.arch());
   how.calibration = text.calibration;
 
   compress_report report;
   report.before = from.describe();
-  compress::folder_writer writer(wish.output, settings.model, from.arch(), how, from.weights());
+  compress::folder_writer writer(draft.path(), settings.model, from.arch(), how, from.weights());
   report.matrices = compress::compress_model(from.arch(), from.weights(), how, *backend, writer,
                                              shown_progress("compressing weights"));
   writer.finish();
-  model::model_folder result(wish.output);
+  model::model_folder result(draft.path());
   report.after = result.describe();
   report.format = how.format ? kernels::to_string(*how.format) : "numbers";
   report.pruned = how.prune.any() ? compress::to_string(how.prune) : "";
@@ -127,10 +166,10 @@ int run_compress(const options& settings) {
     report.score = compress::compare_on_text({from.arch(), from.weights()}, {result.arch(), result.weights()},
                                              text.judged, *backend, shown_progress("judging"));
   const auto table = format_report(report);
+  write_file(draft.path() / "compress_report.txt", table);
+  write_file(draft.path() / "compress_report.svg", draw_report(report));
+  draft.keep();
   std::fputs(table.c_str(), stdout);
-  const fs::path folder{wish.output};
-  std::ofstream(folder / "compress_report.txt") << table;
-  std::ofstream(folder / "compress_report.svg") << draw_report(report);
   return 0;
 }
 

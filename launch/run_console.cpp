@@ -1,10 +1,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <mutex>
+#include <string_view>
 
 #include "launch/answer_order.hpp"
 #include "launch/console_session.hpp"
@@ -25,11 +28,15 @@ constexpr std::size_t most_open_prompts = 1024;
 // Longest prompt line taken from stdin.
 constexpr std::size_t most_line_bytes = std::size_t{64} << 20;
 
+// What some editors begin a UTF-8 file with.
+constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+
 answer_record record_of(const full_answer& a, const model::tokenizer* tokens) {
   answer_record out;
   out.index = static_cast<std::int64_t>(a.request) - 1;
   out.text = a.text;
   out.finish_reason = a.done.finish_reason;
+  out.error = a.done.error;
   out.prompt_tokens = a.done.prompt_tokens;
   out.queue_ms = static_cast<double>(a.done.queue_ns) / 1e6;
   out.ttft_ms = static_cast<double>(a.done.first_token_ns) / 1e6;
@@ -53,7 +60,7 @@ class script final : public actors::answer_sink {
         order_{
             {[this](const std::string& text) { show(text); }, [this](const full_answer& a) { finish(a); }}} {
     front_end_ = engine_.spawn_front_end(*this);
-    engine_.set_failure_handler([this](const std::string&) { failed_ = true; });
+    engine_.set_failure_handler([this](const std::string&) { ended_ = failed_ = true; });
   }
 
   ~script() override { engine_.close_front_ends(); }
@@ -78,6 +85,9 @@ class script final : public actors::answer_sink {
     }
     front_end_->send(std::move(request));
   }
+
+  /// No prompt is answered any more.
+  bool ended() const { return ended_; }
 
   /// Waits for all answers; true when none failed.
   bool finish() {
@@ -126,6 +136,7 @@ class script final : public actors::answer_sink {
   answer_order order_;
   std::uint64_t next_id_ = 1;
   std::atomic<bool> failed_{false};
+  std::atomic<bool> ended_{false};
 };
 
 bool run_script(engine& e, const options& settings) {
@@ -136,14 +147,25 @@ bool run_script(engine& e, const options& settings) {
   }
   std::string line;
   bool whole = true;
-  while (std::getline(std::cin, line)) {
+  bool first = true;
+  while (!s.ended() && std::ferror(stdout) == 0 && std::getline(std::cin, line)) {
     if (line.size() > most_line_bytes) {
       std::fprintf(stderr, "fastserve: a prompt on stdin is longer than %zu bytes\n", most_line_bytes);
       whole = false;
       continue;
     }
+    if (first && line.starts_with(byte_order_mark)) line.erase(0, byte_order_mark.size());
+    first = false;
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (!line.empty()) s.submit(line);
+  }
+  // The end of the file and a failure look alike to std::cin; a folder, for one, cannot be read.
+  if (std::ferror(stdin) != 0) {
+    char byte = 0;
+    const bool known = ::read(STDIN_FILENO, &byte, 1) < 0;
+    std::fprintf(stderr, "fastserve: stdin: cannot be read%s%s\n", known ? ": " : "",
+                 known ? std::strerror(errno) : "");
+    whole = false;
   }
   return s.finish() && whole;
 }

@@ -11,6 +11,8 @@ namespace fastserve::launch {
 
 int run_inspect(const options& settings) {
   model::model_folder folder{settings.model};
+  // What the console would refuse is refused here.
+  model::open_tokenizer(settings.model);
   std::fputs(format_model(settings.model, folder.describe()).c_str(), stdout);
   return 0;
 }

@@ -170,6 +170,13 @@ nlohmann::ordered_json serve_report::json() const {
   out["prefix_hit_tokens"] = prefix_hit_tokens;
   out["kv_blocks_out"] = blocks_out;
   out["kv_blocks_in"] = blocks_in;
+  out["shortened_requests"] = cut.requests;
+  if (cut.requests > 0)
+    out["shortened"] = {{"context", cut.context},
+                        {"mean_prompt_tokens_before", cut.prompt_before},
+                        {"mean_prompt_tokens", cut.prompt_after},
+                        {"mean_output_tokens_before", cut.output_before},
+                        {"mean_output_tokens", cut.output_after}};
   if (simulated) out["simulated"] = simulated->json();
   return out;
 }
@@ -181,6 +188,8 @@ std::string serve_report::text() const {
   };
   line("Completed requests", static_cast<double>(completed), 0);
   if (failed > 0) line("Failed requests", static_cast<double>(failed), 0);
+  if (cut.requests > 0)
+    line(formatted("Shortened to context of %d", cut.context).c_str(), static_cast<double>(cut.requests), 0);
   line("Duration (s)", duration_s, 2);
   line("Input tokens", static_cast<double>(input_tokens), 0);
   line("Output tokens", static_cast<double>(output_tokens), 0);

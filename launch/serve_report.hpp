@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "launch/workload.hpp"
+
 namespace fastserve::launch {
 
 /// How one request was served. Times run from its arrival.
@@ -62,6 +64,7 @@ struct serve_report {
   spread ttft_ms, tpot_ms, itl_ms, e2el_ms, normalized_ms;
   std::uint64_t preemptions = 0, prefix_hit_tokens = 0;
   std::uint64_t blocks_out = 0, blocks_in = 0;  ///< KV blocks swapped
+  load_cut cut;                                 ///< what of the load was shortened
   std::shared_ptr<const serve_report>
       simulated;  ///< the same arrivals in the simulation; null: not asked for
 

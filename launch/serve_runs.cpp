@@ -1,22 +1,37 @@
 #include "launch/serve_runs.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 
+#include "launch/fitted_lengths.hpp"
 #include "launch/formatted.hpp"
 #include "launch/svg_plot.hpp"
+#include "launch/units.hpp"
 
 namespace fastserve::launch {
 
 namespace {
 
-void write_file(const std::string& path, const std::string& text) {
-  std::ofstream out{path, std::ios::binary};
+void write_file(const std::string& path, const std::string& text, std::ios::openmode how = {}) {
+  errno = 0;
+  std::ofstream out{path, std::ios::binary | how};
   out << text;
-  if (!out.flush()) throw std::runtime_error(path + ": cannot be written");
+  if (!out.flush())
+    throw std::runtime_error(path + ": cannot be written" +
+                             (errno == 0 ? "" : std::string{": "} + std::strerror(errno)));
+}
+
+// As it will be at the end of a long measurement.
+void check_writable(const std::string& path) {
+  const bool there = std::filesystem::exists(path);
+  write_file(path, {}, std::ios::app);
+  if (!there) std::filesystem::remove(path);
 }
 
 // What the runs of one policy at one rate have in common: the mean over their seeds.
@@ -59,7 +74,7 @@ class means {
 
 }  // namespace
 
-std::vector<workload_item> load_of(const load_options& load, std::int32_t max_context) {
+std::vector<workload_item> load_of(const load_options& load, std::int32_t max_context, load_cut* cut) {
   trace from;
   if (load.trace.empty())
     from.items.push_back({0, load.prompt_tokens, load.decode_tokens, {}});
@@ -75,7 +90,34 @@ std::vector<workload_item> load_of(const load_options& load, std::int32_t max_co
   if (in_time && !from.timed)
     throw std::runtime_error("--arrivals trace: " +
                              (load.trace.empty() ? "no --trace given" : load.trace + " has no times"));
-  return make_load(from, {load.requests, load.scale, load.prompt_scale, max_context, load.seed}, in_time);
+  return make_load(from, {load.requests, load.scale, load.prompt_scale, max_context, load.seed}, in_time,
+                   cut);
+}
+
+std::string fit_load(load_options& load, std::int32_t max_context) {
+  if (!load.trace.empty() || max_context <= 0) return {};
+  const double prompt_scale = static_cast<double>(load.scale) * load.prompt_scale;
+  if (std::int64_t{scaled(load.prompt_tokens, prompt_scale)} + scaled(load.decode_tokens, load.scale) <=
+      max_context)
+    return {};
+  if (load.scale != 1 || load.prompt_scale != 1)
+    throw std::runtime_error("--prompt-tokens " + std::to_string(load.prompt_tokens) +
+                             " and --decode-tokens " + std::to_string(load.decode_tokens) +
+                             ", scaled by --scale and --prompt-scale, exceed the context of " +
+                             counted(max_context, "token"));
+  measured_lengths lengths{{load.prompt_tokens}, load.decode_tokens, load.prompts_given, load.decode_given};
+  const auto said = fit_lengths(lengths, max_context);
+  load.prompt_tokens = lengths.prompts.front();
+  load.decode_tokens = lengths.answer;
+  return said;
+}
+
+void check_load(load_options load, std::int32_t max_context) {
+  fit_load(load, max_context);
+  load.requests = 1;
+  load_of(load, max_context);
+  if (load.save.empty()) return;
+  for (const auto* kind : {".json", ".svg"}) check_writable(load.save + kind);
 }
 
 std::int32_t prefix_block(const load_options& load) {
@@ -96,7 +138,10 @@ double crossing(const std::vector<std::pair<double, double>>& curve, double boun
 
 void serve_all(const options& settings, std::int32_t max_context, nlohmann::ordered_json facts,
                const serve_once& once, const std::function<void(nlohmann::ordered_json&)>& finish) {
-  const auto& load = settings.load;
+  auto load = settings.load;
+  check_load(load, max_context);
+  if (const auto said = fit_load(load, max_context); !said.empty())
+    std::fprintf(stderr, "fastserve: %s\n", said.c_str());
   const auto policies =
       load.compare.empty() ? std::vector<std::string>{chosen_policy(settings)} : load.compare;
   const bool in_time = load.arrivals == "trace";
@@ -106,6 +151,10 @@ void serve_all(const options& settings, std::int32_t max_context, nlohmann::orde
 
   facts["num_prompts"] = load.requests;
   facts["trace"] = load.trace;
+  if (load.trace.empty()) {
+    facts["prompt_tokens"] = load.prompt_tokens;
+    facts["decode_tokens"] = load.decode_tokens;
+  }
   facts["scale"] = load.scale;
   facts["prompt_scale"] = load.prompt_scale;
   facts["arrivals"] = load.arrivals;
@@ -123,9 +172,13 @@ void serve_all(const options& settings, std::int32_t max_context, nlohmann::orde
       for (auto seed = load.seed; seed < load.seed + static_cast<std::uint64_t>(load.seeds); ++seed) {
         auto own = load;
         own.seed = seed;
-        auto items = load_of(own, max_context);
+        load_cut cut;
+        auto items = load_of(own, max_context, &cut);
+        if (cut.requests > 0 && runs.empty())
+          std::fprintf(stderr, "fastserve: %s\n", cut.text(items.size()).c_str());
         if (!in_time) set_arrivals(items, {rate, load.arrivals == "gamma" ? load.cv : 1.0, seed});
-        const auto report = once(policy, items);
+        auto report = once(policy, items);
+        report.cut = cut;
         nlohmann::ordered_json run{
             {"policy", policy}, {"request_rate", in_time ? 0.0 : rate}, {"seed", seed}};
         run.update(report.json());

@@ -12,8 +12,16 @@
 namespace fastserve::launch {
 
 /// The requests that the options ask for, without times unless the trace's own are wanted. `max_context`
-/// bounds prompt and answer.
-std::vector<workload_item> load_of(const load_options& load, std::int32_t max_context);
+/// bounds prompt and answer; `cut` is told what it shortened.
+std::vector<workload_item> load_of(const load_options& load, std::int32_t max_context,
+                                   load_cut* cut = nullptr);
+
+/// Without a trace: shortens the lengths that were not asked for to fit `max_context`. Returns what to say of
+/// it. Throws std::runtime_error when what was asked for does not fit.
+std::string fit_load(load_options& load, std::int32_t max_context);
+
+/// Throws std::runtime_error for a load that serve_all() could not serve, or whose figures it could not save.
+void check_load(load_options load, std::int32_t max_context);
 
 /// Tokens that a prefix id of the load stands for.
 std::int32_t prefix_block(const load_options& load);

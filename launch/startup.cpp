@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "actors/bring_up.hpp"
+#include "launch/output.hpp"
 #include "launch/progress_bar.hpp"
 #include "launch/startup_table.hpp"
 #include "launch/status_line.hpp"
@@ -105,9 +106,28 @@ std::string reading_text(const actors::engine_layout& layout) {
   return out;
 }
 
+// Wishes that the engine could not grant in full.
+void say_what_was_cut(const engine& e, const options& settings) {
+  const auto layout = e.layout();
+  const auto most = e.architecture().max_positions;
+  if (settings.engine.max_context > most)
+    spdlog::info("--max-context {}: the model's own limit of {} holds", settings.engine.max_context,
+                 counted(most, "token"));
+  const auto room = std::int64_t{layout.limits.kv_blocks} * scheduler::block_tokens;
+  if (settings.kv_cache.kv_tokens > room)
+    spdlog::info("--kv-tokens {}: there is memory for {}", settings.kv_cache.kv_tokens,
+                 counted(room, "token"));
+  const auto spares = std::count_if(layout.rows.begin(), layout.rows.end(),
+                                    [](const auto& r) { return r.first_layer == r.last_layer; });
+  if (settings.failover.spare_ranks > spares)
+    spdlog::info("--spare-ranks {}: of {} {} kept as spares", settings.failover.spare_ranks,
+                 counted(static_cast<std::int64_t>(layout.rows.size()), "rank"),
+                 spares == 0 ? "none can be" : std::to_string(spares) + (spares == 1 ? " is" : " are"));
+}
+
 }  // namespace
 
-bool start_engine(engine& e) {
+bool start_engine(engine& e, const options& settings) {
   const auto facts = find_terminal();
   const auto columns = facts.error_is_terminal ? size_of_terminal(STDERR_FILENO).columns : 0;
   // Outlives the observer, which ends with the engine.
@@ -136,22 +156,29 @@ bool start_engine(engine& e) {
           "allocation");
     spdlog::info("{} of weights ready in {} s{}", format_bytes(bytes), format_measure(seconds),
                  reading_text(e.layout()));
+    say_what_was_cut(e, settings);
     if (e.layout().limits.ahead) spdlog::info("steps begin before the tokens of those before are known");
   }
   return true;
 }
 
-int run_with_engine(mpi::environment& env, const options& settings, const std::function<int(engine&)>& work) {
+std::int32_t context_of(const engine& e, const options& settings) {
+  const auto most = e.architecture().max_positions;
+  return settings.engine.max_context > 0 ? std::min(settings.engine.max_context, most) : most;
+}
+
+int run_with_engine(mpi::environment& env, const options& settings, const std::function<int(engine&)>& work,
+                    const std::function<void(const engine&)>& check) {
   engine e{env, settings};
   if (!env.leader()) return e.follow();
   int code = 1;
   try {
-    if (start_engine(e)) code = work(e);
+    if (check) check(e);
+    if (start_engine(e, settings)) code = work(e);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fastserve: %s\n", error.what());
   }
-  std::fflush(stdout);
-  return e.finish(code);
+  return e.finish(code_of_output(code));
 }
 
 }  // namespace fastserve::launch

@@ -18,9 +18,11 @@ bool on(std::string_view value) {
 
 }  // namespace
 
+// It hands its settings on to the ranks; srun sets none of them.
+bool started_by_mpirun() { return !variable("OMPI_MCA_orte_launch").empty(); }
+
 std::string missing_launcher_flag() {
-  // Open MPI's mpirun hands its settings on to the ranks.
-  if (!variable("OMPI_MCA_orte_launch").empty())
+  if (started_by_mpirun())
     return on(variable("OMPI_MCA_orte_enable_recovery")) ? "" : "mpirun --enable-recovery";
   // srun does so only with variables, which is why the scripts set these in place of the flags.
   if (!variable("SLURM_STEP_ID").empty()) {

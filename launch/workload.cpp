@@ -5,6 +5,9 @@
 #include <numeric>
 #include <random>
 
+#include "launch/formatted.hpp"
+#include "launch/units.hpp"
+
 namespace fastserve::launch {
 
 namespace {
@@ -44,10 +47,6 @@ class dice {
   std::mt19937_64 engine_;
 };
 
-std::int32_t scaled(std::int32_t tokens, double scale) {
-  return static_cast<std::int32_t>(std::clamp(std::round(tokens * scale), 1.0, 2e9));
-}
-
 // A long answer may take half of the context from a long prompt, and no more.
 void fit(workload_item& item, std::int32_t context) {
   if (context <= 0) return;
@@ -58,7 +57,22 @@ void fit(workload_item& item, std::int32_t context) {
 
 }  // namespace
 
-std::vector<workload_item> make_load(const trace& from, const load_shape& shape, bool keep_order) {
+std::int32_t scaled(std::int32_t tokens, double scale) {
+  return static_cast<std::int32_t>(std::clamp(std::round(tokens * scale), 1.0, 2e9));
+}
+
+std::string load_cut::text(std::size_t of) const {
+  return formatted(
+      "%s of %s do not fit the context of %s and are shortened to it: prompts from %s to %s "
+      "tokens, answers from %s to %s on average",
+      format_count(static_cast<std::int64_t>(requests)).c_str(),
+      counted(static_cast<std::int64_t>(of), "request").c_str(), counted(context, "token").c_str(),
+      format_measure(prompt_before).c_str(), format_measure(prompt_after).c_str(),
+      format_measure(output_before).c_str(), format_measure(output_after).c_str());
+}
+
+std::vector<workload_item> make_load(const trace& from, const load_shape& shape, bool keep_order,
+                                     load_cut* cut) {
   const auto wanted = static_cast<std::size_t>(std::max(shape.requests, 0));
   const auto known = from.items.size();
   std::vector<std::size_t> order(known);
@@ -70,14 +84,29 @@ std::vector<workload_item> make_load(const trace& from, const load_shape& shape,
   std::vector<workload_item> out;
   out.reserve(wanted);
   const double period = known == 0 ? 0 : from.items.back().at_s;
+  load_cut found;
+  found.context = shape.max_context;
   for (std::size_t i = 0; i < wanted && known > 0; ++i) {
     auto item = from.items[order[i % known]];
     item.at_s += period * static_cast<double>(i / known);
     item.prompt_tokens = scaled(item.prompt_tokens, shape.scale * shape.prompt_scale);
     item.output_tokens = scaled(item.output_tokens, shape.scale);
+    const auto prompt = item.prompt_tokens;
+    const auto output = item.output_tokens;
     fit(item, shape.max_context);
+    if (item.prompt_tokens != prompt || item.output_tokens != output) {
+      ++found.requests;
+      found.prompt_before += prompt;
+      found.output_before += output;
+      found.prompt_after += item.prompt_tokens;
+      found.output_after += item.output_tokens;
+    }
     out.push_back(std::move(item));
   }
+  if (cut == nullptr) return out;
+  *cut = found;
+  for (auto* sum : {&cut->prompt_before, &cut->output_before, &cut->prompt_after, &cut->output_after})
+    *sum /= std::max<double>(static_cast<double>(found.requests), 1);
   return out;
 }
 

@@ -41,10 +41,25 @@ struct load_shape {
   std::uint64_t seed = 1;
 };
 
+/// Requests of a load that did not fit into the context, and their lengths on average.
+struct load_cut {
+  std::size_t requests = 0;
+  std::int32_t context = 0;
+  double prompt_before = 0, output_before = 0;
+  double prompt_after = 0, output_after = 0;
+  /// "3 of 100 requests do not fit ...", without a newline.
+  std::string text(std::size_t of) const;
+};
+
+/// A length times a scale, at least one token.
+std::int32_t scaled(std::int32_t tokens, double scale);
+
 /// `shape.requests` requests. Of a trace without prefixes they are drawn at random, with replacement only
 /// when there are more than the trace has; a trace with times or prefixes is taken from its start, and over
 /// again when it is too short. Prefix blocks are scaled like lengths (see prompt_of).
-std::vector<workload_item> make_load(const trace& from, const load_shape& shape, bool keep_order);
+/// `cut` is told what was shortened.
+std::vector<workload_item> make_load(const trace& from, const load_shape& shape, bool keep_order,
+                                     load_cut* cut = nullptr);
 
 /// When requests come.
 struct arrival_shape {

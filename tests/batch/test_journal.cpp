@@ -263,7 +263,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
   other.pop_back();
   BOOST_TEST(error_of([&] {
                batch_journal{folder / "out", other, 0, false};
-             }).find("another version") != std::string::npos);
+             }).find("out: was begun by another version") != std::string::npos);
 
   const auto output = folder.read("out");
   folder.write("out", "!" + output);
@@ -280,6 +280,41 @@ BOOST_AUTO_TEST_CASE(refusals) {
   batch_journal anew{folder / "out", identity, 0, true};
   BOOST_TEST(anew.done().count() == 0U);
   BOOST_TEST(folder.read("out").empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_journal_without_an_answer_binds_nothing) {
+  const temporary_folder folder;
+  auto other = identity;
+  other[1].second = "0.7";
+  const auto open = [&](const batch_identity& as, bool successor = false) {
+    return batch_journal{folder / "out", as, 5, false, batch_journal::lock_patience, successor};
+  };
+  open(identity).claim(2);
+  // A successor goes on with what its leader began, or not at all.
+  BOOST_TEST(error_of([&] { open(other, true); }).find("temperature 0.5") != std::string::npos);
+  {
+    // Whoever still has the old journal open writes no more.
+    batch_file old{folder / "out.journal", O_RDONLY};
+    const auto before = old.size();
+    open(other);
+    BOOST_TEST(old.size() > before);
+  }
+  BOOST_TEST(error_of([&] { open(other); }).empty());
+  {
+    auto third = identity;
+    third.pop_back();
+    open(third);
+    auto journal = open(identity);
+    BOOST_TEST(journal.done().count() == 0U);
+    work(journal, 3, 1, 1);
+    journal.commit();
+  }
+  BOOST_TEST(error_of([&] { open(other); }).find("temperature 0.5") != std::string::npos);
+
+  // Refused without its output it does not make one.
+  fs::remove(folder / "out");
+  BOOST_TEST(error_of([&] { open(other); }).find("temperature 0.5") != std::string::npos);
+  BOOST_TEST(!fs::exists(folder / "out"));
 }
 
 BOOST_AUTO_TEST_CASE(a_full_disk_keeps_what_was_committed) {

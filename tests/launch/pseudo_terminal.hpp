@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -45,6 +46,12 @@ class pseudo_terminal {
   void type(std::string_view bytes) const {
     if (::write(master_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
       throw std::runtime_error{"pty does not take input"};
+  }
+
+  /// As a user who drags the window; who is in the foreground gets SIGWINCH, nobody else.
+  void resize(unsigned short columns, unsigned short rows) const {
+    const winsize window{rows, columns, 0, 0};
+    if (::ioctl(master_, TIOCSWINSZ, &window) != 0) throw std::runtime_error{"pty cannot be resized"};
   }
 
   /// Waits until the output holds `text`; false after the time.

@@ -64,6 +64,35 @@ BOOST_AUTO_TEST_CASE(values_and_flags) {
   BOOST_TEST(!got.settings.engine.dtype.has_value());
 }
 
+// As in a batch's lines, see batch_fields.cpp.
+BOOST_AUTO_TEST_CASE(seeds_may_be_negative) {
+  BOOST_TEST(run({"console", "--model=m", "--seed", "-1"}).settings.sampling.seed == ~std::uint64_t{0});
+  BOOST_TEST(run({"console", "--model=m", "--seed=-9223372036854775808"}).settings.sampling.seed ==
+             std::uint64_t{1} << 63);
+  check_refused({"console", "--model=m", "--seed=-9223372036854775809"}, "--seed: expected", "fastserve");
+  check_refused({"console", "--model=m", "--seed", "-x"}, "--seed: expected", "fastserve");
+}
+
+BOOST_AUTO_TEST_CASE(slips_are_told_in_words) {
+  check_refused({"console", "--model"}, "--model needs a value\n", "fastserve console --help");
+  check_refused({"bench", "serv", "--model", "m"}, "unexpected argument 'serv' (did you mean 'serve'?)",
+                "fastserve bench --help");
+}
+
+// Only lengths that were not asked for may shrink.
+BOOST_AUTO_TEST_CASE(lengths_are_given_or_not) {
+  const auto open = run({"bench", "--model=m", "--max-context", "100"});
+  BOOST_REQUIRE((open.what == outcome::run));
+  BOOST_TEST(!open.settings.bench.prompts_given);
+  BOOST_TEST(!open.settings.bench.decode_given);
+  const auto half = run({"bench", "serve", "--model=m", "--prompt-tokens", "512", "--decode-tokens=auto"});
+  BOOST_TEST(half.settings.load.prompts_given);
+  BOOST_TEST(!half.settings.load.decode_given);
+  BOOST_TEST(half.settings.load.decode_tokens == 128);
+  check_refused({"bench", "--model=m", "--max-context=100", "--prompt-tokens=512", "--decode-tokens=128"},
+                "--prompt-tokens 512 and --decode-tokens 128 together exceed", "fastserve bench --help");
+}
+
 BOOST_AUTO_TEST_CASE(weights_may_be_rounded) {
   const auto plain = run({"bench", "--model=a"}).settings.engine;
   BOOST_TEST(plain.quantize == "none");

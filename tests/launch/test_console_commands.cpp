@@ -53,6 +53,11 @@ BOOST_AUTO_TEST_CASE(set_changes_and_shows) {
   BOOST_TEST(set("/set ignore_eos on", settings) == "ignore_eos  true\n");
   BOOST_TEST(set("/set stop \"a\\n b\"", settings) == "stop  'a\\n b'\n");
   BOOST_TEST(settings.stopping.stop.at(0) == "a\n b");
+  // Without quotes they mean the same, and a backslash is told from a newline.
+  BOOST_TEST(set("/set stop \\n", settings) == "stop  '\\n'\n");
+  BOOST_TEST(settings.stopping.stop.at(0) == "\n");
+  BOOST_TEST(set("/set stop a\\tb\\\\n", settings) == "stop  'a\\tb\\\\n'\n");
+  BOOST_TEST(settings.stopping.stop.at(0) == "a\tb\\n");
   BOOST_TEST(set("/set stop END", settings) == "stop  'END'\n");
   BOOST_TEST(settings.stopping.stop.size() == 1U);
   BOOST_TEST(set("/set stop none", settings) == "stop  none\n");

@@ -54,4 +54,12 @@ BOOST_AUTO_TEST_CASE(any_bytes_give_one_valid_line) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(an_error_has_its_reason) {
+  answer_record answer;
+  answer.finish_reason = "error";
+  BOOST_TEST(!nlohmann::json::parse(format_answer(answer)).contains("error"));
+  answer.error = "the prompt is too long";
+  BOOST_TEST(nlohmann::json::parse(format_answer(answer))["error"]["message"] == "the prompt is too long");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

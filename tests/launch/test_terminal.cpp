@@ -105,4 +105,35 @@ BOOST_AUTO_TEST_CASE(under_mpirun_modes_are_detected, *boost::unit_test::precond
   check_file_mode("echo x | " + ranks + probe, "script error 1");
 }
 
+// A conversation with the demo model.
+void check_session(const std::string& launcher) {
+  pseudo_terminal seat{launcher + FASTSERVE_PROGRAM
+                       " console --model " FASTSERVE_DEMO_MODEL
+                       " --threads 1 --no-history --temperature 0 --max-tokens 400 --ignore-eos"};
+  BOOST_REQUIRE_MESSAGE(seat.wait_for("is ready."), seat.output);
+  BOOST_REQUIRE(seat.wait_for_modes(false));
+
+  // What is being typed is drawn anew when the window changes, without another key.
+  seat.type("Once upon");
+  BOOST_TEST(seat.wait_for("Once upon"), seat.output);
+  seat.output.clear();
+  seat.resize(30, 20);
+  BOOST_TEST(seat.wait_for("> Once upon"), seat.output);
+
+  // A prompt that waited for another one's answer stands above its own.
+  seat.output.clear();
+  seat.type(" a time\nROMEO:\n");
+  BOOST_TEST(seat.wait_for("\n> ROMEO:\r\n"), seat.output);
+
+  seat.type("\x03\x04");
+  BOOST_TEST(seat.wait_for_end() != -1);
+  BOOST_TEST(seat.wait_for_modes(true));
+}
+
+BOOST_AUTO_TEST_CASE(a_session_alone) { check_session(""); }
+
+BOOST_AUTO_TEST_CASE(a_session_under_mpirun, *boost::unit_test::precondition(with_mpirun{})) {
+  check_session(ranks);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,6 +5,8 @@
 #include <set>
 #include <sstream>
 
+#include "../support/temporary_folder.hpp"
+#include "launch/fitted_lengths.hpp"
 #include "launch/serve_report.hpp"
 #include "launch/serve_runs.hpp"
 #include "launch/svg_plot.hpp"
@@ -164,6 +166,72 @@ BOOST_AUTO_TEST_CASE(loads_are_scaled_cut_and_repeatable) {
   BOOST_TEST(short_prompts[0].prompt_tokens < a[0].prompt_tokens);
   const auto ordered = make_load(t, {3, 1, 1, 0, 1}, true);
   BOOST_TEST(ordered[2].prompt_tokens == 300);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_shortened_is_counted) {
+  trace t;
+  t.items = {{0, 100, 20, {}}, {0, 600, 20, {}}, {0, 400, 400, {}}};
+  load_cut cut;
+  const auto load = make_load(t, {3, 1, 1, 512, 1}, true, &cut);
+  BOOST_TEST(cut.requests == 2U);
+  BOOST_TEST(cut.prompt_before == 500, near);
+  BOOST_TEST(cut.output_before == 210, near);
+  BOOST_TEST(cut.prompt_after == (load[1].prompt_tokens + load[2].prompt_tokens) / 2.0, near);
+  BOOST_TEST(cut.text(3).starts_with("2 of 3 requests do not fit the context of 512 tokens"));
+  serve_report r;
+  BOOST_TEST(r.json()["shortened_requests"] == 0);
+  r.cut = cut;
+  BOOST_TEST(r.json()["shortened_requests"] == 2);
+  BOOST_TEST(r.json()["shortened"]["mean_prompt_tokens_before"] == 500);
+  BOOST_TEST(r.text().find("Shortened to context of 512") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(only_open_lengths_shrink) {
+  const auto fitted = [](std::vector<std::int32_t> prompts, bool prompts_given, bool answer_given,
+                         std::int32_t context) {
+    measured_lengths l{std::move(prompts), 128, prompts_given, answer_given};
+    try {
+      const auto said = fit_lengths(l, context);
+      return std::to_string(l.prompts.back()) + "+" + std::to_string(l.answer) +
+             (said.empty() ? "" : " said");
+    } catch (const std::runtime_error&) {
+      return std::string{"refused"};
+    }
+  };
+  BOOST_TEST(fitted({512}, false, false, 640) == "512+128");
+  BOOST_TEST(fitted({512}, false, false, 512) == "384+128 said");
+  BOOST_TEST(fitted({512}, false, false, 100) == "75+25 said");
+  BOOST_TEST(fitted({512}, false, false, 2) == "1+1 said");
+  BOOST_TEST(fitted({512}, false, false, 1) == "refused");
+  BOOST_TEST(fitted({64, 500}, true, false, 512) == "500+12 said");
+  BOOST_TEST(fitted({512}, true, false, 512) == "refused");
+  BOOST_TEST(fitted({512}, false, true, 512) == "384+128 said");
+  BOOST_TEST(fitted({512}, false, true, 128) == "refused");
+  BOOST_TEST(fitted({500}, true, true, 512) == "refused");
+
+  load_options load;
+  BOOST_TEST(!fit_load(load, 512).empty());
+  BOOST_TEST(load.prompt_tokens == 384);
+  load = {};
+  load.scale = 0.5;
+  BOOST_TEST(fit_load(load, 512).empty());
+  BOOST_TEST(load.prompt_tokens == 512);
+  load.prompts_given = load.decode_given = true;
+  BOOST_CHECK_THROW(fit_load(load, 100), std::runtime_error);
+}
+
+// Before anything is loaded or measured.
+BOOST_AUTO_TEST_CASE(a_load_that_cannot_be_is_refused) {
+  const temporary_folder folder;
+  load_options load;
+  load.save = folder / "figures";
+  check_load(load, 512);
+  BOOST_TEST(std::filesystem::is_empty(folder.path()));
+  load.save = folder / "none/figures";
+  BOOST_CHECK_THROW(check_load(load, 512), std::runtime_error);
+  load.save.clear();
+  load.trace = folder / "none.csv";
+  BOOST_CHECK_THROW(check_load(load, 512), std::runtime_error);
 }
 
 BOOST_AUTO_TEST_CASE(arrivals_have_their_rate_and_spread) {
