@@ -18,7 +18,6 @@ class batch_file {
   batch_file& operator=(batch_file&& other) noexcept;
   ~batch_file();
 
-  bool is_open() const { return fd_ >= 0; }
   const std::filesystem::path& path() const { return path_; }
   std::uint64_t size() const;
 

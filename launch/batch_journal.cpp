@@ -194,11 +194,10 @@ void batch_journal::replay() {
   // A finished batch is exactly what its journal says.
   if (complete_ && output_size != output_end_)
     refuse(output_path_, "was finished and then changed by someone else");
-  dropped_bytes_ = output_size - output_end_;
   // The journal first: it must never speak of what is not there.
   if (journal_size > journal_end_) journal_.truncate(journal_end_);
   journal_.sync();
-  if (dropped_bytes_ > 0) output_.truncate(output_end_);
+  if (output_size > output_end_) output_.truncate(output_end_);
   output_.sync();
 }
 
@@ -232,15 +231,22 @@ void batch_journal::append(const entry& what, std::string_view line) {
              crc32c("\n", crc32c(line)));
 }
 
+void batch_journal::require_ours() const {
+  if (journal_.size() != journal_end_)
+    throw batch_taken(output_path_.string() + ": another process has taken the batch over");
+}
+
 void batch_journal::commit() {
   if (records_.empty()) return;
   if (broken_) throw std::logic_error("a batch's journal that is closed takes no more");
   broken_ = true;  // until all of it is done
-  if (journal_.size() != journal_end_)
-    throw batch_taken(output_path_.string() + ": another process has taken the batch over");
+  // Before either file is written: a successor cuts the output to what the journal speaks of, and then claims
+  // the batch in the journal.
+  require_ours();
   if (!lines_.empty()) {
     output_.write_at(output_end_, lines_);
     output_.sync();
+    require_ours();
   }
   journal_.write_at(journal_end_, records_);
   journal_.sync();

@@ -81,8 +81,6 @@ class batch_journal {
   bool complete() const { return complete_; }
   /// When the batch began; stays the same over all runs.
   std::int64_t begun() const { return begun_; }
-  /// Bytes of a torn or uncommitted end that opening dropped.
-  std::uint64_t dropped_bytes() const { return dropped_bytes_; }
 
   /// The custom_ids of the lines that were there when it was opened; to be taken once.
   batch_id_set take_ids() { return std::move(ids_); }
@@ -103,6 +101,7 @@ class batch_journal {
   std::string read_header(const batch_identity& identity);
   bool holds_answers() const;
   void replay();
+  void require_ours() const;
   void add_record(std::uint32_t what, const entry& of, std::uint64_t offset, std::uint32_t bytes,
                   std::uint32_t crc);
 
@@ -114,7 +113,6 @@ class batch_journal {
   std::int64_t begun_ = 0;
   std::uint64_t failed_ = 0;
   std::uint64_t input_bytes_done_ = 0;
-  std::uint64_t dropped_bytes_ = 0;
   std::uint64_t output_end_ = 0;   // committed
   std::uint64_t journal_end_ = 0;  // committed
   std::string lines_;              // not committed

@@ -28,12 +28,6 @@ const std::vector<option_spec>& option_table() {
   return table;
 }
 
-const option_spec* find_option(command which, std::string_view key) {
-  for (const option_spec& spec : option_table())
-    if (spec.key == key && spec.belongs_to(which)) return &spec;
-  return nullptr;
-}
-
 std::vector<const option_spec*> live_options() {
   std::vector<const option_spec*> live;
   for (const option_spec& spec : option_table())

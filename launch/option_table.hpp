@@ -48,9 +48,6 @@ struct option_spec {
 /// All settings in the order of the help. Built once; safe to call from any thread.
 const std::vector<option_spec>& option_table();
 
-/// The setting of that key that `which` has, or null.
-const option_spec* find_option(command which, std::string_view key);
-
 /// The settings that /set changes.
 std::vector<const option_spec*> live_options();
 

@@ -174,8 +174,6 @@ void terminal::restore() noexcept {
   state_->dismiss_watcher();
 }
 
-bool terminal::is_raw() const { return state_->raw; }
-
 terminal::size terminal::measure() const { return size_of_terminal(state_->fd); }
 
 terminal::size size_of_terminal(int fd) {

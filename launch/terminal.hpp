@@ -29,7 +29,6 @@ class terminal {
   /// One terminal at a time may be raw in a process; a second throws std::logic_error.
   void raw();
   void restore() noexcept;
-  bool is_raw() const;
 
   /// As it is now: resizing needs no signal.
   size measure() const;

@@ -120,6 +120,7 @@ class config_maker {
            {"sliding_window", one_of({1, 3, 16, 17, 40})},
            {"max_window_layers", one_of({0, 1, 2})}};
     if (explicit_dim) c["head_dim"] = head_dim;
+    if (type == "llama") c["use_sliding_window"] = false;  // it has none
     c["rope_scaling"] =
         one_of<json>({nullptr,
                       {{"type", "linear"}, {"factor", 3.0}},
