@@ -29,8 +29,12 @@ run() {
 
 # A list of COUNT token ids.
 ids() { awk -v n="$1" 'BEGIN { printf "["; for (i = 0; i < n; ++i) printf "%s%d", i ? "," : "", 5 + i % 100; print "]" }'; }
-# line ID PROMPT [FIELDS]
-line() { printf '{"custom_id":"%s","prompt":%s,"max_tokens":4%s}\n' "$1" "$2" "${3:-}"; }
+# line ID PROMPT [FIELDS]: of 4 tokens unless a field says otherwise.
+line() {
+  local fields=${3:-}
+  [[ $fields == *max_tokens* ]] || fields+=',"max_tokens":4'
+  printf '{"custom_id":"%s","prompt":%s%s}\n' "$1" "$2" "$fields"
+}
 answer_of() { grep -F "\"custom_id\":\"$1\"" out.jsonl; }
 # refused ID TEXT: an error of one line that says TEXT.
 refused() { answer_of "$1" | grep -qF "$2" || fail "'$2' is not what $1 got: $(answer_of "$1" | cut -c1-300)"; }
@@ -48,6 +52,7 @@ answered() { answer_of "$1" | grep -qF '"error":null' || fail "$1 is not answere
   line salt '[1,2]' ',"cache_salt":5'
   line rank '[1,2]' ',"priority":"high"'
   line typo '[1,2]' ',"temprature":1'
+  line twice '[1,2]' ',"seed":1,"seed":2'
   line fits "$(ids 511)"
   line plain '"Once upon a time"'
 } >in.jsonl
@@ -63,6 +68,7 @@ refused length 'max_tokens: expected an integer from 1'
 refused salt 'cache_salt: expected a text, found 5'
 refused rank "priority: expected an integer from -1000000 to 1000000, found 'high'"
 refused typo "'temprature': unknown field"
+refused twice "'seed'"
 answered fits
 answered plain
 

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <random>
 
+#include "../support/sanitized.hpp"
 #include "fuzz_targets.hpp"
 #include "gguf_of.hpp"
 #include "golden.hpp"
@@ -221,7 +222,7 @@ BOOST_AUTO_TEST_CASE(gguf_models) {
     header = std::max(header, w.header().size());
     seeds.push_back(to_bytes(w.bytes()));
   }
-  hunt(seeds, fuzz_gguf_model, 6000, header);
+  hunt(seeds, fuzz_gguf_model, fastserve::test::sanitized ? 3000 : 6000, header);
 }
 
 BOOST_AUTO_TEST_CASE(noise) {

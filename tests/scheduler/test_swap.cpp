@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(random_operations_with_swapping) {
 // Bursts of requests on a small pool, with steps, copies and starvation of any length: whoever is swapped out
 // comes back, also when all of it is still cached, and while requests wait something is in flight.
 BOOST_AUTO_TEST_CASE(bursts_are_served_to_the_end) {
-  for (unsigned seed = 0; seed < 100; ++seed) {
+  for (unsigned seed = 0; seed < (fastserve::test::sanitized ? 30 : 100); ++seed) {
     std::mt19937 random{seed};
     const auto up_to = [&](auto most) { return static_cast<std::int32_t>(random() % most); };
     sched::limits l = small(seed % 4 == 0 ? 1 + up_to(3U) : 1);
