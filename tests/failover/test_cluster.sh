@@ -209,7 +209,7 @@ case_loss() {
   expect_answers
   begin loss.jsonl
   wait_for_answers
-  "$cluster" weather 200 30
+  "$cluster" weather 200 30 || fail "no bad weather could be made; loss runs alone"
   sleep "${LOSS_SECONDS:-20}"
   "$cluster" weather 0 0
   sleep 0.2
