@@ -3,6 +3,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <stdexcept>
+#include <string>
 
 namespace fastserve::launch {
 
@@ -31,6 +34,15 @@ int code_of_output(int code) {
                  reason == 0 ? "not all of the output could be written" : std::strerror(reason));
   }
   return code == 0 ? 1 : code;
+}
+
+void write_file(const std::filesystem::path& path, std::string_view text, std::ios::openmode how) {
+  errno = 0;
+  std::ofstream out{path, std::ios::binary | how};
+  out << text;
+  if (!out.flush())
+    throw std::runtime_error(path.string() + ": cannot be written" +
+                             (errno == 0 ? "" : std::string{": "} + std::strerror(errno)));
 }
 
 }  // namespace fastserve::launch

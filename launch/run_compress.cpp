@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <stdexcept>
 
@@ -12,6 +11,7 @@
 #include "compress/perplexity.hpp"
 #include "kernels/cpu/topology.hpp"
 #include "launch/compress_report.hpp"
+#include "launch/output.hpp"
 #include "launch/progress_bar.hpp"
 #include "launch/run.hpp"
 #include "model/json_object.hpp"
@@ -128,12 +128,6 @@ class draft_folder {
  private:
   fs::path output_, path_;
 };
-
-void write_file(const fs::path& path, const std::string& text) {
-  std::ofstream out{path};
-  out << text;
-  if (!out.flush()) throw std::runtime_error(path.string() + ": cannot be written (is the disk full?)");
-}
 
 }  // namespace
 

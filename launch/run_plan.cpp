@@ -1,9 +1,9 @@
 #include <cstdio>
 #include <exception>
-#include <fstream>
 
 #include "launch/cluster_file.hpp"
 #include "launch/model_form.hpp"
+#include "launch/output.hpp"
 #include "launch/plan_report.hpp"
 #include "launch/run.hpp"
 #include "model/model_folder.hpp"
@@ -49,13 +49,11 @@ int run_plan(const options& settings) {
       std::printf("%s\n", plan_json(plan, cluster).dump().c_str());
     else
       std::fputs(format_plan(plan, cluster, wishes).c_str(), stdout);
-    if (const auto& file = settings.plan.svg; !file.empty()) {
-      std::ofstream out{file, std::ios::binary};
-      out << draw_plan(plan, cluster,
-                       name + " on " + settings.plan.cluster + ", " + std::to_string(cluster.ranks.size()) +
-                           (cluster.ranks.size() == 1 ? " rank" : " ranks"));
-      if (!out.flush()) throw std::runtime_error(file + ": cannot be written");
-    }
+    if (const auto& file = settings.plan.svg; !file.empty())
+      write_file(file, draw_plan(plan, cluster,
+                                 name + " on " + settings.plan.cluster + ", " +
+                                     std::to_string(cluster.ranks.size()) +
+                                     (cluster.ranks.size() == 1 ? " rank" : " ranks")));
   } catch (const std::exception& e) {
     std::fprintf(stderr, "fastserve: %s\n", e.what());
     return 1;

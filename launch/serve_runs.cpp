@@ -1,31 +1,20 @@
 #include "launch/serve_runs.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <stdexcept>
 
 #include "launch/fitted_lengths.hpp"
 #include "launch/formatted.hpp"
+#include "launch/output.hpp"
 #include "launch/svg_plot.hpp"
 #include "launch/units.hpp"
 
 namespace fastserve::launch {
 
 namespace {
-
-void write_file(const std::string& path, const std::string& text, std::ios::openmode how = {}) {
-  errno = 0;
-  std::ofstream out{path, std::ios::binary | how};
-  out << text;
-  if (!out.flush())
-    throw std::runtime_error(path + ": cannot be written" +
-                             (errno == 0 ? "" : std::string{": "} + std::strerror(errno)));
-}
 
 // As it will be at the end of a long measurement.
 void check_writable(const std::string& path) {
