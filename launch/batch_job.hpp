@@ -97,8 +97,8 @@ class batch_job final : public actors::answer_sink {
   const std::uint64_t count_before_;
   const std::uint64_t failed_before_;
   const bool on_terminal_;
-  std::atomic<bool> doomed_{
-      false};  // the process will be killed: a bar would stay in the terminal's last line
+  // The process will be killed: a bar would stay in the terminal's last line.
+  std::atomic<bool> doomed_{false};
   const std::size_t most_open_;
   batch_progress progress_;
   batch_tally tally_;                   // of the writer
