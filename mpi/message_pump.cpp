@@ -34,6 +34,7 @@ void append_ranks(std::string& text, const std::vector<int>& ranks) {
 std::string pump_options::validate() const {
   if (shortest_sleep.count() < 1 || longest_sleep < shortest_sleep)
     return "pump sleeps must be at least 1 us, the longest not below the shortest";
+  if (rung_sleep < shortest_sleep) return "rung_sleep must not be below shortest_sleep";
   if (sleep_divisor < 1) return "sleep_divisor must be at least 1";
   if (max_frame_bytes < 4096 || max_frame_bytes > static_cast<std::size_t>(INT_MAX))
     return "max_frame_bytes must be 4096 to 2147483647, is " + std::to_string(max_frame_bytes);
@@ -48,6 +49,7 @@ message_pump::message_pump(environment& env, pump_options options)
       options_{options},
       rank_{env.rank()},
       size_{env.size()},
+      bells_{env},
       pool_{options.max_idle_bytes},
       handlers_(channel_count),
       dropped_(static_cast<std::size_t>(env.size())),
@@ -60,6 +62,7 @@ message_pump::message_pump(environment& env, pump_options options)
   check(MPI_Comm_dup(env.comm(), &frames_comm_), "MPI_Comm_dup");
   check(MPI_Comm_dup(env.comm(), &closing_comm_), "MPI_Comm_dup");
   sends_.on_gone([this](std::size_t bytes) { queued_bytes_ -= bytes; });
+  sends_.on_moved([this](int peer) { bells_.ring(peer); });
 }
 
 message_pump::~message_pump() {
@@ -108,7 +111,6 @@ bool message_pump::push(int peer, frame&& what) {
   }
   const auto bytes = what.bytes().size();
   what.set_peer(peer);
-  bool wake = false;
   {
     const std::lock_guard lock{mutex_};
     if (!failure_.empty()) throw std::runtime_error(failure_);
@@ -119,9 +121,8 @@ bool message_pump::push(int peer, frame&& what) {
     queued_bytes_ += bytes;
     queue_.push_back(std::move(what));
     has_work_.store(true, std::memory_order_release);
-    wake = std::exchange(sleeping_, false);
   }
-  if (wake) wake_.notify_one();
+  bells_.ring(rank_);
   return true;
 }
 
@@ -136,9 +137,8 @@ void message_pump::run(const std::function<void()>& f) {
     }
     commands_.push_back({f, &done});
     has_work_.store(true, std::memory_order_release);
-    sleeping_ = false;
   }
-  wake_.notify_one();
+  bells_.ring(rank_);
   done.get_future().get();
 }
 
@@ -165,9 +165,8 @@ stop_report message_pump::stop(std::chrono::milliseconds deadline) {
     stop_wanted_ = true;
     stop_deadline_ = clock::now() + deadline;
     has_work_.store(true, std::memory_order_release);
-    sleeping_ = false;
   }
-  wake_.notify_one();
+  bells_.ring(rank_);
   thread_.join();
   stopped_ = true;
   if (!report_.clean) env_.skip_finalize();
@@ -196,6 +195,7 @@ void message_pump::loop() {
   prctl(PR_SET_TIMERSLACK, 1000UL);  // ns; the default of 50 us would double every short sleep
   try {
     while (phase_ != phase::done) {
+      heard_ = bells_.heard();
       const bool moved = poll();
       const auto now = clock::now();
       last_poll_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
@@ -228,16 +228,21 @@ void message_pump::idle() {
     sched_yield();
     return;
   }
-  const auto pause = std::clamp((since - (transfers ? hot : microseconds{0})) / options_.sleep_divisor,
-                                options_.shortest_sleep, options_.longest_sleep);
+  auto pause = std::clamp((since - (transfers ? hot : microseconds{0})) / options_.sleep_divisor,
+                          options_.shortest_sleep, options_.longest_sleep);
   // Alone there is nothing to poll for.
-  const auto limit = size_ == 1 ? microseconds{std::chrono::seconds{1}} : pause;
+  if (size_ == 1)
+    pause = std::chrono::seconds{1};
+  else if (!transfers && phase_ == phase::running && rung_by_all())
+    pause = options_.rung_sleep;
   ++counters_.sleeps;
-  std::unique_lock lock{mutex_};
-  if (has_work_.load(std::memory_order_relaxed)) return;
-  sleeping_ = true;
-  wake_.wait_for(lock, limit, [this] { return !sleeping_; });
-  sleeping_ = false;
+  bells_.wait(heard_, pause);
+}
+
+bool message_pump::rung_by_all() const {
+  for (int peer = 0; peer < size_; ++peer)
+    if (!bells_.rung_by(peer) && !dropped(peer)) return false;
+  return true;
 }
 
 bool message_pump::take_queue() {

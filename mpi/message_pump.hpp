@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "mpi/buffer_pool.hpp"
+#include "mpi/doorbells.hpp"
 #include "mpi/environment.hpp"
 #include "mpi/frame.hpp"
 #include "mpi/pump_transfers.hpp"
@@ -32,6 +32,8 @@ struct pump_options {
   std::chrono::microseconds shortest_sleep{20};
   std::chrono::microseconds longest_sleep{1000};
   int sleep_divisor = 32;
+  /// Instead of that, while all living peers ring this rank when they have sent something (mpi/doorbells).
+  std::chrono::microseconds rung_sleep{20000};
 
   std::size_t max_frame_bytes = std::size_t{1} << 30;   ///< header included; at most 2 GiB - 1 (an MPI count)
   std::size_t max_queued_bytes = std::size_t{4} << 30;  ///< not yet sent, all peers together
@@ -147,6 +149,7 @@ class message_pump {
   void loop();
   bool poll();
   void idle();
+  bool rung_by_all() const;
   bool take_queue();
   void submit(frame&& what);
   bool poll_receives();
@@ -164,6 +167,7 @@ class message_pump {
   pump_options options_;
   int rank_;
   int size_;
+  doorbells bells_;
   buffer_pool pool_;
   MPI_Comm frames_comm_ = MPI_COMM_NULL;
   MPI_Comm closing_comm_ = MPI_COMM_NULL;
@@ -177,12 +181,10 @@ class message_pump {
 
   // Between threads.
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
   std::vector<frame> queue_;
   std::vector<command> commands_;
   std::atomic<std::size_t> queued_bytes_{0};
   std::atomic<bool> has_work_{false};
-  bool sleeping_ = false;
   bool closed_ = false;  // no more frames are taken
   bool stop_wanted_ = false;
   clock::time_point stop_deadline_;
@@ -195,6 +197,7 @@ class message_pump {
   send_set sends_;
   receive_set receives_;
   clock::time_point last_traffic_;
+  std::uint32_t heard_ = 0;  // rings before the last poll
   phase phase_ = phase::running;
   std::vector<bool> peer_closing_;
   std::vector<bool> peer_finished_;

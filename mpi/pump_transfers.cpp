@@ -47,6 +47,7 @@ void send_set::start(MPI_Comm comm, frame&& what) {
     return;
   }
   ++started_[static_cast<std::size_t>(what.peer())];
+  moved_(what.peer());
   requests_.push_back(request);
   frames_.push_back(std::move(what));
 }
@@ -67,6 +68,7 @@ bool send_set::progress(MPI_Comm comm) {
     const auto peer = static_cast<std::size_t>(frames_[at].peer());
     gone_(frames_[at].bytes().size());
     --started_[peer];
+    moved_(frames_[at].peer());
     std::swap(requests_[at], requests_.back());
     std::swap(frames_[at], frames_.back());
     requests_.pop_back();

@@ -22,6 +22,9 @@ class send_set {
   /// Called with the bytes of each frame that left or was abandoned.
   void on_gone(std::function<void(std::size_t)> f) { gone_ = std::move(f); }
 
+  /// Called with the peer when MPI was given a frame for it, and when MPI is done with one.
+  void on_moved(std::function<void(int)> f) { moved_ = std::move(f); }
+
   void submit(MPI_Comm comm, frame&& what);
   /// Finishes what has gone out and starts what waits. True when something moved.
   bool progress(MPI_Comm comm);
@@ -44,6 +47,7 @@ class send_set {
   std::vector<std::deque<frame>> waiting_;  // per peer
   std::size_t waiting_count_ = 0;
   std::function<void(std::size_t)> gone_;
+  std::function<void(int)> moved_ = [](int) {};
 };
 
 /// The receives of a message_pump, in the order in which MPI matched them. Not thread-safe.

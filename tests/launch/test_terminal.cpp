@@ -60,7 +60,7 @@ void check_file_mode(const std::string& command, const std::string& expected) {
   BOOST_TEST(seat.wait_for_end() != -1);
   std::ifstream in{path};
   const std::string text{std::istreambuf_iterator<char>{in}, {}};
-  BOOST_TEST(text.starts_with("mode " + expected), text);
+  BOOST_TEST(text.starts_with("mode " + expected), "the file: " << text << ", the terminal: " << seat.output);
 }
 
 }  // namespace

@@ -22,7 +22,9 @@ BOOST_AUTO_TEST_CASE(an_idle_rank_leaves_its_core_to_others) {
   std::this_thread::sleep_for(2s);
   const auto share = (cpu_seconds() - before) / 2;
   BOOST_CHECK_LT(share, 0.04);
-  BOOST_CHECK_LT(pump.stats().polls - polls, 3000U);
+  // Neighbours ring, so a rank looks by itself only now and then; across machines it has to look more often.
+  const bool rung = world().local_size() == world().size();
+  BOOST_CHECK_LT(pump.stats().polls - polls, rung ? 300U : 3000U);
   const auto report = pump.stop(patience);
   BOOST_CHECK_MESSAGE(report.clean, report.reason);
 }
