@@ -126,14 +126,12 @@ class plan_maker {
     p.head_bytes = model_.head_bytes;
     const auto micro_batches = std::max(std::min(static_cast<double>(stages), sequences), 1.0);
     const auto rows = std::max(std::ceil(sequences / micro_batches), 1.0);
-    const auto context = w_.prompt_tokens + w_.answer_tokens / 2;
     std::map<int, std::size_t> groups;
     std::vector<std::size_t> member;
     for (const auto r : ranks) {
       const auto& profile = on_.ranks[r];
-      // Of a request, from its prompt to its last token.
-      auto line = prompt_line(model_, profile, w_.prompt_tokens, w_.token_budget);
-      line.add(step_line(model_, profile, rows, context, rows, rows), w_.answer_tokens / rows);
+      const auto line =
+          request_line(model_, profile, w_.prompt_tokens, w_.answer_tokens, w_.token_budget, rows);
       const auto [g, fresh] = groups.try_emplace(profile.group, groups.size());
       if (fresh) member.push_back(r);
       p.ranks.push_back({line, w_.usable_memory * profile.memory_bytes, g->second});

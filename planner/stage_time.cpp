@@ -63,4 +63,11 @@ stage_line prompt_line(const model_work& model, const rank_profile& on, double t
   return out;
 }
 
+stage_line request_line(const model_work& model, const rank_profile& on, double prompt_tokens,
+                        double answer_tokens, double chunk, double rows) {
+  auto out = prompt_line(model, on, prompt_tokens, chunk);
+  out.add(step_line(model, on, rows, prompt_tokens + answer_tokens / 2, rows, rows), answer_tokens / rows);
+  return out;
+}
+
 }  // namespace fastserve::planner

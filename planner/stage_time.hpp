@@ -33,4 +33,9 @@ stage_line step_line(const model_work& model, const rank_profile& on, double row
 /// A prompt of `tokens` alone, in chunks of at most `chunk` rows: all of them together.
 stage_line prompt_line(const model_work& model, const rank_profile& on, double tokens, double chunk);
 
+/// A request from its prompt, in chunks of at most `chunk` rows, to its last token, drawn in micro-batches of
+/// `rows` sequences: what a stage is busy with it.
+stage_line request_line(const model_work& model, const rank_profile& on, double prompt_tokens,
+                        double answer_tokens, double chunk, double rows);
+
 }  // namespace fastserve::planner

@@ -218,3 +218,22 @@ BOOST_AUTO_TEST_CASE(the_prediction_of_equal_stages_follows_from_one) {
   BOOST_TEST(p.micro_batches == 2);
   BOOST_TEST(p.expected.decode_tokens_per_s > 1.9 * alone.decode_tokens_per_s);
 }
+
+// Prompts go past the head but for their last rows, so the longer they are the less it weighs in a cut.
+BOOST_AUTO_TEST_CASE(the_head_weighs_as_much_as_is_drawn) {
+  const auto m = seven_billions();
+  const auto r = rank_of(0);
+  const auto weight = [&](double prompt, double answer) {
+    const auto line = plan::request_line(m, r, prompt, answer, 256, 64);
+    return line.head / line.layer;
+  };
+  const auto decode = plan::step_line(m, r, 64, 1 + 4096 / 2, 64, 64);
+  BOOST_TEST(weight(1, 4096) == decode.head / decode.layer, boost::test_tools::tolerance(0.1));
+  BOOST_TEST(weight(128, 128) < 0.9 * weight(1, 128));
+  BOOST_TEST(weight(2048, 128) < 0.3 * weight(128, 128));
+  const auto fast = rank_of(0, 4);
+  const auto slow_line = plan::request_line(m, r, 100, 100, 256, 64);
+  const auto fast_line = plan::request_line(m, fast, 100, 100, 256, 64);
+  BOOST_TEST(fast_line.layer < slow_line.layer);
+  BOOST_TEST(fast_line.head < slow_line.head);
+}
