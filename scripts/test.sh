@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs, builds and runs every test; the sanitizer build of the unit tests first, the optimised build last.
+# Installs, builds and runs every test; the sanitizer build of the unit tests first, the optimised build last, which does
+# without the pure ones of these (cmake/fastserve_target.cmake).
 # Usage: scripts/test.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,7 +37,7 @@ cmake --preset asan -DFASTSERVE_ISAS="$sanitized"
 cmake --build --preset asan -j "$jobs" --target unit_tests
 ctest --preset asan -L unit -j "$jobs"
 
-echo "== optimised (every test)"
+echo "== optimised (all but pure ones)"
 cmake --preset checks -DFASTSERVE_UNUSED="${unused#;}"
 cmake --build --preset checks -j "$jobs"
 # Most of these wait now and then: for signs of life that do not come, for Slurm, for one another.
