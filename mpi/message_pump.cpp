@@ -34,7 +34,8 @@ void append_ranks(std::string& text, const std::vector<int>& ranks) {
 std::string pump_options::validate() const {
   if (shortest_sleep.count() < 1 || longest_sleep < shortest_sleep)
     return "pump sleeps must be at least 1 us, the longest not below the shortest";
-  if (rung_sleep < shortest_sleep) return "rung_sleep must not be below shortest_sleep";
+  if (rung_sleep.count() != 0 && rung_sleep < shortest_sleep)
+    return "rung_sleep must be 0 or at least shortest_sleep";
   if (sleep_divisor < 1) return "sleep_divisor must be at least 1";
   if (max_frame_bytes < 4096 || max_frame_bytes > static_cast<std::size_t>(INT_MAX))
     return "max_frame_bytes must be 4096 to 2147483647, is " + std::to_string(max_frame_bytes);
@@ -233,7 +234,7 @@ void message_pump::idle() {
   // Alone there is nothing to poll for.
   if (size_ == 1)
     pause = std::chrono::seconds{1};
-  else if (!transfers && phase_ == phase::running && rung_by_all())
+  else if (options_.rung_sleep.count() > 0 && !transfers && phase_ == phase::running && rung_by_all())
     pause = options_.rung_sleep;
   ++counters_.sleeps;
   bells_.wait(heard_, pause);

@@ -33,6 +33,7 @@ struct pump_options {
   std::chrono::microseconds longest_sleep{1000};
   int sleep_divisor = 32;
   /// Instead of that, while all living peers ring this rank when they have sent something (mpi/doorbells).
+  /// 0: rings are not relied on.
   std::chrono::microseconds rung_sleep{20000};
 
   std::size_t max_frame_bytes = std::size_t{1} << 30;   ///< header included; at most 2 GiB - 1 (an MPI count)

@@ -29,5 +29,22 @@ BOOST_AUTO_TEST_CASE(an_idle_rank_leaves_its_core_to_others) {
   BOOST_CHECK_MESSAGE(report.clean, report.reason);
 }
 
+// As between machines: a rank that nobody rings looks about once a millisecond, and no more often.
+BOOST_AUTO_TEST_CASE(a_rank_that_is_not_rung_looks_by_itself) {
+  if (world().size() == 1) return;  // nobody would send
+  mpi::pump_options options;
+  options.rung_sleep = 0us;
+  mpi::message_pump pump{world(), options};
+  pump.start();
+  std::this_thread::sleep_for(500ms);
+  const auto polls = pump.stats().polls;
+  std::this_thread::sleep_for(1s);
+  const auto more = pump.stats().polls - polls;
+  BOOST_CHECK_GT(more, 100U);  // 1,000 on an idle machine
+  BOOST_CHECK_LT(more, 1500U);
+  const auto report = pump.stop(patience);
+  BOOST_CHECK_MESSAGE(report.clean, report.reason);
+}
+
 }  // namespace
 }  // namespace fastserve::tests

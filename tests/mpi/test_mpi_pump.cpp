@@ -397,6 +397,9 @@ BOOST_AUTO_TEST_CASE(checks_its_options) {
   options = {};
   options.sleep_divisor = 0;
   BOOST_CHECK(!options.validate().empty());
+  options = {};
+  options.rung_sleep = options.shortest_sleep / 2;
+  BOOST_CHECK(options.validate().find("rung_sleep") != std::string::npos);
 }
 
 }  // namespace
