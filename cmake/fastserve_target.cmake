@@ -92,8 +92,9 @@ endfunction()
 # fastserve_test(<name> SOURCES ... LINK ... [RANKS 1 2 3 4] [LABELS ...] [TIMEOUT seconds] [OWN_MAIN] [PURE])
 # A Boost.Test program in tests/, with Boost's main() unless it brings one. With RANKS it runs once under mpirun for each
 # count. Tests run in the source folder and name their data from there, so that a compiler cache serves every checkout.
-# PURE: neither kernels nor threads are in what it tests, so one that passes under sanitizers need not be built again with
-# optimisation: scripts/test.sh does without (FASTSERVE_PURE_TESTS=OFF).
+# PURE: neither kernels nor threads are in what it tests, and under sanitizers it does all that it does without
+# (tests/support/sanitized.hpp), so it need not be built again with optimisation: scripts/test.sh does without
+# (FASTSERVE_PURE_TESTS=OFF).
 function(fastserve_test name)
   cmake_parse_arguments(ARG "OWN_MAIN;PURE" "TIMEOUT" "SOURCES;LINK;RANKS;LABELS" ${ARGN})
   if(ARG_PURE AND NOT FASTSERVE_PURE_TESTS)
