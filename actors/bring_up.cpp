@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "actors/measured_speed.hpp"
-#include "actors/model_work.hpp"
 #include "actors/replica_choice.hpp"
 #include "actors/standing_stages.hpp"
 #include "actors/unequal_ranks.hpp"
@@ -25,9 +24,6 @@ constexpr double usable_memory = 0.85;
 
 // The least KV pool worth starting with: one sequence of this many tokens (or of the whole context).
 constexpr std::int32_t least_kv_tokens = 2048;
-
-// Of a prompt and of its answer, where layouts are compared: nobody knows what will be asked.
-constexpr double request_tokens = 128;
 
 // Fewer blocks hold no prompt with an answer.
 constexpr std::int32_t least_kv_blocks = 2;
@@ -129,9 +125,9 @@ std::vector<planner::rank_offer> bring_up::offers_of(const std::vector<int>& ran
 
 // Per layer and of the head, of a request. The head takes the rows that draw: all of an answer, one of a
 // prompt.
-planner::model_cost bring_up::cost(std::int32_t kv_tokens) const {
+planner::model_cost bring_up::cost_of(std::int32_t kv_tokens) const {
   const auto& a = leader_.architecture;
-  const auto work = work_of(a, {leader_.compute_type, leader_.quantize, leader_.kv_type, leader_.stored});
+  const auto work = work_of(leader_);
   planner::model_cost cost;
   cost.layers = a.layers;
   cost.layer_bytes = static_cast<std::size_t>(work.layer_bytes);
@@ -163,7 +159,7 @@ std::size_t bring_up::spares_of(const std::vector<int>& usable) const {
 // together: they share a host.
 std::vector<planner::pipeline_plan> bring_up::plan_pipelines(const std::vector<int>& usable,
                                                              std::size_t count) const {
-  const auto costs = cost(std::min(limits_.max_context, least_kv_tokens));
+  const auto cost = cost_of(std::min(limits_.max_context, least_kv_tokens));
   const auto spares = spares_of(usable);
   const auto ranks = usable.size() - spares;
   if (count == 1 && are_unequal(relative_speeds(leader_, profiles_, wishes_.speeds, usable))) {
@@ -177,7 +173,7 @@ std::vector<planner::pipeline_plan> bring_up::plan_pipelines(const std::vector<i
   auto next = offers.begin();
   for (std::size_t i = 0; i < count; ++i) {
     const auto end = next + static_cast<std::ptrdiff_t>(ranks / count + (i < ranks % count ? 1 : 0));
-    out.push_back(planner::partition(costs, {next, end}));
+    out.push_back(planner::partition(cost, {next, end}));
     auto& error = out.back().error;
     if (!error.empty() && count > 1) error += ", or ask for fewer --replicas";
     if (!error.empty() && spares > 0) error += ", or fewer of them as spares";
@@ -215,14 +211,14 @@ std::vector<planner::pipeline_plan> bring_up::plan_first(const std::vector<int>&
   }
   const auto standing = standing_stages(leader_.architecture.layers, std::move(said));
   if (standing.empty()) return plan_all(usable, why);
-  const auto costs = cost(std::min(limits_.max_context, least_kv_tokens));
-  return {planner::plan_again(costs, offers_of(usable), standing)};
+  const auto cost = cost_of(std::min(limits_.max_context, least_kv_tokens));
+  return {planner::plan_again(cost, offers_of(usable), standing)};
 }
 
 planner::pipeline_plan bring_up::plan_again(std::size_t pipeline, const std::vector<int>& usable) const {
   if (usable.empty()) return {{}, {}, 0, "no rank would be left"};
-  const auto costs = cost(std::min(limits_.max_context, least_kv_tokens));
-  return planner::plan_again(costs, offers_of(usable), pipelines_.at(pipeline));
+  const auto cost = cost_of(std::min(limits_.max_context, least_kv_tokens));
+  return planner::plan_again(cost, offers_of(usable), pipelines_.at(pipeline));
 }
 
 stage_assignment bring_up::place_in(std::uint32_t epoch) const {
@@ -274,7 +270,7 @@ std::string bring_up::link(const std::vector<planner::stage_place>& stages,
 // the first pipeline on, the next from the stage behind, or of the next pipeline.
 void bring_up::hold_ready(const std::vector<int>& spares, std::map<int, stage_assignment>& places) const {
   if (!wishes_.hot_spares) return;
-  const auto costs = cost(std::min(limits_.max_context, least_kv_tokens));
+  const auto cost = cost_of(std::min(limits_.max_context, least_kv_tokens));
   std::vector<const std::vector<planner::stage_place>*> pipelines;
   for (const auto& p : pipelines_)
     if (!p.empty()) pipelines.push_back(&p);
@@ -286,13 +282,13 @@ void bring_up::hold_ready(const std::vector<int>& spares, std::map<int, stage_as
     auto& place = places.at(rank);
     const auto fits = [&](std::int32_t first, std::int32_t last) {
       auto bytes =
-          static_cast<double>(last - first) * static_cast<double>(costs.layer_bytes + costs.kv_layer_bytes);
-      if (first == 0) bytes += static_cast<double>(costs.embedding_bytes);
-      if (last == costs.layers) bytes += static_cast<double>(costs.head_bytes);
+          static_cast<double>(last - first) * static_cast<double>(cost.layer_bytes + cost.kv_layer_bytes);
+      if (first == 0) bytes += static_cast<double>(cost.embedding_bytes);
+      if (last == cost.layers) bytes += static_cast<double>(cost.head_bytes);
       return bytes <= room;
     };
-    if (fits(0, costs.layers)) {
-      place.held_last = costs.layers;
+    if (fits(0, cost.layers)) {
+      place.held_last = cost.layers;
       continue;
     }
     const auto& stages = *pipelines[i % pipelines.size()];
@@ -474,10 +470,10 @@ std::string bring_up::carry_out(const std::map<int, stage_assignment>& places,
     }
     pipeline->stands = true;
   }
-  const auto costs = cost(0);
+  const auto cost = cost_of(0);
   const auto share_of = [&](const stage_assignment& p) {
     if (p.first_layer == p.last_layer) return 0.0;
-    return (p.last_layer - p.first_layer) * costs.layer + (p.next_rank < 0 ? costs.head : 0.0);
+    return (p.last_layer - p.first_layer) * cost.layer + (p.next_rank < 0 ? cost.head : 0.0);
   };
   const auto speeds = relative_speeds(leader_, profiles_, wishes_.speeds, ranks);
   for (std::size_t i = 0; i < ranks.size(); ++i)

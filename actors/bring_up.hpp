@@ -101,7 +101,7 @@ class bring_up {
   std::vector<int> without(const std::set<int>& gone) const;
   std::vector<int> usable_for(std::size_t pipeline, const std::set<int>& idle) const;
   std::vector<planner::rank_offer> offers_of(const std::vector<int>& ranks) const;
-  planner::model_cost cost(std::int32_t kv_tokens) const;
+  planner::model_cost cost_of(std::int32_t kv_tokens) const;
   std::size_t spares_of(const std::vector<int>& usable) const;
   std::vector<planner::pipeline_plan> plan_pipelines(const std::vector<int>& usable, std::size_t count) const;
   std::vector<planner::pipeline_plan> plan_all(const std::vector<int>& usable, std::string& why) const;

@@ -16,10 +16,6 @@ constexpr double noise = 1.1;
 constexpr planner::link between_hosts{30e-6, 1e9};
 constexpr planner::link within_host{20e-6, 3e9};
 
-planner::model_work work_of(const rank_context& c) {
-  return actors::work_of(c.architecture, {c.compute_type, c.quantize, c.kv_type, c.stored});
-}
-
 planner::cluster cluster_of(const std::map<int, node_profile>& profiles, const rank_speeds& speeds,
                             const std::vector<int>& ranks) {
   planner::cluster on;
@@ -36,6 +32,10 @@ planner::cluster cluster_of(const std::map<int, node_profile>& profiles, const r
 }
 
 }  // namespace
+
+planner::model_work work_of(const rank_context& c) {
+  return work_of(c.architecture, {c.compute_type, c.quantize, c.kv_type, c.stored});
+}
 
 std::map<int, double> relative_speeds(const rank_context& model, const std::map<int, node_profile>& profiles,
                                       const rank_speeds& speeds, const std::vector<int>& ranks) {
@@ -75,7 +75,7 @@ planner::pipeline_plan plan_unequal(const rank_context& model, const std::map<in
   wishes.usable_memory = w.usable_memory;
   wishes.max_batch = w.max_batch;
   wishes.token_budget = w.token_budget;
-  wishes.prompt_tokens = wishes.answer_tokens = 128;
+  wishes.prompt_tokens = wishes.answer_tokens = request_tokens;
   wishes.context_tokens = w.kv_tokens;
   wishes.spares = w.spares;
   wishes.replicas = 1;

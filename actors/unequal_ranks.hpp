@@ -12,6 +12,12 @@
 
 namespace fastserve::actors {
 
+/// Of a prompt and of its answer, where plans are compared: nobody knows what will be asked.
+inline constexpr double request_tokens = 128;
+
+/// The model that a rank was told of, as the planner sees it.
+planner::model_work work_of(const rank_context& model);
+
 /// How fast each of `ranks` computes a layer, relative to the fastest (1). All 1 when a speed was not
 /// measured or none differs by a tenth: an uneven cut for the noise of a measurement helps nobody.
 std::map<int, double> relative_speeds(const rank_context& model, const std::map<int, node_profile>& profiles,
