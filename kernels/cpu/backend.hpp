@@ -3,6 +3,7 @@
 #include <cassert>
 
 #include "kernels/backend.hpp"
+#include "kernels/cpu/dispatch.hpp"
 #include "kernels/cpu/integer_weight.hpp"
 #include "kernels/cpu/memory.hpp"
 #include "kernels/cpu/table.hpp"
@@ -16,8 +17,9 @@ namespace fastserve::kernels::cpu {
 class cpu_backend : public backend {
  public:
   /// `waited`: as of thread_team.
-  cpu_backend(int threads, const kernel_table& table, std::atomic<std::int64_t>* waited = nullptr)
-      : table_{table}, team_{threads, waited}, deal_{threads} {}
+  cpu_backend(int threads, const kernel_table& table, std::atomic<std::int64_t>* waited = nullptr,
+              processor_habits habits = habits_here())
+      : table_{table}, habits_{habits}, team_{threads, waited}, deal_{threads} {}
 
   device_info info() const override;
 
@@ -73,6 +75,7 @@ class cpu_backend : public backend {
   void linear_integers(tensor_view out, tensor_view in, const weight& w, tensor_view bias, bool accumulate);
 
   const kernel_table& table_;
+  processor_habits habits_;
   thread_team team_;
   job_deal deal_;
   scratch packed_rows_;  ///< input of a product

@@ -107,6 +107,17 @@ const kernel_table& choose_table(const std::string& isa) {
                            "; choose one of " + joined(here));
 }
 
+processor_habits habits_here() {
+  processor_habits habits;
+#if defined(__x86_64__)
+  if (__builtin_cpu_is("amd")) {
+    habits.fetch_streams = false;
+    habits.open_nibbles = false;
+  }
+#endif
+  return habits;
+}
+
 }  // namespace cpu
 
 std::vector<std::string> supported_isas() {

@@ -10,4 +10,7 @@ namespace fastserve::kernels::cpu {
 /// Throws std::runtime_error naming the choices.
 const kernel_table& choose_table(const std::string& isa);
 
+/// By the vendor of the processor this runs on.
+processor_habits habits_here();
+
 }  // namespace fastserve::kernels::cpu

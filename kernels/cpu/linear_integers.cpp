@@ -76,6 +76,7 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
     job.rows = in.rows;
     job.tiles = tiles;
     job.accumulate = accumulate;
+    job.habits = habits_;
     for (std::int64_t j; (j = deal_.take(thread)) >= 0;) {
       std::size_t s = 0;
       while (j >= grids[s].first_job + grids[s].jobs) ++s;

@@ -60,6 +60,16 @@ struct pack_job {
   std::int64_t line_first = 0, line_last = 0;
 };
 
+/// What processors of one instruction set differ in. No bit of a result depends on it.
+struct processor_habits {
+  /// Weights of a single tile, which memory feeds, are asked for ahead. AMD's processors fetch such streams
+  /// by themselves and read up to a third less when they are asked.
+  bool fetch_streams = true;
+  /// 4-bit codes that many tiles multiply are taken apart once for all of them. AMD's take them apart beside
+  /// the products, in units that these do not use.
+  bool open_nibbles = true;
+};
+
 /// One thread's part of out = in * w^T: tiles [tile_first, tile_last) by panels [panel_first, panel_last).
 struct gemm_job {
   const float* input = nullptr;   ///< packed rows, all tiles
@@ -74,7 +84,8 @@ struct gemm_job {
   std::int64_t units = 0;
   std::int64_t tile_first = 0, tile_last = 0;
   std::int64_t panel_first = 0, panel_last = 0;
-  bool accumulate = false;  ///< add to `out`
+  bool accumulate = false;    ///< add to `out`
+  bool fetch_streams = true;  ///< processor_habits
 };
 
 enum zeros : std::uint8_t { zeros_none = 0, zeros_integer = 1, zeros_offset = 2 };
@@ -112,6 +123,7 @@ struct integer_job {
   std::int64_t tile_first = 0, tile_last = 0;
   std::int64_t panel_first = 0, panel_last = 0;
   bool accumulate = false;  ///< add to `out`
+  processor_habits habits;
 };
 
 /// Tile sizes of an instruction set.

@@ -81,6 +81,7 @@ struct tile_job {
   const float* bias;  // of the panel, or null
   int columns;        // of the panel that exist
   bool accumulate;
+  bool fetch_streams;
 };
 
 template <class W, int M>
@@ -136,7 +137,9 @@ void multiply_tile(const tile_job& job) {
     FASTSERVE_UNROLL(2)
     for (int u = 0; u < line_units; ++u) {
       if constexpr (Stream) {
-        for (int p = 0; p < unit_bytes<W>; p += 64) prefetch_l1(ahead + p);
+        if (job.fetch_streams) {
+          for (int p = 0; p < unit_bytes<W>; p += 64) prefetch_l1(ahead + p);
+        }
       } else {
         prefetch_l2(ahead);
       }
@@ -224,6 +227,7 @@ void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const
   tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
+  tile.fetch_streams = job.fetch_streams;
   // The tiles fetch in equal parts what comes after.
   const std::int64_t ahead_bytes = k.step * unit_bytes<W> / (job.tile_last - job.tile_first);
   tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
@@ -258,6 +262,7 @@ void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, con
   tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
+  tile.fetch_streams = job.fetch_streams;
   const std::int64_t ahead_bytes = k.units * unit_bytes<W> / (job.tile_last - job.tile_first);
   tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
   for (std::int64_t from = 0; from < k.units; from += widened_units) {
@@ -288,6 +293,7 @@ std::int64_t multiply_runs(const gemm_job& job) {
   tile.units = job.units;
   tile.out_stride = job.out_stride;
   tile.accumulate = job.accumulate;
+  tile.fetch_streams = job.fetch_streams;
   std::int64_t panel = job.panel_first;
   for (; panel + stream_panels <= job.panel_last; panel += stream_panels) {
     const std::int64_t columns = job.columns - panel * panel_columns;

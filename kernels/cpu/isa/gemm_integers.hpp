@@ -20,11 +20,23 @@ constexpr std::int64_t integer_partial_floats =
     static_cast<std::int64_t>(integer_block_rows) * panel_columns * integer_block_panels;
 constexpr int integer_few_tiles = 6;
 
-/// Panels that a tile of `rows` rows multiplies at once. A dot product waits for the one before it: two units
-/// with a latency of five want more than ten chains, and twice that leaves room for what is between them. A
-/// single tile reads one stream of memory for each panel, and a core reads several faster than one.
+/// Whether the parts of a record rest in registers beside the dot products: where folds are shorter than a
+/// record, they are touched every few dot products.
+template <int Columns>
+constexpr bool parts_in_registers = room_for_parts&& Columns != record_columns;
+/// Panels that one of several tiles multiplies at once. A dot product waits for the one before it: two units
+/// with a latency of five want more than ten chains, and twice that leaves room for what is between them.
+template <int Columns>
+constexpr int panels_of_tile = parts_in_registers<Columns> ? 1 : tile_panels;
+/// The same for a single tile of `rows` rows. It reads one stream of memory for each panel, and a core reads
+/// several faster than one.
+template <int Columns>
 constexpr int panels_at_once(int rows) {
-  return rows * few_row_panels <= integer_tile_rows * tile_panels ? few_row_panels : tile_panels;
+  constexpr int all = integer_tile_rows * panels_of_tile<Columns>;
+  for (int panels = few_row_panels; panels > panels_of_tile<Columns>; panels /= 2) {
+    if (rows * panels <= all) return panels;
+  }
+  return panels_of_tile<Columns>;
 }
 /// As many tiles and more gain by open_nibbles.hpp.
 constexpr int opened_tiles = 4;
@@ -49,6 +61,7 @@ struct integer_tile {
   const float* bias;
   int columns;
   bool accumulate;
+  bool fetch_streams;
 };
 
 FASTSERVE_INLINE f32v load_scale(const char* from, int v, bool wide) {
@@ -100,7 +113,8 @@ FASTSERVE_INLINE void fold(const i32v (&acc)[M][V], int first, const integer_pan
 template <codes_as C, int M, bool Stream, int Columns>
 __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
   constexpr bool OneFold = Columns == record_columns;
-  constexpr int P = Stream ? panels_at_once(M) : tile_panels;
+  constexpr bool Registers = parts_in_registers<Columns>;
+  constexpr int P = Stream ? panels_at_once<Columns>(M) : panels_of_tile<Columns>;
   constexpr int V = P * tile_vectors;
   const integer_panels& w = *tile.weights;
   const int columns = Columns > 0 ? Columns : w.columns;
@@ -121,7 +135,8 @@ __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
   const auto sum_at = [&](int i, int v) { return tile.sums + (i * V + v) * lanes; };
   if (!tile.resume)
     for (int i = 0; i < M * V; ++i) store(tile.sums + i * lanes, zero());
-  alignas(64) float part_memory[OneFold ? lanes : M * V * lanes];
+  f32v part[M][V];
+  alignas(64) float part_memory[OneFold || Registers ? lanes : M * V * lanes];
   float* parts = part_memory;
   __asm__ volatile("" : "+r"(parts) : : "memory");  // registers are for the dot products
   const auto part_at = [&](int i, int v) { return parts + (i * V + v) * lanes; };
@@ -132,6 +147,13 @@ __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
     // A fixed distance ahead of each stream; from the panels' ends on, in those that follow.
     std::int64_t distance = stream_ahead_bytes / P;
     if (P > 1 && codes[0] + distance >= end) distance += (P - 1) * w.panel_bytes;
+    if constexpr (Registers) {
+      FASTSERVE_UNROLL(16)
+      for (int i = 0; i < M; ++i) {
+        FASTSERVE_UNROLL(8)
+        for (int v = 0; v < V; ++v) part[i][v] = zero();
+      }
+    }
     for (int f = 0; f < folds; ++f) {
       const char* row_codes = input + f * columns;
       const char* at[P];
@@ -150,13 +172,15 @@ __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
       constexpr bool in_short = short_sums && C != codes_as::bytes;
       constexpr int at_once = in_short ? 2 : 1;
       for (int step = 0; step < steps; step += at_once) {
-        if constexpr (Stream && (P == 1 || several_want_fetching)) {
-          FASTSERVE_UNROLL(4)
-          for (int p = 0; p < P; ++p) {
-            FASTSERVE_UNROLL(16)
-            for (int b = 0; b < at_once * code_bytes<C>; b += 64) prefetch_l1(at[p] + distance + b);
+        if constexpr (Stream) {
+          if (tile.fetch_streams) {
+            FASTSERVE_UNROLL(4)
+            for (int p = 0; p < P; ++p) {
+              FASTSERVE_UNROLL(16)
+              for (int b = 0; b < at_once * code_bytes<C>; b += 64) prefetch_l1(at[p] + distance + b);
+            }
           }
-        } else if constexpr (!Stream) {
+        } else {
           const std::int64_t bytes = at_once * tile.ahead_step;
           for (int p = 0; p < P; ++p)
             for (std::int64_t b = 0; b < bytes; b += 64) prefetch_l2(ahead + p * tile.ahead_panel + b);
@@ -181,6 +205,10 @@ __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
               [&](int i, int v, f32v part) {
                 store(sum_at(i, v), fma(part, set1(record_at(input, i).scale), load(sum_at(i, v))));
               });
+        } else if constexpr (Registers) {
+          fold(
+              acc, p * tile_vectors, w, scales_of_panel(p), input, sums_at + f,
+              [&](int i, int v) { return part[i][v]; }, [&](int i, int v, f32v now) { part[i][v] = now; });
         } else {
           fold(
               acc, p * tile_vectors, w, scales_of_panel(p), input, sums_at + f,
@@ -196,7 +224,8 @@ __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
         const f32v row_scale = set1(record_at(input, i).scale);
         FASTSERVE_UNROLL(8)
         for (int v = 0; v < V; ++v)
-          store(sum_at(i, v), fma(load(part_at(i, v)), row_scale, load(sum_at(i, v))));
+          store(sum_at(i, v),
+                fma(Registers ? part[i][v] : load(part_at(i, v)), row_scale, load(sum_at(i, v))));
       }
     }
     __asm__ volatile("" ::: "memory");  // the sums stay in memory
@@ -258,6 +287,7 @@ void multiply_tiles(const integer_job& job, const panel_block& block, const inte
   tile.bias = job.bias == nullptr ? nullptr : job.bias + block.panel * panel_columns;
   tile.columns = static_cast<int>(left < mine ? left : mine);
   tile.accumulate = job.accumulate;
+  tile.fetch_streams = job.habits.fetch_streams;
   // The tiles fetch in equal parts, of whole lines, what comes after.
   const std::int64_t steps = folds * (w.columns / step_columns);
   const std::int64_t bytes = folds * whole.fold_bytes;
@@ -280,7 +310,7 @@ void multiply_tiles(const integer_job& job, const panel_block& block, const inte
     tile.ahead = block.ahead == nullptr || done >= bytes ? nullptr : block.ahead + done;
     if (tile.ahead == nullptr) tile.ahead_step = 0;
     multiply_integer_rows<C, false, Columns>(rows, tile);
-    sums += rows * tile_panels * panel_columns;
+    sums += rows * panels_of_tile<Columns> * panel_columns;
   }
 }
 
@@ -289,8 +319,8 @@ void multiply_block(const integer_job& job, const panel_block& block, float* sum
   integer_panels w = job.weights;
   w.data += block.panel * w.panel_bytes;
   if constexpr (C == codes_as::nibbles) {
-    if (job.tile_last - job.tile_first >= opened_tiles) {
-      alignas(64) char room[tile_panels * opened_panel_bytes];
+    if (job.habits.open_nibbles && job.tile_last - job.tile_first >= opened_tiles) {
+      alignas(64) char room[panels_of_tile<Columns> * opened_panel_bytes];
       const integer_panels opened = opened_panels(w, room, block.to - block.from);
       for (int p = 0; p < block.panels; ++p)
         open_nibbles(room + p * opened.panel_bytes, opened, w.data + p * w.panel_bytes, w, block.from);
@@ -318,13 +348,14 @@ void gemm_integers_of(const integer_job& job) {
   const auto multiply = multiply_block<C, Columns>;
   if (job.tiles == 1) {
     // From end to end, as memory feeds them.
-    return for_panels(job, panels_at_once(static_cast<int>(job.rows)), [&](std::int64_t panel, int panels) {
-      multiply(job, {panel, panels, 0, w.folds, nullptr}, job.partials);
-    });
+    return for_panels(job, panels_at_once<Columns>(static_cast<int>(job.rows)),
+                      [&](std::int64_t panel, int panels) {
+                        multiply(job, {panel, panels, 0, w.folds, nullptr}, job.partials);
+                      });
   }
   if (job.tiles <= integer_few_tiles) {
     // A block is used while it is in L1; meanwhile comes the one that follows, in the end of the next panels.
-    return for_panels(job, tile_panels, [&](std::int64_t panel, int panels) {
+    return for_panels(job, panels_of_tile<Columns>, [&](std::int64_t panel, int panels) {
       for (std::int64_t from = 0; from < w.folds; from += block) {
         const std::int64_t to = w.folds - from < block ? w.folds : from + block;
         const char* ahead = w.data + panel * w.panel_bytes + to * w.fold_bytes;
@@ -335,7 +366,7 @@ void gemm_integers_of(const integer_job& job) {
   }
   for (std::int64_t from = 0; from < w.folds; from += block) {
     const std::int64_t to = w.folds - from < block ? w.folds : from + block;
-    for_panels(job, tile_panels, [&](std::int64_t panel, int panels) {
+    for_panels(job, panels_of_tile<Columns>, [&](std::int64_t panel, int panels) {
       const char* ahead = nullptr;
       if (panel + panels < job.panel_last) {
         ahead = w.data + (panel + panels) * w.panel_bytes + from * w.fold_bytes;

@@ -11,8 +11,7 @@ namespace {
 typedef std::int32_t i32v __attribute__((vector_size(32)));
 FASTSERVE_INLINE __m256i raw(i32v x) { return (__m256i)x; }
 
-constexpr int tile_panels = 1;                 // multiplied at once
-constexpr bool several_want_fetching = false;  // it costs Zen 3 a quarter of what it reads of several streams
+constexpr int tile_panels = 1;  // multiplied at once
 
 FASTSERVE_INLINE i32v zero_i32() { return i32v{}; }
 FASTSERVE_INLINE i32v set1_i32(std::int32_t x) { return (i32v)_mm256_set1_epi32(x); }
@@ -41,6 +40,7 @@ FASTSERVE_INLINE i32v sums_of_short(i32v x) { return (i32v)_mm256_madd_epi16(raw
 
 #ifdef __AVXVNNI__
 constexpr int few_row_panels = 1;  // likewise, by few rows
+constexpr bool room_for_parts = false;
 constexpr bool short_sums = false;
 constexpr int integer_tile_rows = 3;  // 6 dot products, 6 parts, 2 weights, a broadcast
 constexpr bool stored_unsigned = true;
@@ -50,6 +50,7 @@ FASTSERVE_INLINE i32v dot_8(i32v sums, i32v w, i32v a) {
 FASTSERVE_INLINE i32v dot_u4(i32v sums, i32v w, i32v a) { return dot_8(sums, w, a); }
 #else
 constexpr int few_row_panels = 4;  // likewise, by few rows
+constexpr bool room_for_parts = false;
 constexpr bool short_sums = true;
 constexpr int integer_tile_rows = 4;  // 8 dot products, 2 weights and magnitudes, four more
 constexpr bool stored_unsigned = false;

@@ -10,13 +10,14 @@ namespace {
 // Typed by its lanes and not as __m512i: GCC keeps arrays of these in registers.
 typedef std::int32_t i32v __attribute__((vector_size(64)));
 FASTSERVE_INLINE __m512i raw(i32v x) { return (__m512i)x; }
-constexpr bool several_want_fetching = true;  // streams of memory, one to a panel
 #ifdef __AVX512VNNI__
-constexpr bool short_sums = false;    // VPDPBUSD adds up by itself
-constexpr int integer_tile_rows = 6;  // 24 dot products, 4 weights, a broadcast, a mask
-constexpr int tile_panels = 2;        // multiplied at once
-constexpr int few_row_panels = 4;     // likewise, by few rows
+constexpr bool room_for_parts = true;  // in registers
+constexpr bool short_sums = false;     // VPDPBUSD adds up by itself
+constexpr int integer_tile_rows = 6;   // 24 dot products, 4 weights, a broadcast, a mask
+constexpr int tile_panels = 2;         // multiplied at once
+constexpr int few_row_panels = 4;      // likewise, by few rows
 #else
+constexpr bool room_for_parts = false;
 constexpr bool short_sums = true;     // codes of 0 to 15 are summed in 16 bits first
 constexpr int integer_tile_rows = 6;  // 12 dot products; multiplying them takes more
 constexpr int tile_panels = 1;

@@ -10,12 +10,12 @@ namespace {
 typedef std::int8_t i8v __attribute__((vector_size(16)));
 typedef std::uint8_t u8v __attribute__((vector_size(16)));
 typedef std::int16_t i16v __attribute__((vector_size(16)));
+constexpr bool room_for_parts = false;
 constexpr bool short_sums = true;
 constexpr int integer_tile_rows = 2;
 constexpr bool stored_unsigned = false;
 
-constexpr int tile_panels = 1;  // multiplied at once
-constexpr bool several_want_fetching = true;
+constexpr int tile_panels = 1;     // multiplied at once
 constexpr int few_row_panels = 1;  // likewise, by few rows
 
 FASTSERVE_INLINE i32v zero_i32() { return i32v{}; }
