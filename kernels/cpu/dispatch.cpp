@@ -111,7 +111,7 @@ processor_habits habits_here() {
   processor_habits habits;
 #if defined(__x86_64__)
   if (__builtin_cpu_is("amd")) {
-    habits.fetch_streams = false;
+    habits.fetch_ahead = false;
     habits.open_nibbles = false;
   }
 #endif

@@ -64,7 +64,7 @@ struct pack_job {
 struct processor_habits {
   /// Weights of a single tile, which memory feeds, are asked for ahead. AMD's processors fetch such streams
   /// by themselves and read up to a third less when they are asked.
-  bool fetch_streams = true;
+  bool fetch_ahead = true;
   /// 4-bit codes that many tiles multiply are taken apart once for all of them. AMD's take them apart beside
   /// the products, in units that these do not use.
   bool open_nibbles = true;
@@ -84,8 +84,8 @@ struct gemm_job {
   std::int64_t units = 0;
   std::int64_t tile_first = 0, tile_last = 0;
   std::int64_t panel_first = 0, panel_last = 0;
-  bool accumulate = false;    ///< add to `out`
-  bool fetch_streams = true;  ///< processor_habits
+  bool accumulate = false;  ///< add to `out`
+  bool fetch_ahead = true;  ///< processor_habits
 };
 
 enum zeros : std::uint8_t { zeros_none = 0, zeros_integer = 1, zeros_offset = 2 };

@@ -55,7 +55,7 @@ BOOST_DATA_TEST_CASE(no_bit_depends_on_them, every_isa(), isa) {
       const auto expected = product(c, in, rows, isa, {true, true});
       for (const cpu::processor_habits other :
            {cpu::processor_habits{false, true}, {true, false}, {false, false}}) {
-        BOOST_TEST_CONTEXT(c.name << ", " << rows << " rows, fetching " << other.fetch_streams << ", opening "
+        BOOST_TEST_CONTEXT(c.name << ", " << rows << " rows, fetching " << other.fetch_ahead << ", opening "
                                   << other.open_nibbles)
         BOOST_TEST(same_bits(product(c, in, rows, isa, other), expected));
       }

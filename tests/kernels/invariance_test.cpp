@@ -266,7 +266,8 @@ namespace {
 
 /// The last rows of a sequence in one go, a few at a time and alone: the same bits. Many sequences of few
 /// rows are not cut into segments, one is.
-void check_companies(const std::string& isa, dtype type, const attention_shape& shape) {
+void check_companies(const std::string& isa, dtype type, const attention_shape& shape,
+                     float magnitude = 1.0F) {
   const std::int32_t tokens = emulated ? 330 : sanitized ? 150 : 800;
   const std::int32_t last = emulated || sanitized ? 24 : 200;
   const std::int32_t first = tokens - last;
@@ -276,7 +277,7 @@ void check_companies(const std::string& isa, dtype type, const attention_shape& 
   auto kv = top.ops->make_kv_store({1, count, shape.kv_heads, shape.head_dim, type});
   std::vector<std::int32_t> table;
   for (std::int32_t b = 0; b < count; ++b) table.push_back(count - 1 - b);
-  auto qkv = top.put(random_matrix(tokens, width, 21));
+  auto qkv = top.put(random_matrix(tokens, width, 21, magnitude));
   const auto plan_of = [&](std::int32_t from, std::int32_t rows, std::int32_t at_once) {
     step_layout layout;
     for (std::int32_t r = 0; r < rows; r += at_once)
@@ -309,6 +310,8 @@ BOOST_DATA_TEST_CASE(a_row_attends_alike_in_any_company, every_isa(), isa) {
       check_companies(isa, type, {6, 2, dim, 0.3F, 0});
     check_companies(isa, type, {4, 2, 64, 0.3F, 100});
     check_companies(isa, type, {32, 2, 16, 0.3F, 0});
+    // Sums that are subnormal now and then, which some instructions take for zero.
+    if (!on_cuda) check_companies(isa, type, {4, 2, 24, 0.3F, 100}, 2e-38F);
   }
 }
 

@@ -31,17 +31,21 @@ FASTSERVE_INLINE void attend_tile(const attention_job& job, int chunk, int row) 
   }
   if (seen.low >= (chunk + 1) * chunk_tokens || seen.high <= chunk * chunk_tokens) return;
   add_chunk<E, R>(job, chunk, seen, job.scratch + static_cast<std::int64_t>(row) * job.head_dim,
-                  job.states + static_cast<std::int64_t>(row) * state_floats(job.head_dim));
+                  job.states + static_cast<std::int64_t>(row) * state_floats(job.head_dim), row == 0);
 }
 
-/// Scaled queries of R rows, interleaved: [head_dim][R].
-template <int R>
+/// Scaled queries of R rows, interleaved: [head_dim][R], or pairs of bf16.
+template <class E, int R>
 void load_queries(const attention_job& job, int row) {
   float* to = job.scratch + static_cast<std::int64_t>(row) * job.head_dim;
   for (int r = 0; r < R; ++r) {
     const float* from = job.query + (row + r) / job.group * job.query_stride +
                         static_cast<std::int64_t>((row + r) % job.group) * job.head_dim;
-    for (int d = 0; d < job.head_dim; ++d) to[d * R + r] = from[d] * job.scale;
+    if constexpr (in_pairs<E>) {
+      load_query_pairs<R>(to + r, from, job.scale, job.head_dim);
+    } else {
+      for (int d = 0; d < job.head_dim; ++d) to[d * R + r] = from[d] * job.scale;
+    }
   }
 }
 
@@ -66,11 +70,12 @@ FASTSERVE_INLINE void for_tiles(int rows, Tile tile) {
   for_halves<rest_rows>(row, rows, tile);
 }
 
+template <class E>
 struct load_tile {
   const attention_job& job;
   template <int R>
   FASTSERVE_INLINE void operator()(int row) const {
-    load_queries<R>(job, row);
+    load_queries<E, R>(job, row);
   }
 };
 
@@ -97,7 +102,7 @@ template <class E>
 void attention(const attention_job& job) {
   const int rows = job.rows * job.group;
   clear_states(job.states, rows, job.head_dim);
-  for_tiles(rows, load_tile{job});
+  for_tiles(rows, load_tile<E>{job});
   const int last_position = job.first_position + job.rows - 1;
   int first = job.window > 0 && job.first_position + 1 > job.window ? job.first_position + 1 - job.window : 0;
   if (first < job.token_first) first = job.token_first;

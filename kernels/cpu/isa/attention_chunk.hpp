@@ -3,7 +3,7 @@
 // One chunk of online softmax for the rows of one tile: scores, weights, values. attention.hpp tells the
 // whole.
 
-#include "kernels/cpu/isa/math.hpp"
+#include "kernels/cpu/isa/attention_pairs.hpp"
 
 namespace fastserve::kernels::cpu::FASTSERVE_ISA {
 namespace {
@@ -27,9 +27,11 @@ FASTSERVE_INLINE std::int64_t block_offset(const attention_job& job, int index) 
   return job.blocks[index] * job.block_bytes;
 }
 
-/// The same for the block one chunk later, or, past token `high`, for this one.
-FASTSERVE_INLINE std::int64_t later_offset(const attention_job& job, int index, int high) {
-  return block_offset(job, (index + chunk_blocks) * block_tokens < high ? index + chunk_blocks : index);
+/// The same for the block one chunk later, which the chunk's first tile fetches; for the other tiles and past
+/// token `high` for this one: asking for what is there costs less than a branch.
+FASTSERVE_INLINE std::int64_t later_offset(const attention_job& job, int index, int high, bool fetches) {
+  const bool later = fetches && (index + chunk_blocks) * block_tokens < high;
+  return block_offset(job, later ? index + chunk_blocks : index);
 }
 
 /// Scores of B blocks that follow one another: scores[r][16 * B]. query: [head_dim][R]. Meanwhile fetches the
@@ -132,21 +134,39 @@ FASTSERVE_INLINE void add_values(float* sums, int stride, const float* factor, c
   }
 }
 
-/// Turns one row's 64 scores into weights against the new maximum, which it returns; `total` is their sum.
-FASTSERVE_INLINE float to_weights(float* scores, float maximum_before, float& total) {
+/// Turns the 64 scores of each of R rows into weights against its new maximum; `total` is their sum.
+/// out: the scores' own memory, or where they are wanted as bf16. Step by step for all rows, as each step of
+/// a row waits for the one before it.
+template <int R, class W>
+FASTSERVE_INLINE void to_weights(W* out, const float* scores, const float (&maximum_before)[R],
+                                 float (&now)[R], float (&total)[R]) {
   constexpr int vectors = chunk_tokens / lanes;
-  f32v best = load(scores);
-  for (int v = 1; v < vectors; ++v) best = max(best, load(scores + v * lanes));
-  const float highest = maximum(best);
-  const float now = highest > maximum_before ? highest : maximum_before;
-  f32v sums = zero();
-  for (int v = 0; v < vectors; ++v) {
-    const f32v w = exp(load(scores + v * lanes) - set1(now));
-    store(scores + v * lanes, w);
-    sums = sums + w;
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    const float* from = scores + r * chunk_tokens;
+    f32v best = load(from);
+    for (int v = 1; v < vectors; ++v) best = max(best, load(from + v * lanes));
+    const float highest = maximum(best);
+    now[r] = highest > maximum_before[r] ? highest : maximum_before[r];
   }
-  total = sum(sums);
-  return now;
+  for (int r = 0; r < R; ++r) {
+    const f32v subtract = set1(now[r]);
+    for (int v = 0; v < vectors; ++v) {
+      const int at = r * chunk_tokens + v * lanes;
+      const f32v weight = exp(load(scores + at) - subtract);
+      if constexpr (in_pairs<W>) {
+        store_flushed(out + at, weight);
+      } else {
+        store(out + at, weight);
+      }
+    }
+  }
+  FASTSERVE_UNROLL(8)
+  for (int r = 0; r < R; ++r) {
+    f32v sums = zero();
+    for (int v = 0; v < vectors; ++v) sums = sums + load(out + r * chunk_tokens + v * lanes);
+    total[r] = sum(sums);
+  }
 }
 
 /// Hides what each row must not see in `count` blocks of scores from token `start` on.
@@ -169,15 +189,15 @@ FASTSERVE_INLINE void hide(float* scores, const visible_range& seen, int start, 
 /// Scores of R rows against blocks [first_block, last_block) of a chunk; the other blocks count as hidden.
 template <class E, int R>
 FASTSERVE_INLINE void score_chunk(float* scores, const attention_job& job, int chunk,
-                                  const visible_range& seen, const float* query, int first_block,
-                                  int last_block) {
+                                  const visible_range& seen, const float* query, bool fetches,
+                                  int first_block, int last_block) {
   const f32v hidden = set1(-__builtin_inff());
   const E* keys[chunk_blocks];
   const E* ahead[chunk_blocks];
   for (int b = first_block; b < last_block; ++b) {
     const int index = chunk * chunk_blocks + b;
     keys[b] = reinterpret_cast<const E*>(job.keys + block_offset(job, index));
-    ahead[b] = reinterpret_cast<const E*>(job.keys + later_offset(job, index, seen.high));
+    ahead[b] = reinterpret_cast<const E*>(job.keys + later_offset(job, index, seen.high, fetches));
   }
   for (int r = 0; r < R; ++r) {
     for (int b = 0; b < chunk_blocks; ++b) {
@@ -191,7 +211,13 @@ FASTSERVE_INLINE void score_chunk(float* scores, const attention_job& job, int c
     // Two blocks at once halve the loads of the query, where there are registers for it.
     const int count = blocks_at_once == 2 && b + 2 <= last_block ? 2 : 1;
     float* at = scores + b * block_tokens;
-    if (count == 2) {
+    if constexpr (in_pairs<E>) {
+      if (count == 2) {
+        score_pairs<R, 2>(at, query, keys + b, ahead + b, job.head_dim);
+      } else {
+        score_pairs<R, 1>(at, query, keys + b, ahead + b, job.head_dim);
+      }
+    } else if (count == 2) {
       score_blocks<E, R, blocks_at_once>(at, query, keys + b, ahead + b, job.head_dim);
     } else {
       score_blocks<E, R, 1>(at, query, keys + b, ahead + b, job.head_dim);
@@ -201,33 +227,40 @@ FASTSERVE_INLINE void score_chunk(float* scores, const attention_job& job, int c
   }
 }
 
-/// Brings one chunk into the states of R rows.
+/// Brings one chunk into the states of R rows. fetches: the next chunk meanwhile.
 template <class E, int R>
 void add_chunk(const attention_job& job, int chunk, const visible_range& seen, const float* query,
-               float* states) {
+               float* states, bool fetches) {
   alignas(64) float scores[R * chunk_tokens];
+  alignas(64) float pairs[in_pairs<E> ? R * chunk_tokens / pair : 1];
   const int base = chunk * chunk_tokens;
   const int from = seen.low > base ? seen.low - base : 0;
   const int to = seen.high < base + chunk_tokens ? seen.high - base : chunk_tokens;
   const int first_block = from / block_tokens;
   const int last_block = (to + block_tokens - 1) / block_tokens;
-  score_chunk<E, R>(scores, job, chunk, seen, query, first_block, last_block);
+  score_chunk<E, R>(scores, job, chunk, seen, query, fetches, first_block, last_block);
   const E* values[chunk_blocks];
   const E* ahead[chunk_blocks];
   for (int b = first_block; b < last_block; ++b) {
     const int index = chunk * chunk_blocks + b;
     values[b] = reinterpret_cast<const E*>(job.values + block_offset(job, index));
-    ahead[b] = reinterpret_cast<const E*>(job.values + later_offset(job, index, seen.high));
+    ahead[b] = reinterpret_cast<const E*>(job.values + later_offset(job, index, seen.high, fetches));
   }
   const int width = padded_dim(job.head_dim);
   const int stride = state_floats(job.head_dim);
   alignas(64) float factor[16] = {};
   float total[R];
+  float before[R];
+  float best[R];
+  for (int r = 0; r < R; ++r) before[r] = states[r * stride + width];
+  if constexpr (in_pairs<E>) {
+    to_weights<R>(reinterpret_cast<bf16*>(pairs), scores, before, best, total);
+  } else {
+    to_weights<R>(scores, scores, before, best, total);
+  }
   for (int r = 0; r < R; ++r) {
-    float& best = states[r * stride + width];
-    const float before = best;
-    best = to_weights(scores + r * chunk_tokens, before, total[r]);
-    factor[r] = before - best;
+    states[r * stride + width] = best[r];
+    factor[r] = before[r] - best[r];
   }
   for (int i = 0; i < R; i += lanes) store(factor + i, exp(load(factor + i)));
   for (int r = 0; r < R; ++r) {
@@ -238,15 +271,16 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
   constexpr int value_vectors = R <= rest_rows / 2 ? 4 : 2;  // of head_dim handled at once
   for (int d = 0; d < job.head_dim;) {
     const int left = job.head_dim - d;
-    if (left >= value_vectors * lanes) {
-      add_values<E, R, value_vectors>(states + d, stride, factor, scores, values, ahead, job.head_dim, d,
-                                      from, to, lanes);
-      d += value_vectors * lanes;
+    const bool many = left >= value_vectors * lanes;
+    const int n = left < lanes ? left : lanes;
+    if constexpr (in_pairs<E>) {
+      const auto add = many ? add_value_pairs<R, value_vectors> : add_value_pairs<R, 1>;
+      add(states + d, stride, factor, pairs, values, ahead, job.head_dim, d, from, to, n);
     } else {
-      const int n = left < lanes ? left : lanes;
-      add_values<E, R, 1>(states + d, stride, factor, scores, values, ahead, job.head_dim, d, from, to, n);
-      d += n;
+      const auto add = many ? add_values<E, R, value_vectors> : add_values<E, R, 1>;
+      add(states + d, stride, factor, scores, values, ahead, job.head_dim, d, from, to, n);
     }
+    d += many ? value_vectors * lanes : n;
   }
 }
 

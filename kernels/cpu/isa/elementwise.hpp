@@ -2,7 +2,7 @@
 
 // Conversions, activations and rotation: every element on its own.
 
-#include "kernels/cpu/isa/math.hpp"
+#include "kernels/cpu/isa/attention_pairs.hpp"
 
 namespace fastserve::kernels::cpu::FASTSERVE_ISA {
 namespace {
@@ -89,9 +89,12 @@ void rotate_interleaved(float* head, const float* cosine, const float* sine, int
   }
 }
 
-/// Keys lie [head_dim][16 tokens], so that 16 scores grow in one vector; values lie [16 tokens][head_dim].
+/// Keys lie [head_dim][16 tokens], so that 16 scores grow in one vector; values lie [16 tokens][head_dim]. Or
+/// they lie in pairs.
 template <class To>
 void store_kv(void* keys, void* values, const float* key, const float* value, int slot, int head_dim) {
+  if constexpr (in_pairs<To>)
+    return store_pairs(static_cast<bf16*>(keys), static_cast<bf16*>(values), key, value, slot, head_dim);
   auto* to = static_cast<To*>(keys) + slot;
   auto* row = static_cast<To*>(values) + static_cast<std::int64_t>(slot) * head_dim;
   for (int d = 0; d < head_dim; d += lanes) {

@@ -81,7 +81,7 @@ struct tile_job {
   const float* bias;  // of the panel, or null
   int columns;        // of the panel that exist
   bool accumulate;
-  bool fetch_streams;
+  bool fetch_ahead;
 };
 
 template <class W, int M>
@@ -133,11 +133,13 @@ void multiply_tile(const tile_job& job) {
   const std::int64_t ahead_step = Stream ? unit_bytes<W> : job.ahead_step;
   std::int64_t left = job.units;
   for (; left >= line_units; left -= line_units) {
-    for (int i = 0; i < M; ++i) prefetch_l1(input + (input_ahead_lines * M + i) * line_units);
+    if (job.fetch_ahead) {
+      for (int i = 0; i < M; ++i) prefetch_l1(input + (input_ahead_lines * M + i) * line_units);
+    }
     FASTSERVE_UNROLL(2)
     for (int u = 0; u < line_units; ++u) {
       if constexpr (Stream) {
-        if (job.fetch_streams) {
+        if (job.fetch_ahead) {
           for (int p = 0; p < unit_bytes<W>; p += 64) prefetch_l1(ahead + p);
         }
       } else {
@@ -227,7 +229,7 @@ void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const
   tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
-  tile.fetch_streams = job.fetch_streams;
+  tile.fetch_ahead = job.fetch_ahead;
   // The tiles fetch in equal parts what comes after.
   const std::int64_t ahead_bytes = k.step * unit_bytes<W> / (job.tile_last - job.tile_first);
   tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
@@ -262,7 +264,7 @@ void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, con
   tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
-  tile.fetch_streams = job.fetch_streams;
+  tile.fetch_ahead = job.fetch_ahead;
   const std::int64_t ahead_bytes = k.units * unit_bytes<W> / (job.tile_last - job.tile_first);
   tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
   for (std::int64_t from = 0; from < k.units; from += widened_units) {
@@ -293,7 +295,7 @@ std::int64_t multiply_runs(const gemm_job& job) {
   tile.units = job.units;
   tile.out_stride = job.out_stride;
   tile.accumulate = job.accumulate;
-  tile.fetch_streams = job.fetch_streams;
+  tile.fetch_ahead = job.fetch_ahead;
   std::int64_t panel = job.panel_first;
   for (; panel + stream_panels <= job.panel_last; panel += stream_panels) {
     const std::int64_t columns = job.columns - panel * panel_columns;

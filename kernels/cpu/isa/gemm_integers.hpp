@@ -61,7 +61,7 @@ struct integer_tile {
   const float* bias;
   int columns;
   bool accumulate;
-  bool fetch_streams;
+  bool fetch_ahead;
 };
 
 FASTSERVE_INLINE f32v load_scale(const char* from, int v, bool wide) {
@@ -173,7 +173,7 @@ __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
       constexpr int at_once = in_short ? 2 : 1;
       for (int step = 0; step < steps; step += at_once) {
         if constexpr (Stream) {
-          if (tile.fetch_streams) {
+          if (tile.fetch_ahead) {
             FASTSERVE_UNROLL(4)
             for (int p = 0; p < P; ++p) {
               FASTSERVE_UNROLL(16)
@@ -287,7 +287,7 @@ void multiply_tiles(const integer_job& job, const panel_block& block, const inte
   tile.bias = job.bias == nullptr ? nullptr : job.bias + block.panel * panel_columns;
   tile.columns = static_cast<int>(left < mine ? left : mine);
   tile.accumulate = job.accumulate;
-  tile.fetch_streams = job.habits.fetch_streams;
+  tile.fetch_ahead = job.habits.fetch_ahead;
   // The tiles fetch in equal parts, of whole lines, what comes after.
   const std::int64_t steps = folds * (w.columns / step_columns);
   const std::int64_t bytes = folds * whole.fold_bytes;

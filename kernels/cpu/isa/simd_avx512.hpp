@@ -104,6 +104,10 @@ constexpr bool has_dot = true;
 FASTSERVE_INLINE f32v dot2(f32v a, f32v b, f32v sums) {
   return _mm512_dpbf16_ps(sums, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
 }
+/// To nearest even, subnormals to zero.
+FASTSERVE_INLINE void store_flushed(bf16* p, f32v x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x));
+}
 #else
 constexpr bool has_dot = false;
 FASTSERVE_INLINE f32v dot2(f32v, f32v, f32v sums) { return sums; }
