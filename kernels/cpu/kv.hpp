@@ -7,7 +7,7 @@ namespace fastserve::kernels::cpu {
 
 /// [layer][block][kv head][keys, values]: one block of one layer is one piece of memory. Keys lie
 /// [head_dim][16 tokens], values [16 tokens][head_dim]; behind either, where the type is i8, lie the scales
-/// of the 16 tokens.
+/// of the 16 tokens. Some instruction sets have bf16 in pairs: isa/attention_pairs.hpp.
 class host_kv_store final : public kv_store {
  public:
   explicit host_kv_store(const kv_shape& shape)

@@ -1,9 +1,10 @@
 #pragma once
 
-// Codes of 4 bits as bytes, for a block of panels that many tiles multiply: taking nibbles apart costs a
-// quarter of the products of one tile, and next to nothing when it is done once for all of them. Integer
-// zeros are subtracted on the way, where codes of 0 to 31 are as good as those of 0 to 15. Dot products stay
-// the same exact integers, so no bit of a result changes.
+// Codes of 4 bits as bytes, for a block of panels that many tiles multiply: where the units that multiply
+// also take nibbles apart (processor_habits::open_nibbles), this costs a quarter of the products of one tile,
+// and next to nothing when it is done once for all of them. Integer zeros are subtracted on the way, where
+// codes of 0 to 31 are as good as those of 0 to 15. Dot products stay the same exact integers, so no bit of a
+// result changes.
 
 #include "kernels/cpu/isa/gemm.hpp"
 
