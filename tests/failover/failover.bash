@@ -36,7 +36,8 @@ end_all() {
 # What stands still until a death is seen: little work is enough. With --max-batch 8 a third of it is not read yet when the
 # first answers are there.
 some_answers() { make_input 90 0 25; }
-# For a death that stops nothing: three seconds of work on two cores; the deadline is one.
+# For a death that stops nothing, or one that comes when answers go on after another blow, which are written once a second:
+# three seconds of work or more on two cores; the deadline is one.
 more_answers() { make_input 200 0 50; }
 # Two such deaths in a row.
 most_answers() { make_input 220 0 120; }

@@ -138,7 +138,7 @@ during() {
 # A rank that was silent for less than the deadline is not taken for dead, one that was for longer finds out that its part
 # is over.
 case_stopped() {
-  some_answers
+  more_answers
   undisturbed
   options=(--deadline-ms 4000)
   begin_known stopped.jsonl

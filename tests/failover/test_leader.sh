@@ -96,7 +96,7 @@ case_most() {
 
 # The standby first: another rank is it, and knows what it has to know.
 case_standby() {
-  some_answers
+  more_answers
   undisturbed
   begin_known standby.jsonl
   wait_for_answers

@@ -80,18 +80,27 @@ FASTSERVE_INLINE void score_blocks(float* scores, const float* query, const E* c
   }
 }
 
-/// Moves the scales of values into the weights of their tokens, blocks [first_block, last_block) of a chunk.
-template <class E, int R>
-FASTSERVE_INLINE void scale_weights(float* weights, const E* const* values, int head_dim, int first_block,
-                                    int last_block) {
-  for (int b = first_block; b < last_block; ++b) {
-    const float* scales = scales_of<E>(values[b], head_dim);
-    for (int v = 0; v < block_vectors; ++v) {
-      const f32v scale = load(scales + v * lanes);
-      for (int r = 0; r < R; ++r) {
-        float* at = weights + r * chunk_tokens + b * block_tokens + v * lanes;
-        store(at, load(at) * scale);
-      }
+template <class W>
+FASTSERVE_INLINE void store_weights(W* to, f32v weights) {
+  if constexpr (in_pairs<W>) {
+    store_flushed(to, weights);
+  } else {
+    store(to, weights);
+  }
+}
+
+/// What `numbers` hold for the tokens of some blocks, [R][chunk_tokens], times these tokens' scales, to
+/// `out`; zero for tokens before `from` and from `to` on, whose scales may be anything.
+template <class E, int R, class To>
+FASTSERVE_INLINE void scale_tokens(To* out, const float* numbers, const E* const* blocks, int from, int to,
+                                   int head_dim) {
+  for (int t = from / lanes * lanes; t < to; t += lanes) {
+    const f32v scale = load(scales_of<E>(blocks[t / block_tokens], head_dim) + t % block_tokens);
+    const int first = from > t ? from - t : 0;
+    const int last = to - t < lanes ? to - t : lanes;
+    for (int r = 0; r < R; ++r) {
+      const int at = r * chunk_tokens + t;
+      store_weights(out + at, keep(load(numbers + at) * scale, first, last, zero()));
     }
   }
 }
@@ -154,11 +163,7 @@ FASTSERVE_INLINE void to_weights(W* out, const float* scores, const float (&maxi
     for (int v = 0; v < vectors; ++v) {
       const int at = r * chunk_tokens + v * lanes;
       const f32v weight = exp(load(scores + at) - subtract);
-      if constexpr (in_pairs<W>) {
-        store_flushed(out + at, weight);
-      } else {
-        store(out + at, weight);
-      }
+      store_weights(out + at, weight);
     }
   }
   FASTSERVE_UNROLL(8)
@@ -213,10 +218,11 @@ FASTSERVE_INLINE void score_chunk(float* scores, const attention_job& job, int c
     float* at = scores + b * block_tokens;
     if constexpr (in_pairs<E>) {
       if (count == 2) {
-        score_pairs<R, 2>(at, query, keys + b, ahead + b, job.head_dim);
+        score_pairs<E, R, 2>(at, query, keys + b, ahead + b, job.head_dim);
       } else {
-        score_pairs<R, 1>(at, query, keys + b, ahead + b, job.head_dim);
+        score_pairs<E, R, 1>(at, query, keys + b, ahead + b, job.head_dim);
       }
+      if constexpr (scaled<E>) scale_tokens<E, R>(at, at, keys + b, 0, count * block_tokens, job.head_dim);
     } else if (count == 2) {
       score_blocks<E, R, blocks_at_once>(at, query, keys + b, ahead + b, job.head_dim);
     } else {
@@ -253,7 +259,8 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
   float before[R];
   float best[R];
   for (int r = 0; r < R; ++r) before[r] = states[r * stride + width];
-  if constexpr (in_pairs<E>) {
+  // Weights that scales multiply are not rounded before.
+  if constexpr (in_pairs<E> && !scaled<E>) {
     to_weights<R>(reinterpret_cast<bf16*>(pairs), scores, before, best, total);
   } else {
     to_weights<R>(scores, scores, before, best, total);
@@ -267,14 +274,20 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
     float& denominator = states[r * stride + width + 1];
     denominator = denominator * factor[r] + total[r];
   }
-  if constexpr (scaled<E>) scale_weights<E, R>(scores, values, job.head_dim, first_block, last_block);
+  if constexpr (scaled<E>) {
+    if constexpr (in_pairs<E>) {
+      scale_tokens<E, R>(reinterpret_cast<bf16*>(pairs), scores, values, from, to, job.head_dim);
+    } else {
+      scale_tokens<E, R>(scores, scores, values, from, to, job.head_dim);
+    }
+  }
   constexpr int value_vectors = R <= rest_rows / 2 ? 4 : 2;  // of head_dim handled at once
   for (int d = 0; d < job.head_dim;) {
     const int left = job.head_dim - d;
     const bool many = left >= value_vectors * lanes;
     const int n = left < lanes ? left : lanes;
     if constexpr (in_pairs<E>) {
-      const auto add = many ? add_value_pairs<R, value_vectors> : add_value_pairs<R, 1>;
+      const auto add = many ? add_value_pairs<E, R, value_vectors> : add_value_pairs<E, R, 1>;
       add(states + d, stride, factor, pairs, values, ahead, job.head_dim, d, from, to, n);
     } else {
       const auto add = many ? add_values<E, R, value_vectors> : add_values<E, R, 1>;

@@ -1,9 +1,10 @@
 #pragma once
 
-// Attention to bf16 keys and values where the processor multiplies pairs of bf16 (VDPBF16PS: two products
-// added to an f32, each sum rounded to nearest, subnormals taken for zero). Queries, scaled, and the
-// softmax's weights are rounded to bf16, as GPUs' matrix units want them. Keys of a block lie [head_dim /
-// 2][16 tokens][2], an odd last element [16 tokens] behind them; values lie [8][head_dim][2 tokens].
+// Attention to bf16 and i8 keys and values where the processor multiplies pairs of bf16 (VDPBF16PS: two
+// products added to an f32, each sum rounded to nearest, subnormals taken for zero). Queries, scaled, and the
+// softmax's weights are rounded to bf16, as GPUs' matrix units want them; i8 is widened to bf16 exactly. Keys
+// of a block lie [head_dim / 2][16 tokens][2], an odd last element [16 tokens] behind them; values lie
+// [8][head_dim][2 tokens].
 
 #include "kernels/cpu/isa/math.hpp"
 
@@ -15,6 +16,8 @@ template <class E>
 constexpr bool in_pairs = false;
 template <>
 inline constexpr bool in_pairs<bf16> = has_dot;
+template <>
+inline constexpr bool in_pairs<i8> = has_dot;
 
 /// Elements that a pair's line of keys or values is long, for each token or element.
 constexpr int pair = 2;
@@ -22,8 +25,16 @@ constexpr int pair = 2;
 /// One half of each pair, zero in place of the other.
 FASTSERVE_INLINE f32v first_halves(f32v pairs) { return (f32v)((i32v)pairs & 0xffff); }
 FASTSERVE_INLINE f32v second_halves(f32v pairs) { return (f32v)((i32v)pairs & ~0xffff); }
+/// 16 pairs as they lie in memory.
+FASTSERVE_INLINE f32v load_pairs(const bf16* p) { return load(reinterpret_cast<const float*>(p)); }
+FASTSERVE_INLINE f32v load_pairs_n(const bf16* p, int n) {
+  return load_n(reinterpret_cast<const float*>(p), n);
+}
 /// Pairs of an element and zero.
-FASTSERVE_INLINE f32v with_zeros(const bf16* from) { return first_halves((f32v)((i32v)load(from) >> 16)); }
+template <class E>
+FASTSERVE_INLINE f32v with_zeros(const E* from) {
+  return first_halves((f32v)((i32v)load(from) >> 16));
+}
 
 /// Two bf16 as they lie in memory.
 FASTSERVE_INLINE float pair_at(const bf16* from) {
@@ -43,10 +54,10 @@ FASTSERVE_INLINE void load_query_pairs(float* to, const float* from, float scale
   }
 }
 
-/// Scores of B blocks that follow one another, as score_blocks of attention_chunk.hpp.
-template <int R, int B>
-FASTSERVE_INLINE void score_pairs(float* scores, const float* query, const bf16* const* keys,
-                                  const bf16* const* ahead, int head_dim) {
+/// Scores of B blocks that follow one another, as score_blocks of attention_chunk.hpp; scales are left out.
+template <class E, int R, int B>
+FASTSERVE_INLINE void score_pairs(float* scores, const float* query, const E* const* keys,
+                                  const E* const* ahead, int head_dim) {
   constexpr int line = pair * block_tokens;
   f32v acc[R][B];
   FASTSERVE_UNROLL(8)
@@ -66,7 +77,7 @@ FASTSERVE_INLINE void score_pairs(float* scores, const float* query, const bf16*
     f32v key[B];
     FASTSERVE_UNROLL(2)
     for (int b = 0; b < B; ++b) {
-      key[b] = load(reinterpret_cast<const float*>(keys[b] + d * line));
+      key[b] = load_pairs(keys[b] + d * line);
       prefetch_l2(ahead[b] + d * line);
     }
     multiply(key, query + d * R);
@@ -86,10 +97,10 @@ FASTSERVE_INLINE void score_pairs(float* scores, const float* query, const bf16*
 
 /// As add_values of attention_chunk.hpp. weights: [R][chunk_tokens / 2] pairs of tokens. Of a pair of which
 /// no row sees one token, that token's value is taken for zero.
-template <int R, int D>
+template <class E, int R, int D>
 FASTSERVE_INLINE void add_value_pairs(float* sums, int stride, const float* factor, const float* weights,
-                                      const bf16* const* values, const bf16* const* ahead, int head_dim,
-                                      int d, int from, int to, int n) {
+                                      const E* const* values, const E* const* ahead, int head_dim, int d,
+                                      int from, int to, int n) {
   f32v acc[R][D];
   FASTSERVE_UNROLL(8)
   for (int r = 0; r < R; ++r) {
@@ -98,13 +109,13 @@ FASTSERVE_INLINE void add_value_pairs(float* sums, int stride, const float* fact
   }
   for (int t = from / pair * pair; t < to; t += pair) {
     const std::int64_t at = static_cast<std::int64_t>(t % block_tokens) * head_dim + pair * d;
-    const bf16* row = values[t / block_tokens] + at;
-    const bf16* later = ahead[t / block_tokens] + at;
+    const E* row = values[t / block_tokens] + at;
+    const E* later = ahead[t / block_tokens] + at;
     f32v value[D];
     FASTSERVE_UNROLL(4)
     for (int v = 0; v < D; ++v) {
-      const auto* pairs = reinterpret_cast<const float*>(row + v * pair * lanes);
-      value[v] = v + 1 < D || n == lanes ? load(pairs) : load_n(pairs, n);
+      const E* pairs = row + v * pair * lanes;
+      value[v] = v + 1 < D || n == lanes ? load_pairs(pairs) : load_pairs_n(pairs, n);
       prefetch_l2(later + v * pair * lanes);
     }
     if (t < from) {
@@ -131,23 +142,13 @@ FASTSERVE_INLINE void add_value_pairs(float* sums, int stride, const float* fact
   }
 }
 
-/// One token of one KV head into slot `slot` of a block.
-FASTSERVE_INLINE void store_pairs(bf16* keys, bf16* values, const float* key, const float* value, int slot,
-                                  int head_dim) {
+/// Where element `d` of the token in slot `slot` lies in a block.
+FASTSERVE_INLINE std::int64_t key_in_pairs(int d, int slot, int head_dim) {
   const int even = head_dim / pair * pair;
-  bf16* row = values + static_cast<std::int64_t>(slot / pair) * pair * head_dim + slot % pair;
-  for (int d = 0; d < head_dim; d += lanes) {
-    const int n = head_dim - d < lanes ? head_dim - d : lanes;
-    bf16 rounded[lanes];
-    store(rounded, load_n(key + d, n));
-    for (int i = 0; i < n; ++i) {
-      const int of = d + i;
-      keys[of < even ? of / pair * pair * block_tokens + slot * pair + of % pair
-                     : even * block_tokens + slot] = rounded[i];
-    }
-    store(rounded, load_n(value + d, n));
-    for (int i = 0; i < n; ++i) row[(d + i) * pair] = rounded[i];
-  }
+  return d < even ? d / pair * pair * block_tokens + slot * pair + d % pair : even * block_tokens + slot;
+}
+FASTSERVE_INLINE std::int64_t value_in_pairs(int d, int slot, int head_dim) {
+  return static_cast<std::int64_t>(slot / pair) * pair * head_dim + d * pair + slot % pair;
 }
 
 }  // namespace

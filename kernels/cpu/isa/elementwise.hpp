@@ -89,26 +89,41 @@ void rotate_interleaved(float* head, const float* cosine, const float* sine, int
   }
 }
 
-/// Keys lie [head_dim][16 tokens], so that 16 scores grow in one vector; values lie [16 tokens][head_dim]. Or
-/// they lie in pairs.
+/// Where element `d` of the token in slot `slot` lies. Keys lie [head_dim][16 tokens], so that 16 scores grow
+/// in one vector; values lie [16 tokens][head_dim]. Or they lie in pairs.
+template <class E>
+FASTSERVE_INLINE std::int64_t key_at(int d, int slot, int head_dim) {
+  if constexpr (in_pairs<E>) return key_in_pairs(d, slot, head_dim);
+  return d * block_tokens + slot;
+}
+template <class E>
+FASTSERVE_INLINE std::int64_t value_at(int d, int slot, int head_dim) {
+  if constexpr (in_pairs<E>) return value_in_pairs(d, slot, head_dim);
+  return static_cast<std::int64_t>(slot) * head_dim + d;
+}
+
 template <class To>
 void store_kv(void* keys, void* values, const float* key, const float* value, int slot, int head_dim) {
-  if constexpr (in_pairs<To>)
-    return store_pairs(static_cast<bf16*>(keys), static_cast<bf16*>(values), key, value, slot, head_dim);
-  auto* to = static_cast<To*>(keys) + slot;
-  auto* row = static_cast<To*>(values) + static_cast<std::int64_t>(slot) * head_dim;
+  auto* to_keys = static_cast<To*>(keys);
+  auto* to_values = static_cast<To*>(values);
   for (int d = 0; d < head_dim; d += lanes) {
     const int n = head_dim - d < lanes ? head_dim - d : lanes;
     To rounded[lanes];
     store(rounded, load_n(key + d, n));
-    for (int i = 0; i < n; ++i) to[(d + i) * block_tokens] = rounded[i];
-    store_n(row + d, load_n(value + d, n), n);
+    for (int i = 0; i < n; ++i) to_keys[key_at<To>(d + i, slot, head_dim)] = rounded[i];
+    if constexpr (in_pairs<To>) {
+      store(rounded, load_n(value + d, n));
+      for (int i = 0; i < n; ++i) to_values[value_at<To>(d + i, slot, head_dim)] = rounded[i];
+    } else {
+      store_n(to_values + value_at<To>(d, slot, head_dim), load_n(value + d, n), n);
+    }
   }
 }
 
 /// Rounds a vector to i8 by its largest magnitude and returns the scale. What is not finite makes the scale
-/// NaN, so that it is seen in every answer that reads it.
-FASTSERVE_INLINE float round_to_i8(i8* to, std::int64_t stride, const float* from, int head_dim) {
+/// NaN, so that it is seen in every answer that reads it. to: (element) -> where it belongs.
+template <class To>
+FASTSERVE_INLINE float round_to_i8(const float* from, int head_dim, To to) {
   f32v largest = zero();
   f32v wrong = zero();
   for (int d = 0; d < head_dim; d += lanes) {
@@ -124,16 +139,18 @@ FASTSERVE_INLINE float round_to_i8(i8* to, std::int64_t stride, const float* fro
     float whole[lanes];
     // NaN falls to the bound: max and min give their second argument then.
     store(whole, min(max(nearest(load_n(from + d, n) * factor), set1(-127.0F)), set1(127.0F)));
-    for (int i = 0; i < n; ++i) to[(d + i) * stride] = static_cast<i8>(static_cast<int>(whole[i]));
+    for (int i = 0; i < n; ++i) to(d + i) = static_cast<i8>(static_cast<int>(whole[i]));
   }
   return (tiny ? 0.0F : magnitude / 127.0F) + sum(wrong);
 }
 
 void store_kv_i8(void* keys, void* values, const float* key, const float* value, int slot, int head_dim) {
-  auto* key_column = static_cast<i8*>(keys) + slot;
-  auto* value_row = static_cast<i8*>(values) + static_cast<std::int64_t>(slot) * head_dim;
-  scales_of<i8>(keys, head_dim)[slot] = round_to_i8(key_column, block_tokens, key, head_dim);
-  scales_of<i8>(values, head_dim)[slot] = round_to_i8(value_row, 1, value, head_dim);
+  auto* to_keys = static_cast<i8*>(keys);
+  auto* to_values = static_cast<i8*>(values);
+  scales_of<i8>(keys, head_dim)[slot] =
+      round_to_i8(key, head_dim, [&](int d) -> i8& { return to_keys[key_at<i8>(d, slot, head_dim)]; });
+  scales_of<i8>(values, head_dim)[slot] =
+      round_to_i8(value, head_dim, [&](int d) -> i8& { return to_values[value_at<i8>(d, slot, head_dim)]; });
 }
 
 }  // namespace

@@ -104,6 +104,15 @@ constexpr bool has_dot = true;
 FASTSERVE_INLINE f32v dot2(f32v a, f32v b, f32v sums) {
   return _mm512_dpbf16_ps(sums, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
 }
+/// 16 pairs of i8 as bf16, exactly.
+FASTSERVE_INLINE f32v load_pairs(const i8* p) {
+  return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(load(p + lanes), load(p)));
+}
+FASTSERVE_INLINE f32v load_pairs_n(const i8* p, int n) {
+  const int first_half = 2 * n < lanes ? 2 * n : lanes;
+  const f32v low_half = load_n(p, first_half);
+  return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(load_n(p + lanes, 2 * n - first_half), low_half));
+}
 /// To nearest even, subnormals to zero.
 FASTSERVE_INLINE void store_flushed(bf16* p, f32v x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x));
