@@ -12,7 +12,7 @@ namespace fastserve::kernels::cpu::FASTSERVE_ISA {
 namespace {
 
 constexpr int panel_columns = tile_vectors * lanes;
-constexpr std::int64_t block_units = 256;
+constexpr std::int64_t block_units = lanes == 16 ? 128 : 256;  // of a panel 16 KiB: half of a small L1
 constexpr int block_rows = 24 * tile_rows;
 constexpr int block_panels = 8;
 constexpr int stream_ahead_bytes =
