@@ -103,7 +103,7 @@ void cpu_backend::linear(tensor_view out, tensor_view in, const weight& by, tens
     job.columns = w.rows();
     job.units = w.units();
     job.accumulate = accumulate;
-    job.fetch_ahead = habits_.fetch_ahead;
+    job.habits = habits_;
     for (std::int64_t j; (j = next.fetch_add(1, std::memory_order_relaxed)) < grid.count();) {
       const std::int64_t block = j % grid.tile_blocks;
       job.tile_first = tile_begin(grid.tiles, grid.tile_blocks, block);

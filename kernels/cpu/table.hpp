@@ -85,7 +85,7 @@ struct gemm_job {
   std::int64_t tile_first = 0, tile_last = 0;
   std::int64_t panel_first = 0, panel_last = 0;
   bool accumulate = false;  ///< add to `out`
-  bool fetch_ahead = true;  ///< processor_habits
+  processor_habits habits;
 };
 
 enum zeros : std::uint8_t { zeros_none = 0, zeros_integer = 1, zeros_offset = 2 };

@@ -46,21 +46,33 @@ FASTSERVE_INLINE void score_blocks(float* scores, const float* query, const E* c
     FASTSERVE_UNROLL(8)
     for (int v = 0; v < vectors; ++v) acc[r][v] = zero();
   }
-  for (int d = 0; d < head_dim; ++d) {
+  const auto multiply = [&](const f32v(&key)[vectors], const float* by) {
+    FASTSERVE_UNROLL(8)
+    for (int r = 0; r < R; ++r) {
+      const f32v q = set1(by[r]);
+      FASTSERVE_UNROLL(8)
+      for (int v = 0; v < vectors; ++v) acc[r][v] = multiply_kv<E>(q, key[v], acc[r][v]);
+    }
+  };
+  const int whole = head_dim / at_once<E>;
+  for (int d = 0; d < whole; ++d) {
     f32v key[vectors];
     FASTSERVE_UNROLL(2)
     for (int b = 0; b < B; ++b) {
       FASTSERVE_UNROLL(4)
       for (int v = 0; v < block_vectors; ++v) {
-        key[b * block_vectors + v] = load(keys[b] + d * block_tokens + v * lanes);
+        key[b * block_vectors + v] = load_kv(keys[b] + (d * block_tokens + v * lanes) * at_once<E>);
       }
-      prefetch_l1(ahead[b] + d * block_tokens);
+      fetch_kv(ahead[b] + d * block_tokens * at_once<E>);
     }
-    FASTSERVE_UNROLL(8)
-    for (int r = 0; r < R; ++r) {
-      const f32v q = set1(query[d * R + r]);
-      FASTSERVE_UNROLL(8)
-      for (int v = 0; v < vectors; ++v) acc[r][v] = fma(q, key[v], acc[r][v]);
+    multiply(key, query + d * R);
+  }
+  if constexpr (in_pairs<E>) {
+    if (head_dim % pair != 0) {
+      f32v key[vectors];
+      FASTSERVE_UNROLL(2)
+      for (int b = 0; b < B; ++b) key[b] = with_zeros(keys[b] + whole * block_tokens * pair);
+      multiply(key, query + whole * R);
     }
   }
   if constexpr (scaled<E>) {
@@ -117,29 +129,50 @@ FASTSERVE_INLINE void add_values(float* sums, int stride, const float* factor, c
     FASTSERVE_UNROLL(4)
     for (int v = 0; v < D; ++v) acc[r][v] = load(sums + r * stride + v * lanes) * set1(factor[r]);
   }
-  for (int t = from; t < to;) {
+  constexpr int step = at_once<E>;
+  constexpr int vector_bytes = step * lanes * static_cast<int>(sizeof(E));
+  for (int t = from / step * step; t < to;) {
     const int end = t / block_tokens * block_tokens + block_tokens;
-    const E* row = values[t / block_tokens] + (t % block_tokens) * head_dim + d;
-    const E* later = ahead[t / block_tokens] + (t % block_tokens) * head_dim + d;
-    for (const int stop = end < to ? end : to; t < stop; ++t, row += head_dim, later += head_dim) {
-      for (int v = 0; v < D; v += 64 / static_cast<int>(sizeof(E)) / lanes) prefetch_l1(later + v * lanes);
+    const E* row = values[t / block_tokens] + (t % block_tokens) * head_dim + d * step;
+    const E* later = ahead[t / block_tokens] + (t % block_tokens) * head_dim + d * step;
+    for (const int stop = end < to ? end : to; t < stop;
+         t += step, row += step * head_dim, later += step * head_dim) {
+      for (int v = 0; v < D; v += 64 / vector_bytes) fetch_kv(later + v * lanes * step);
       f32v value[D];
       FASTSERVE_UNROLL(4)
       for (int v = 0; v < D; ++v) {
-        value[v] = v + 1 < D || n == lanes ? load(row + v * lanes) : load_n(row + v * lanes, n);
+        const E* at = row + v * lanes * step;
+        value[v] = v + 1 < D || n == lanes ? load_kv(at) : load_kv_n(at, n);
+      }
+      if constexpr (in_pairs<E>) {
+        // Of a pair of which no row sees one token, that token's value is taken for zero.
+        if (t < from) {
+          FASTSERVE_UNROLL(4)
+          for (int v = 0; v < D; ++v) value[v] = second_halves(value[v]);
+        }
+        if (t + 1 == to) {
+          FASTSERVE_UNROLL(4)
+          for (int v = 0; v < D; ++v) value[v] = first_halves(value[v]);
+        }
       }
       FASTSERVE_UNROLL(8)
       for (int r = 0; r < R; ++r) {
-        const f32v weight = set1(weights[r * chunk_tokens + t]);
+        const f32v weight = set1(weights[(r * chunk_tokens + t) / step]);
         FASTSERVE_UNROLL(4)
-        for (int v = 0; v < D; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
+        for (int v = 0; v < D; ++v) acc[r][v] = multiply_kv<E>(weight, value[v], acc[r][v]);
       }
     }
   }
   FASTSERVE_UNROLL(8)
   for (int r = 0; r < R; ++r) {
     FASTSERVE_UNROLL(4)
-    for (int v = 0; v < D; ++v) store(sums + r * stride + v * lanes, acc[r][v]);
+    for (int v = 0; v < D; ++v) {
+      f32v sum_of = acc[r][v];
+      // Products of zero leave a sum as it is, but for subnormals and minus zero, which become zero. They do
+      // so here, too: it does not matter whether a row was there while others saw tokens that it does not.
+      if constexpr (in_pairs<E>) sum_of = dot2(zero(), zero(), sum_of);
+      store(sums + r * stride + v * lanes, sum_of);
+    }
   }
 }
 
@@ -216,14 +249,7 @@ FASTSERVE_INLINE void score_chunk(float* scores, const attention_job& job, int c
     // Two blocks at once halve the loads of the query, where there are registers for it.
     const int count = blocks_at_once == 2 && b + 2 <= last_block ? 2 : 1;
     float* at = scores + b * block_tokens;
-    if constexpr (in_pairs<E>) {
-      if (count == 2) {
-        score_pairs<E, R, 2>(at, query, keys + b, ahead + b, job.head_dim);
-      } else {
-        score_pairs<E, R, 1>(at, query, keys + b, ahead + b, job.head_dim);
-      }
-      if constexpr (scaled<E>) scale_tokens<E, R>(at, at, keys + b, 0, count * block_tokens, job.head_dim);
-    } else if (count == 2) {
+    if (count == 2) {
       score_blocks<E, R, blocks_at_once>(at, query, keys + b, ahead + b, job.head_dim);
     } else {
       score_blocks<E, R, 1>(at, query, keys + b, ahead + b, job.head_dim);
@@ -281,18 +307,14 @@ void add_chunk(const attention_job& job, int chunk, const visible_range& seen, c
       scale_tokens<E, R>(scores, scores, values, from, to, job.head_dim);
     }
   }
+  const float* weights = in_pairs<E> ? pairs : scores;
   constexpr int value_vectors = R <= rest_rows / 2 ? 4 : 2;  // of head_dim handled at once
   for (int d = 0; d < job.head_dim;) {
     const int left = job.head_dim - d;
     const bool many = left >= value_vectors * lanes;
     const int n = left < lanes ? left : lanes;
-    if constexpr (in_pairs<E>) {
-      const auto add = many ? add_value_pairs<E, R, value_vectors> : add_value_pairs<E, R, 1>;
-      add(states + d, stride, factor, pairs, values, ahead, job.head_dim, d, from, to, n);
-    } else {
-      const auto add = many ? add_values<E, R, value_vectors> : add_values<E, R, 1>;
-      add(states + d, stride, factor, scores, values, ahead, job.head_dim, d, from, to, n);
-    }
+    const auto add = many ? add_values<E, R, value_vectors> : add_values<E, R, 1>;
+    add(states + d, stride, factor, weights, values, ahead, job.head_dim, d, from, to, n);
     d += many ? value_vectors * lanes : n;
   }
 }

@@ -229,7 +229,7 @@ void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const
   tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
-  tile.fetch_ahead = job.fetch_ahead;
+  tile.fetch_ahead = job.habits.fetch_ahead;
   // The tiles fetch in equal parts what comes after.
   const std::int64_t ahead_bytes = k.step * unit_bytes<W> / (job.tile_last - job.tile_first);
   tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
@@ -264,7 +264,7 @@ void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, con
   tile.bias = job.bias == nullptr ? nullptr : job.bias + panel * panel_columns;
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
-  tile.fetch_ahead = job.fetch_ahead;
+  tile.fetch_ahead = job.habits.fetch_ahead;
   const std::int64_t ahead_bytes = k.units * unit_bytes<W> / (job.tile_last - job.tile_first);
   tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
   for (std::int64_t from = 0; from < k.units; from += widened_units) {
@@ -295,7 +295,6 @@ std::int64_t multiply_runs(const gemm_job& job) {
   tile.units = job.units;
   tile.out_stride = job.out_stride;
   tile.accumulate = job.accumulate;
-  tile.fetch_ahead = job.fetch_ahead;
   std::int64_t panel = job.panel_first;
   for (; panel + stream_panels <= job.panel_last; panel += stream_panels) {
     const std::int64_t columns = job.columns - panel * panel_columns;
