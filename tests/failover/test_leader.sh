@@ -112,7 +112,7 @@ case_standby() {
 # A leader that was silent for less than the deadline goes on as if nothing had happened; one that wakes up when another
 # one leads is over.
 case_stopped() {
-  some_answers
+  more_answers
   undisturbed
   options=(--deadline-ms 4000)
   begin_known stopped.jsonl
