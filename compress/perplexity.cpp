@@ -21,7 +21,7 @@ class reader {
         backend_{on},
         stream_{on.make_stream()},
         blocks_{(longest + kernels::kv_block_tokens - 1) / kernels::kv_block_tokens},
-        kv_{on.make_kv_store(stage_.kv_shape(blocks_, dtype::f32))},
+        kv_{on.make_kv_store(stage_.kv_shape(blocks_, m.kv))},
         vocab_{m.arch.vocab_size} {}
 
   /// Logits of tokens [first, first + count) of a sequence whose earlier tokens were fed. [count, vocab]

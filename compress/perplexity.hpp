@@ -15,6 +15,7 @@ namespace fastserve::compress {
 struct judged_model {
   const model::architecture& arch;
   model::weight_source& source;
+  kernels::dtype kv = kernels::dtype::f32;  ///< its keys and values are stored so, i8 with their scales
 };
 
 /// How a model predicts a text, and how far another one is from it.
@@ -26,8 +27,8 @@ struct text_score {
   double agreement = 0;         ///< share of tokens where both find the same one likeliest
 };
 
-/// Runs both models over the same sequences, each predicted from its own beginning, in f32 where their
-/// weights are numbers. Sequences of 2 to max_positions tokens.
+/// Runs both models over the same sequences, each predicted from its own beginning, with f32
+/// arithmetic where their weights are numbers. Sequences of 2 to max_positions tokens.
 text_score compare_on_text(const judged_model& model, const judged_model& other,
                            const std::vector<std::vector<std::int32_t>>& sequences, kernels::backend& on,
                            const std::function<void(std::int64_t done, std::int64_t total)>& progress);

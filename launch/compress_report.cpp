@@ -78,7 +78,10 @@ std::string format_report(const compress_report& r) {
     const auto& s = *r.score;
     out += line("perplexity", fixed("%.4f", s.perplexity) + " -> " + fixed("%.4f", s.other_perplexity) +
                                   " (" + fixed("%+.2f%%", 100 * (s.other_perplexity / s.perplexity - 1)) +
-                                  ") on " + format_count(s.tokens) + " tokens");
+                                  ") on " + format_count(s.tokens) + " tokens" +
+                                  (r.kv == kernels::dtype::f32
+                                       ? ""
+                                       : ", keys and values in " + std::string(kernels::name_of(r.kv))));
     out += line("divergence", fixed("%.5f", s.divergence) + " nats a token, the same likeliest token in " +
                                   percent(s.agreement));
   }

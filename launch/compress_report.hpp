@@ -16,6 +16,7 @@ struct compress_report {
   std::string pruned;  ///< "2:4"; empty = nothing
   bool calibrated = false;
   std::vector<compress::matrix_report> matrices;
+  kernels::dtype kv = kernels::dtype::f32;    ///< of the compressed model while it was judged
   std::optional<compress::text_score> score;  ///< "other" is the compressed model
 };
 

@@ -118,10 +118,12 @@ std::vector<option_spec> engine_rows() {
       {"engine", "max_context", "TOKENS", "longest prompt and answer together",
        "0: the model's own limit; of simulate 8192"},
       planned, 0, max_int32, [](auto& o) -> auto& { return o.engine.max_context; }));
+  commands stored = formed;
+  stored.push_back(command::compress);
   rows.push_back(element_type(
       {"kv_cache", "kv_dtype", "TYPE", "of keys and values: auto, f32, bf16, f16 or int8",
-       "auto: as --dtype"},
-      formed, kv_types, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
+       "auto: as --dtype; of what compress judges f32"},
+      stored, kv_types, [](auto& o) -> auto& { return o.kv_cache.kv_dtype; }));
   rows.push_back(integer(
       {"kv_cache", "kv_tokens", "N", "tokens that the cache holds, over all sequences",
        "0: what full batches need, eight times that where requests take turns (sj-mlfq, srpt), and no more "

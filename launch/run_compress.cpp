@@ -156,9 +156,11 @@ int run_compress(const options& settings) {
   report.format = how.format ? kernels::to_string(*how.format) : "numbers";
   report.pruned = how.prune.any() ? compress::to_string(how.prune) : "";
   report.calibrated = !how.calibration.empty();
+  report.kv = settings.kv_cache.kv_dtype.value_or(report.kv);
   if (!text.judged.empty())
-    report.score = compress::compare_on_text({from.arch(), from.weights()}, {result.arch(), result.weights()},
-                                             text.judged, *backend, shown_progress("judging"));
+    report.score =
+        compress::compare_on_text({from.arch(), from.weights()}, {result.arch(), result.weights(), report.kv},
+                                  text.judged, *backend, shown_progress("judging"));
   const auto table = format_report(report);
   write_file(draft.path() / "compress_report.txt", table);
   write_file(draft.path() / "compress_report.svg", draw_report(report));

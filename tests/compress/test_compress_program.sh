@@ -74,13 +74,20 @@ compress int4-calibrated --format int4 --group 32 --calibrate calibrate.txt "${j
 compress int4-symmetric --format int4 --group 64 --symmetric "${judged[@]}"
 compress pruned --format int8 --prune 2:4 "${judged[@]}"
 compress thin --format none --prune 0.3 "${judged[@]}"
+compress int8-bf16 --format int8 "${judged[@]}" --kv-dtype bf16
+compress int8-int8 --format int8 "${judged[@]}" --kv-dtype int8
 
 # Reports: the original is the same in all, int8 costs next to nothing, calibration helps, leaving out hurts.
 original=$(perplexity_before int8)
-for name in int8 int4 int4-calibrated int4-symmetric pruned thin; do
+for name in int8 int4 int4-calibrated int4-symmetric pruned thin int8-bf16 int8-int8; do
   [ "$(perplexity_before "$name")" = "$original" ] || fail "$name: another perplexity of the original"
 done
 less "$(perplexity_after int8)" "$(awk -v p="$original" 'BEGIN { print p * 1.005 }')" || fail "int8 costs more than 0.5 %"
+for stored in int8-bf16 int8-int8; do
+  says "keys and values in ${stored#int8-}" $stored/compress_report.txt
+  less "$(perplexity_after $stored)" "$(awk -v p="$original" 'BEGIN { print p * 1.005 }')" || fail "$stored costs more than 0.5 %"
+  [ "$(divergence $stored)" != "$(divergence int8)" ] || fail "$stored was judged with other keys and values"
+done
 less "$(divergence int4-calibrated)" "$(divergence int4)" || fail "calibration does not help int4"
 less "$(divergence int8)" "$(divergence int4)" || fail "int8 is no nearer than int4"
 less "$(divergence int8)" "$(divergence pruned)" || fail "leaving out half costs nothing"
