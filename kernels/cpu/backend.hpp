@@ -5,6 +5,7 @@
 #include "kernels/backend.hpp"
 #include "kernels/cpu/dispatch.hpp"
 #include "kernels/cpu/integer_weight.hpp"
+#include "kernels/cpu/jobs.hpp"
 #include "kernels/cpu/memory.hpp"
 #include "kernels/cpu/table.hpp"
 #include "kernels/cpu/team.hpp"
@@ -79,7 +80,7 @@ class cpu_backend : public backend {
   thread_team team_;
   job_deal deal_;
   scratch packed_rows_;  ///< input of a product
-  std::vector<section_grid> section_grids_;
+  std::vector<section_cut> cuts_;
   scratch partials_;          ///< sums of a product cut along k, a piece per thread
   scratch attention_;         ///< queries and softmax states, a piece per thread
   scratch attention_states_;  ///< softmax states of long rows, cut into segments

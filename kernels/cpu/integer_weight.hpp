@@ -48,13 +48,6 @@ class integer_weight final : public weight {
 /// Row `row` as numbers, gathered from its panel. out: [cols]
 void look_up_row(float* out, const integer_weight& from, std::int64_t row, const kernel_table& table);
 
-/// A section's product cut into jobs, which count on from those of the section before.
-struct section_grid {
-  std::int64_t job_panels;
-  std::int64_t first_job;
-  std::int64_t jobs;
-};
-
 /// backend::pack_quantized. Throws std::invalid_argument naming the shape or format at fault.
 std::unique_ptr<integer_weight> pack_integers(std::span<const quantized_matrix> stacked,
                                               const kernel_table& table, const thread_team& team);

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <atomic>
 
 #include "kernels/cpu/backend.hpp"
 #include "kernels/parts.hpp"
@@ -12,33 +11,13 @@ constexpr std::int64_t parallel_bytes = std::int64_t{128}
 constexpr std::int64_t parallel_products = std::int64_t{1} << 20;
 constexpr std::int64_t stream_bytes = std::int64_t{256} << 10;  // weights of one job of a single tile
 
-/// A product cut into jobs: a few panels by a block of tiles each. Threads take jobs as they come, so that a
-/// core which something else needs too delays nobody; results do not depend on who computes what.
-struct job_grid {
-  std::int64_t tiles;
-  std::int64_t tile_blocks;
-  std::int64_t panels;
-  std::int64_t job_panels;
-  std::int64_t count() const { return tile_blocks * parts(panels, job_panels); }
-};
-
-job_grid cut(const packed_weight& w, std::int64_t rows, const gemm_shape& shape, int threads) {
-  job_grid grid{};
-  grid.tiles = parts(rows, shape.tile_rows);
-  grid.panels = w.panels();
-  grid.tile_blocks = parts(grid.tiles, shape.block_rows / shape.tile_rows);
-  if (grid.tiles == 1) {
-    const auto panel_bytes = static_cast<std::int64_t>(w.panel_bytes());
-    grid.job_panels =
-        std::max<std::int64_t>(stream_bytes / std::max<std::int64_t>(panel_bytes, 1), shape.stream_panels);
-    grid.job_panels -= grid.job_panels % shape.stream_panels;
-  } else {
-    grid.job_panels = shape.block_panels;
-  }
-  // Enough jobs that the threads end together; a run of stream_panels is cut only if some would have none.
-  while (grid.job_panels > 1 && grid.count() < (grid.job_panels > shape.stream_panels ? 8 : 1) * threads)
-    grid.job_panels /= 2;
-  return grid;
+/// How the panels of `w` may be cut, where `tiles` tiles pass over them.
+section_cut cut(const packed_weight& w, std::int64_t tiles, const gemm_shape& shape, int threads) {
+  if (tiles > 1) return {w.panels(), shape.block_panels, 1};
+  std::int64_t run = shape.stream_panels;  // cut only if some thread would have none
+  while (run > 1 && parts(w.panels(), run) < threads) run /= 2;
+  const auto panel_bytes = std::max<std::int64_t>(static_cast<std::int64_t>(w.panel_bytes()), 1);
+  return {w.panels(), std::max<std::int64_t>(stream_bytes / panel_bytes / run, 1) * run, run};
 }
 
 }  // namespace
@@ -65,28 +44,31 @@ void cpu_backend::linear(tensor_view out, tensor_view in, const weight& by, tens
                            : packed_rows_.floats(static_cast<std::size_t>(in.rows * lines * line_units));
   const auto& shape = table_.gemm_tiles;
   float* partials = partials_.floats(static_cast<std::size_t>(shape.partial_floats * team_.size()));
-  const auto grid = cut(w, in.rows, shape, team_.size());
+  const std::int64_t tiles = parts(in.rows, shape.tile_rows);
+  const std::int64_t tile_blocks = parts(tiles, shape.block_rows / shape.tile_rows);
   const auto kernel = table_.gemm[static_cast<int>(w.type())];
 
   const auto bytes = static_cast<std::int64_t>(w.bytes());
   const bool worthwhile = bytes >= parallel_bytes || in.rows * w.rows() * w.cols() >= parallel_products;
-  std::atomic<std::int64_t> next{0};
+  const int workers = worthwhile ? team_.size() : 1;
+  cuts_.assign(1, cut(w, tiles, shape, workers));
+  deal_.begin(cuts_, tile_blocks, workers);
   team_.run(worthwhile, [&](int thread, int threads) {
     if (!in_place) {
       pack_job pack{
           .stride_bytes = stride_bytes, .row_bytes = row_bytes, .total_rows = in.rows, .lines = lines};
       const auto pack_tile = [&](std::int64_t tile, std::int64_t line_first, std::int64_t line_last) {
-        pack.row = tile_begin(in.rows, grid.tiles, tile);
-        pack.rows = static_cast<int>(tile_begin(in.rows, grid.tiles, tile + 1) - pack.row);
+        pack.row = tile_begin(in.rows, tiles, tile);
+        pack.rows = static_cast<int>(tile_begin(in.rows, tiles, tile + 1) - pack.row);
         pack.line_first = line_first;
         pack.line_last = line_last;
         table_.pack_rows(packed, in.data, pack);
       };
-      if (grid.tiles == 1) {
+      if (tiles == 1) {
         const share mine{lines, thread, threads};
         pack_tile(0, mine.first, mine.last);
       } else {
-        const share mine{grid.tiles, thread, threads};
+        const share mine{tiles, thread, threads};
         for (std::int64_t t = mine.first; t < mine.last; ++t) pack_tile(t, 0, lines);
       }
       if (threads > 1) team_.barrier();
@@ -99,17 +81,16 @@ void cpu_backend::linear(tensor_view out, tensor_view in, const weight& by, tens
     job.partials = partials + thread * shape.partial_floats;
     job.out_stride = out.stride;
     job.rows = in.rows;
-    job.tiles = grid.tiles;
+    job.tiles = tiles;
     job.columns = w.rows();
     job.units = w.units();
     job.accumulate = accumulate;
     job.habits = habits_;
-    for (std::int64_t j; (j = next.fetch_add(1, std::memory_order_relaxed)) < grid.count();) {
-      const std::int64_t block = j % grid.tile_blocks;
-      job.tile_first = tile_begin(grid.tiles, grid.tile_blocks, block);
-      job.tile_last = tile_begin(grid.tiles, grid.tile_blocks, block + 1);
-      job.panel_first = j / grid.tile_blocks * grid.job_panels;
-      job.panel_last = std::min(job.panel_first + grid.job_panels, grid.panels);
+    while (const auto* part = deal_.take(thread)) {
+      job.tile_first = tile_begin(tiles, tile_blocks, part->tile_block);
+      job.tile_last = tile_begin(tiles, tile_blocks, part->tile_block + 1);
+      job.panel_first = part->panel_first;
+      job.panel_last = part->panel_last;
       kernel(job);
     }
   });

@@ -23,23 +23,17 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
   const std::int64_t tile_blocks = parts(tiles, shape.block_rows / shape.tile_rows);
   const std::int64_t records = parts(in.cols, record_columns);
 
-  auto& grids = section_grids_;
-  grids.clear();
-  std::int64_t jobs = 0;
+  cuts_.clear();
   for (const auto& s : w.sections()) {
-    std::int64_t job_panels = shape.block_panels;
+    std::int64_t longest = shape.block_panels;
     if (tiles <= shape.few_tiles) {
-      job_panels = std::clamp<std::int64_t>(stream_bytes / s.panels.panel_bytes, shape.stream_panels,
-                                            shape.block_panels);
-      job_panels -= job_panels % shape.stream_panels;
+      longest = std::clamp<std::int64_t>(stream_bytes / s.panels.panel_bytes, shape.stream_panels,
+                                         shape.block_panels);
+      longest -= longest % shape.stream_panels;
     }
-    // Enough jobs that the threads end together; but a tile multiplies half of stream_panels at once, and
-    // fewer take as long as all of those.
-    while (job_panels > std::max(shape.stream_panels / 2, 1) &&
-           tile_blocks * parts(s.panel_count, job_panels) < 8 * team_.size())
-      job_panels /= 2;
-    grids.push_back({job_panels, jobs, tile_blocks * parts(s.panel_count, job_panels)});
-    jobs += grids.back().jobs;
+    // A single tile multiplies half of stream_panels at once, others two, and fewer take as long as all of
+    // those.
+    cuts_.push_back({s.panel_count, longest, tiles > 1 ? 2 : std::max(shape.stream_panels / 2, 1)});
   }
 
   tensor_view rounded = in;
@@ -55,7 +49,7 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
   auto* partials = partials_.floats(static_cast<std::size_t>(shape.partial_floats * team_.size()));
   const bool worthwhile = static_cast<std::int64_t>(w.bytes()) >= parallel_bytes ||
                           in.rows * w.rows() * w.cols() >= parallel_products;
-  deal_.begin(jobs, worthwhile ? team_.size() : 1);
+  deal_.begin(cuts_, tile_blocks, worthwhile ? team_.size() : 1);
   team_.run(worthwhile, [&](int thread, int threads) {
     if (rounds) {
       const share mine{in.rows * records, thread, threads};
@@ -77,20 +71,16 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
     job.tiles = tiles;
     job.accumulate = accumulate;
     job.habits = habits_;
-    for (std::int64_t j; (j = deal_.take(thread)) >= 0;) {
-      std::size_t s = 0;
-      while (j >= grids[s].first_job + grids[s].jobs) ++s;
-      const auto& section = w.sections()[s];
-      const std::int64_t local = j - grids[s].first_job;
-      const std::int64_t block = local % tile_blocks;
+    while (const auto* part = deal_.take(thread)) {
+      const auto& section = w.sections()[part->section];
       job.weights = section.panels;
       job.columns = section.rows;
       job.out = static_cast<float*>(out.data) + section.first_row;
       job.bias = bias.data == nullptr ? nullptr : static_cast<const float*>(bias.data) + section.first_row;
-      job.tile_first = tile_begin(tiles, tile_blocks, block);
-      job.tile_last = tile_begin(tiles, tile_blocks, block + 1);
-      job.panel_first = local / tile_blocks * grids[s].job_panels;
-      job.panel_last = std::min(job.panel_first + grids[s].job_panels, section.panel_count);
+      job.tile_first = tile_begin(tiles, tile_blocks, part->tile_block);
+      job.tile_last = tile_begin(tiles, tile_blocks, part->tile_block + 1);
+      job.panel_first = part->panel_first;
+      job.panel_last = part->panel_last;
       table_.gemm_integers(job);
     }
   });

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <vector>
 
 namespace fastserve::kernels::cpu {
 
@@ -76,43 +75,6 @@ struct share {
   std::int64_t last;
   share(std::int64_t count, int thread, int threads)
       : first{count * thread / threads}, last{count * (thread + 1) / threads} {}
-};
-
-/// Jobs dealt to a team: each thread has a run of neighbouring jobs, so that it reads memory in one stream,
-/// and takes them one by one; who has done his own helps the others. A core that something else needs too
-/// costs its share and no more.
-class job_deal {
- public:
-  explicit job_deal(int threads) : runs_(static_cast<std::size_t>(std::max(threads, 1))) {}
-
-  /// Before the team starts.
-  void begin(std::int64_t jobs, int threads) {
-    threads_ = threads;
-    for (int t = 0; t < threads; ++t) {
-      auto& run = runs_[static_cast<std::size_t>(t)];
-      run.next.store(share(jobs, t, threads).first, std::memory_order_relaxed);
-      run.end = share(jobs, t, threads).last;
-    }
-  }
-
-  /// The next job of `thread`; -1 when all are taken.
-  std::int64_t take(int thread) {
-    for (int i = 0; i < threads_; ++i) {
-      auto& run = runs_[static_cast<std::size_t>((thread + i) % threads_)];
-      if (run.next.load(std::memory_order_relaxed) >= run.end) continue;
-      const std::int64_t job = run.next.fetch_add(1, std::memory_order_relaxed);
-      if (job < run.end) return job;
-    }
-    return -1;
-  }
-
- private:
-  struct alignas(64) run {
-    std::atomic<std::int64_t> next{0};
-    std::int64_t end = 0;
-  };
-  std::vector<run> runs_;
-  int threads_ = 1;
 };
 
 }  // namespace fastserve::kernels::cpu

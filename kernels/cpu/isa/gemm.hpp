@@ -76,6 +76,7 @@ struct tile_job {
   bool finish;              // write to `out` and not to `sums`
   const char* ahead;        // memory wanted next, to be fetched while this is multiplied,
   std::int64_t ahead_step;  // so many bytes on with each unit
+  const float* rows_ahead;  // likewise lines of this tile in the next k block, or null
   float* out;               // first row, first column of the panel
   std::int64_t out_stride;
   const float* bias;  // of the panel, or null
@@ -130,9 +131,20 @@ void multiply_tile(const tile_job& job) {
   const auto* weights = reinterpret_cast<const typename W::element*>(job.weights);
   const float* input = job.input;
   const char* ahead = job.ahead;
+  if (!Stream && job.finish) {
+    // Where the sums will go: of many rows that is out of the caches by now.
+    for (int i = 0; i < M; ++i) {
+      for (int v = 0; v < tile_vectors; ++v) prefetch_l1(job.out + i * job.out_stride + v * lanes);
+    }
+  }
   const std::int64_t ahead_step = Stream ? unit_bytes<W> : job.ahead_step;
+  const float* rows_ahead = job.rows_ahead;
   std::int64_t left = job.units;
   for (; left >= line_units; left -= line_units) {
+    if (!Stream && rows_ahead != nullptr) {
+      for (int i = 0; i < M; ++i) prefetch_l2(rows_ahead + i * line_units);
+      rows_ahead += M * line_units;
+    }
     if (job.fetch_ahead) {
       for (int i = 0; i < M; ++i) prefetch_l1(input + (input_ahead_lines * M + i) * line_units);
     }
@@ -206,6 +218,28 @@ struct unit_range {
   std::int64_t step;
 };
 
+/// What a panel's tiles fetch meanwhile: the k block wanted next, in equal parts, and behind the job's last
+/// panel the rows' next k block.
+struct fetched_ahead {
+  const char* weights;  // or null
+  std::int64_t tile_bytes;
+  std::int64_t unit_step;
+  const float* rows = nullptr;  // all tiles'
+  std::int64_t row_units = 0;
+
+  fetched_ahead(const gemm_job& job, std::int64_t panel, unit_range k, const char* next, std::int64_t bytes)
+      : weights{next} {
+    const std::int64_t tiles = job.tile_last - job.tile_first;
+    tile_bytes = (bytes + tiles - 1) / tiles;  // rounded up: a line left out is one that is waited for
+    unit_step = next == nullptr ? 0 : (tile_bytes + k.units - 1) / k.units;
+    const std::int64_t after = k.from + k.step;
+    const std::int64_t left = (job.units + line_units - 1) / line_units * line_units - after;
+    if (panel + 1 < job.panel_last || left <= 0) return;
+    rows = job.input + after * job.rows;
+    row_units = left < k.step ? left : k.step;
+  }
+};
+
 /// `units` of a panel as f32.
 template <class W>
 void widen_panel(float* to, const char* from, std::int64_t units) {
@@ -230,9 +264,8 @@ void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
   tile.fetch_ahead = job.habits.fetch_ahead;
-  // The tiles fetch in equal parts what comes after.
-  const std::int64_t ahead_bytes = k.step * unit_bytes<W> / (job.tile_last - job.tile_first);
-  tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
+  const fetched_ahead next(job, panel, k, ahead, k.step * unit_bytes<W>);
+  tile.ahead_step = next.unit_step;
   for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
     const std::int64_t row = tile_begin(job.rows, job.tiles, t);
     const int rows = static_cast<int>(tile_begin(job.rows, job.tiles, t + 1) - row);
@@ -243,7 +276,8 @@ void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const
       tile.ahead = tile.weights + stream_ahead_bytes;
       multiply_rows<W, true>(rows, tile);
     } else {
-      tile.ahead = ahead == nullptr ? tile.weights : ahead + (t - job.tile_first) * ahead_bytes;
+      tile.ahead = ahead == nullptr ? tile.weights : ahead + (t - job.tile_first) * next.tile_bytes;
+      tile.rows_ahead = next.rows == nullptr ? nullptr : next.rows + row * next.row_units;
       multiply_rows<W, false>(rows, tile);
     }
     sums += rows * panel_columns;
@@ -265,8 +299,8 @@ void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, con
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
   tile.fetch_ahead = job.habits.fetch_ahead;
-  const std::int64_t ahead_bytes = k.units * unit_bytes<W> / (job.tile_last - job.tile_first);
-  tile.ahead_step = ahead == nullptr ? 0 : ahead_bytes / k.units;
+  const fetched_ahead next(job, panel, k, ahead, k.units * unit_bytes<W>);
+  tile.ahead_step = next.unit_step;
   for (std::int64_t from = 0; from < k.units; from += widened_units) {
     tile.units = k.units - from < widened_units ? k.units - from : widened_units;
     tile.resume = k.from + from > 0;
@@ -280,7 +314,8 @@ void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, con
       tile.sums = at;
       tile.out = job.out + row * job.out_stride + panel * panel_columns;
       tile.ahead = ahead == nullptr ? tile.weights
-                                    : ahead + (t - job.tile_first) * ahead_bytes + from * tile.ahead_step;
+                                    : ahead + (t - job.tile_first) * next.tile_bytes + from * next.unit_step;
+      tile.rows_ahead = next.rows == nullptr ? nullptr : next.rows + row * next.row_units + from * rows;
       multiply_rows<plain_f32, false>(rows, tile);
       at += rows * panel_columns;
     }

@@ -56,6 +56,7 @@ struct integer_tile {
   const char* ahead;         // wanted next in the first panel; in the others at the same place
   std::int64_t ahead_step;   // bytes for every step_columns
   std::int64_t ahead_panel;  // bytes from a panel to the next, there
+  const char* rows_ahead;    // this tile's records in the next k block, wanted then, or null
   float* out;
   std::int64_t out_stride;
   const float* bias;
@@ -132,6 +133,13 @@ __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
   };
   const char* input = tile.input;
   const char* ahead = tile.ahead;
+  const char* rows_ahead = tile.rows_ahead;
+  if (!Stream && tile.finish) {
+    // Where the sums will go: of many rows that is out of the caches by now.
+    for (int i = 0; i < M; ++i) {
+      for (int v = 0; v < V; ++v) prefetch_l1(tile.out + i * tile.out_stride + v * lanes);
+    }
+  }
   const auto sum_at = [&](int i, int v) { return tile.sums + (i * V + v) * lanes; };
   if (!tile.resume)
     for (int i = 0; i < M * V; ++i) store(tile.sums + i * lanes, zero());
@@ -144,6 +152,10 @@ __attribute__((noinline)) void multiply_integers(const integer_tile& tile) {
   for (std::int64_t left = tile.fold_last - tile.fold_first; left > 0;) {
     const int most = record_columns / columns;
     const int folds = OneFold ? 1 : static_cast<int>(left < most ? left : most);
+    if (!Stream && rows_ahead != nullptr) {
+      for (std::int64_t b = 0; b < M * record_bytes; b += 64) prefetch_l2(rows_ahead + b);
+      rows_ahead += tile.input_step;
+    }
     // A fixed distance ahead of each stream; from the panels' ends on, in those that follow.
     std::int64_t distance = stream_ahead_bytes / P;
     if (P > 1 && codes[0] + distance >= end) distance += (P - 1) * w.panel_bytes;
@@ -261,7 +273,8 @@ struct panel_block {
   std::int64_t panel;
   int panels;
   std::int64_t from, to;
-  const char* ahead;  // what comes after, if it is to be fetched
+  const char* ahead;       // what comes after, if it is to be fetched
+  const char* rows_ahead;  // the records of all rows that come after, likewise
 };
 
 /// All tiles of the job by the block's panels. w: the first panel is at w.data, its fold `w_from` is fold
@@ -309,6 +322,7 @@ void multiply_tiles(const integer_job& job, const panel_block& block, const inte
     const std::int64_t done = (t - job.tile_first) * steps * tile.ahead_step;
     tile.ahead = block.ahead == nullptr || done >= bytes ? nullptr : block.ahead + done;
     if (tile.ahead == nullptr) tile.ahead_step = 0;
+    tile.rows_ahead = block.rows_ahead == nullptr ? nullptr : block.rows_ahead + row * record_bytes;
     multiply_integer_rows<C, false, Columns>(rows, tile);
     sums += rows * panels_of_tile<Columns> * panel_columns;
   }
@@ -350,7 +364,7 @@ void gemm_integers_of(const integer_job& job) {
     // From end to end, as memory feeds them.
     return for_panels(job, panels_at_once<Columns>(static_cast<int>(job.rows)),
                       [&](std::int64_t panel, int panels) {
-                        multiply(job, {panel, panels, 0, w.folds, nullptr}, job.partials);
+                        multiply(job, {panel, panels, 0, w.folds, nullptr, nullptr}, job.partials);
                       });
   }
   if (job.tiles <= integer_few_tiles) {
@@ -360,7 +374,7 @@ void gemm_integers_of(const integer_job& job) {
         const std::int64_t to = w.folds - from < block ? w.folds : from + block;
         const char* ahead = w.data + panel * w.panel_bytes + to * w.fold_bytes;
         if (to == w.folds) ahead = w.data + (panel + panels) * w.panel_bytes;
-        multiply(job, {panel, panels, from, to, ahead}, job.partials);
+        multiply(job, {panel, panels, from, to, ahead, nullptr}, job.partials);
       }
     });
   }
@@ -368,13 +382,15 @@ void gemm_integers_of(const integer_job& job) {
     const std::int64_t to = w.folds - from < block ? w.folds : from + block;
     for_panels(job, panels_of_tile<Columns>, [&](std::int64_t panel, int panels) {
       const char* ahead = nullptr;
+      const char* rows_ahead = nullptr;
       if (panel + panels < job.panel_last) {
         ahead = w.data + (panel + panels) * w.panel_bytes + from * w.fold_bytes;
       } else if (to < w.folds) {
         ahead = w.data + job.panel_first * w.panel_bytes + to * w.fold_bytes;
+        rows_ahead = job.input + to * w.columns / record_columns * job.input_step;
       }
       float* sums = job.partials + (panel - job.panel_first) * job_rows * panel_columns;
-      multiply(job, {panel, panels, from, to, ahead}, sums);
+      multiply(job, {panel, panels, from, to, ahead, rows_ahead}, sums);
     });
   }
 }
