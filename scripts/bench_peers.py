@@ -14,6 +14,9 @@ with the reason. Engines:
     llama.cpp/{BF16,Q8_0,Q4_0}          llama-cpp-python, built for this machine:
                                         CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python ...
                                         Q8_0 and Q4_0 are made by its own quantizer
+    ik_llama.cpp/{BF16,Q8_0,Q4_0}       ik-llama-cpp-python, from llama.cpp's files; it repacks them when it loads.
+                                        As published (0.1.5) its build lacks a file that only its tools need: build
+                                        the target "llama" and name the library in IK_LLAMA_CPP_LIB_PATH
     ctranslate2/int8                    ctranslate2; the model is written through its specs, no converter needed
     openvino/{int8,int4}                openvino-genai, its continuous batching; int4 in groups of 128, head int8
     onnxruntime/{int8,int4}             onnxruntime-genai, in blocks of 32; onnx writes the model
@@ -53,15 +56,34 @@ SHORT = "prefill,decode,decode8,decode16,decode32"  # what is measured unless to
 
 def measure_llama_cpp(model: pathlib.Path, threads: int, prompt: int, answer: int, batch: int, shape: dict) -> dict:
     import llama_cpp as lc
+
+    def forget(context):
+        lc.llama_memory_clear(lc.llama_get_memory(context), True)
+
+    wishes = lc.llama_model_default_params(), lc.llama_context_default_params()
+    return measure_llama_api(lc, *wishes, forget, model, threads, prompt, answer, batch, shape)
+
+
+def measure_ik(model: pathlib.Path, threads: int, prompt: int, answer: int, batch: int, shape: dict) -> dict:
+    from ik_llama_cpp import _ctypes_api as lc
+
+    wishes = lc.llama_model_default_params(), lc.llama_context_default_params()
+    wishes[0].use_mmap = False
+    wishes[0].repack_tensors = True
+    # Its flash attention aborts where a sequence sees nothing of a block of the cache.
+    wishes[1].flash_attn = batch == 1
+    return measure_llama_api(lc, *wishes, lc.llama_kv_cache_clear, model, threads, prompt, answer, batch, shape)
+
+
+def measure_llama_api(lc, model_params, params, forget, model, threads, prompt, answer, batch, shape) -> dict:
+    """lc: bindings of llama.h; forget: clears a context."""
     import numpy as np
 
     lc.llama_backend_init()
-    model_params = lc.llama_model_default_params()
     model_params.n_gpu_layers = 0
     loaded = lc.llama_model_load_from_file(str(model).encode(), model_params)
     if not loaded:
-        raise Skip(f"llama.cpp cannot load {model.name}")
-    params = lc.llama_context_default_params()
+        raise Skip(f"cannot load {model.name}")
     params.n_ctx = batch * (prompt + answer + 32)
     params.n_batch = params.n_ubatch = 512
     params.n_seq_max = batch
@@ -94,7 +116,7 @@ def measure_llama_cpp(model: pathlib.Path, threads: int, prompt: int, answer: in
             lc.llama_get_logits_ith(context, batch - 1)
 
     step([(5, 0, 0, True)])  # warm up
-    lc.llama_memory_clear(lc.llama_get_memory(context), True)
+    forget(context)
     start = time.perf_counter()
     prefill()
     middle = time.perf_counter()
@@ -216,6 +238,9 @@ PEERS = {
     "llama.cpp/BF16": ("llama_cpp", "model-BF16.gguf", measure_llama_cpp),
     "llama.cpp/Q8_0": ("llama_cpp", "model-Q8_0.gguf", measure_llama_cpp),
     "llama.cpp/Q4_0": ("llama_cpp", "model-Q4_0.gguf", measure_llama_cpp),
+    "ik_llama.cpp/BF16": ("ik_llama_cpp", "model-BF16.gguf", measure_ik),
+    "ik_llama.cpp/Q8_0": ("ik_llama_cpp", "model-Q8_0.gguf", measure_ik),
+    "ik_llama.cpp/Q4_0": ("ik_llama_cpp", "model-Q4_0.gguf", measure_ik),
     "ctranslate2/int8": ("ctranslate2", "ctranslate2-int8", measure_ctranslate2),
     "openvino/int8": ("openvino_genai", "openvino-int8", measure_openvino),
     "openvino/int4": ("openvino_genai", "openvino-int4", measure_openvino),
