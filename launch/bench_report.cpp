@@ -9,23 +9,15 @@ namespace fastserve::launch {
 
 namespace {
 
-double of_peak(const bench_subject& of, const bench_figures& f) {
-  return 100 * f.prefill_tokens_per_s * of.token_ops / f.ops_per_s;
-}
-
-double of_reads(const bench_subject& of, const bench_figures& f) {
-  return 100 * f.weight_bytes_read_per_s(of) / f.read_bytes_per_s;
-}
-
 std::string beside(double measured, double expected) {
   return formatted("expected %.1f (measured is %+.0f %%)", expected, 100 * (measured / expected - 1));
 }
 
 }  // namespace
 
-double bench_figures::weight_bytes_read_per_s(const bench_subject& of) const {
+double bench_figures::weight_bytes_of_token(const bench_subject& of) const {
   const double busy = std::min<double>(batch, of.pipelines) / of.pipelines;
-  return decode_tokens_per_s / batch * static_cast<double>(of.step_bytes) * busy;
+  return static_cast<double>(of.step_bytes) * busy / batch;
 }
 
 std::string bench_heading(const bench_subject& of) {
@@ -41,7 +33,7 @@ std::string bench_text(const bench_subject& of, const bench_figures& f) {
   if (f.ops_per_s > 0)
     out +=
         formatted("prefill          %10.1f tokens/s   %5.1f%% of the peak multiply-add rate (%.0f Gop/s)\n",
-                  f.prefill_tokens_per_s, of_peak(of, f), f.ops_per_s / 1e9);
+                  f.prefill_tokens_per_s, 100 * f.prefill_share, f.ops_per_s / 1e9);
   else
     out += formatted("prefill          %10.1f tokens/s   %.0f Gop/s\n", f.prefill_tokens_per_s,
                      f.prefill_tokens_per_s * of.token_ops / 1e9);
@@ -49,7 +41,7 @@ std::string bench_text(const bench_subject& of, const bench_figures& f) {
   if (decodes)
     out += formatted(
         "decode           %10.1f tokens/s   %5.1f%% of the read bandwidth (%.1f GB/s), weights alone\n",
-        f.decode_tokens_per_s, of_reads(of, f), f.read_bytes_per_s / 1e9);
+        f.decode_tokens_per_s, 100 * f.decode_share, f.read_bytes_per_s / 1e9);
   out += formatted("weights          %10.1f MB\n", static_cast<double>(of.weight_bytes) / 1e6);
   if (f.turnaround_us > 0)
     out += formatted(
@@ -79,42 +71,45 @@ std::string bench_table_head(const bench_subject& of) {
   return formatted("workload         %s; medians of %d\n", counted(of.decode_tokens, "answer token").c_str(),
                    of.repeat) +
          formatted("weights          %.1f MB\n", static_cast<double>(of.weight_bytes) / 1e6) +
-         "limits           measured beside each row: peak multiply-add rate, read bandwidth (weights "
+         "limits           measured around each round: peak multiply-add rate, read bandwidth (weights "
          "alone)\n" +
          formatted("%9s %8s %18s %9s %18s %9s\n", "sequences", "prompt", "prefill tokens/s", "of peak",
                    "decode tokens/s", "of reads");
 }
 
-std::string bench_table_row(const bench_subject& of, const bench_figures& f) {
-  const auto share = [](bool known, double percent) { return known ? formatted("%.1f%%", percent) : "-"; };
+std::string bench_table_row(const bench_figures& f) {
+  const auto share = [](bool known, double part) { return known ? formatted("%.1f%%", 100 * part) : "-"; };
   const bool decodes = f.decode_tokens_per_s > 0;
   return formatted("%9d %8d %18.1f %9s %18s %9s\n", f.batch, f.prompt_tokens, f.prefill_tokens_per_s,
-                   share(f.ops_per_s > 0, of_peak(of, f)).c_str(),
+                   share(f.ops_per_s > 0, f.prefill_share).c_str(),
                    decodes ? formatted("%.1f", f.decode_tokens_per_s).c_str() : "-",
-                   share(decodes, of_reads(of, f)).c_str());
+                   share(decodes, f.decode_share).c_str());
 }
 
 nlohmann::ordered_json bench_json(const bench_subject& of, const bench_figures& f) {
-  nlohmann::ordered_json line{{"model", of.model},
-                              {"dtype", of.weights},
-                              {"ranks", of.ranks},
-                              {"replicas", of.pipelines},
-                              {"stages", of.stages},
-                              {"threads", of.threads},
-                              {"prompt_tokens", f.prompt_tokens},
-                              {"decode_tokens", of.decode_tokens},
-                              {"batch", f.batch},
-                              {"repeat", of.repeat},
-                              {"prefill_tokens_per_s", f.prefill_tokens_per_s},
-                              {"decode_tokens_per_s", f.decode_tokens_per_s},
-                              {"weight_bytes", of.weight_bytes},
-                              {"weight_bytes_read_per_s", f.weight_bytes_read_per_s(of)},
-                              {"read_bandwidth_bytes_per_s", f.read_bytes_per_s},
-                              {"peak_ops_per_s", f.ops_per_s},
-                              {"turnaround_us", f.turnaround_us},
-                              {"draw_us", f.draw_us},
-                              {"stage_ranks", of.stage_ranks},
-                              {"stage_layers", of.stage_layers}};
+  nlohmann::ordered_json line{
+      {"model", of.model},
+      {"dtype", of.weights},
+      {"ranks", of.ranks},
+      {"replicas", of.pipelines},
+      {"stages", of.stages},
+      {"threads", of.threads},
+      {"prompt_tokens", f.prompt_tokens},
+      {"decode_tokens", of.decode_tokens},
+      {"batch", f.batch},
+      {"repeat", of.repeat},
+      {"prefill_tokens_per_s", f.prefill_tokens_per_s},
+      {"decode_tokens_per_s", f.decode_tokens_per_s},
+      {"weight_bytes", of.weight_bytes},
+      {"weight_bytes_read_per_s", f.decode_tokens_per_s * f.weight_bytes_of_token(of)},
+      {"read_bandwidth_bytes_per_s", f.read_bytes_per_s},
+      {"peak_ops_per_s", f.ops_per_s},
+      {"prefill_share", f.prefill_share},
+      {"decode_share", f.decode_share},
+      {"turnaround_us", f.turnaround_us},
+      {"draw_us", f.draw_us},
+      {"stage_ranks", of.stage_ranks},
+      {"stage_layers", of.stage_layers}};
   if (f.expected) {
     line["expected_prefill_tokens_per_s"] = f.expected->prefill_tokens_per_s;
     line["expected_decode_tokens_per_s"] = f.expected->decode_tokens_per_s;

@@ -35,15 +35,17 @@ struct bench_figures {
   double decode_tokens_per_s = 0;
   double read_bytes_per_s = 0;  ///< what the machine can do, all ranks together
   double ops_per_s = 0;         ///< the same; 0: not known
+  double prefill_share = 0;     ///< median of the rounds' shares of ops_per_s, each measured around its round
+  double decode_share = 0;      ///< likewise of read_bytes_per_s
   double turnaround_us = 0;     ///< from the last stage's token to the first stage's next start; 0: not known
   double draw_us = 0;           ///< a step
   double hit_first_token_us = 0;  ///< of a prompt that is in the prefix cache; 0: not measured
   double hit_step_us = 0;
   std::optional<planner::prediction> expected;  ///< by the ranks' measured speeds
 
-  /// Bytes of weights that decoding reads in a second. A pipeline has its share of the sequences; with fewer
+  /// Bytes of weights that decoding reads for a token. A pipeline has its share of the sequences; with fewer
   /// of them than pipelines some have none.
-  double weight_bytes_read_per_s(const bench_subject& of) const;
+  double weight_bytes_of_token(const bench_subject& of) const;
 };
 
 /// The line that says what is measured.
@@ -52,7 +54,7 @@ std::string bench_heading(const bench_subject& of);
 std::string bench_text(const bench_subject& of, const bench_figures& f);
 /// Several combinations as a table: what stands above it, and a row.
 std::string bench_table_head(const bench_subject& of);
-std::string bench_table_row(const bench_subject& of, const bench_figures& f);
+std::string bench_table_row(const bench_figures& f);
 /// One combination as a line of JSON.
 nlohmann::ordered_json bench_json(const bench_subject& of, const bench_figures& f);
 

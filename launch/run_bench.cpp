@@ -269,8 +269,8 @@ std::vector<int> layers_of(const actors::engine_layout& layout) {
   return out;
 }
 
-// A combination, each round beside the machine's limits of the moment.
-bench_figures measure(const mpi::environment& env, engine& e, stopwatch& watch, const options& settings,
+// A combination, each round between two looks at the machine's limits, which neighbours move.
+bench_figures measure(const mpi::environment& env, engine& e, stopwatch& watch, const bench_subject& subject,
                       const workload& load, std::uint64_t& next_id, std::mt19937& random) {
   const struct closer {
     engine& e;
@@ -282,24 +282,30 @@ bench_figures measure(const mpi::environment& env, engine& e, stopwatch& watch, 
   warm_up.decode_tokens = std::min(load.decode_tokens, 4);
   measure(e, *front_end, watch, warm_up, next_id, random);
 
-  std::vector<double> prefill, decode, turnaround, draw, bandwidth, ops;
-  for (std::int32_t i = 0; i < settings.bench.repeat; ++i) {
-    const auto limit = measure_limits(env, e);
-    bandwidth.push_back(limit.read_bytes_per_s);
-    ops.push_back(limit.ops_per_s);
+  bench_figures out;
+  out.batch = load.batch;
+  out.prompt_tokens = load.prompt_tokens;
+  std::vector<double> prefill, decode, turnaround, draw, bandwidth, ops, of_ops, of_reads;
+  auto before = measure_limits(env, e);
+  for (std::int32_t i = 0; i < subject.repeat; ++i) {
     const auto f = measure(e, *front_end, watch, load, next_id, random);
+    const auto after = measure_limits(env, e);
+    bandwidth.push_back((before.read_bytes_per_s + after.read_bytes_per_s) / 2);
+    ops.push_back((before.ops_per_s + after.ops_per_s) / 2);
+    before = after;
+    of_ops.push_back(ops.back() > 0 ? f.prefill_tokens_per_s * subject.token_ops / ops.back() : 0);
+    of_reads.push_back(f.decode_tokens_per_s * out.weight_bytes_of_token(subject) / bandwidth.back());
     prefill.push_back(f.prefill_tokens_per_s);
     decode.push_back(f.decode_tokens_per_s);
     turnaround.push_back(f.turnaround_us);
     draw.push_back(f.draw_us);
   }
-  bench_figures out;
-  out.batch = load.batch;
-  out.prompt_tokens = load.prompt_tokens;
   out.prefill_tokens_per_s = median(prefill);
   out.decode_tokens_per_s = median(decode);
   out.read_bytes_per_s = median(bandwidth);
   out.ops_per_s = median(ops);
+  out.prefill_share = median(of_ops);
+  out.decode_share = median(of_reads);
   out.turnaround_us = one_host(e) ? median(turnaround) : 0;
   out.draw_us = median(draw);
   out.expected = expectation(e, load);
@@ -355,10 +361,10 @@ void serve(const mpi::environment& env, engine& e, const options& settings) {
   for (const auto prompt_tokens : bench.prompt_tokens) {
     std::optional<prefix_hit> hit;
     for (const auto batch : bench.batch) {
-      auto f = measure(env, e, watch, settings, {batch, prompt_tokens, bench.decode_tokens}, next_id, random);
+      auto f = measure(env, e, watch, subject, {batch, prompt_tokens, bench.decode_tokens}, next_id, random);
       const auto profile = bench.profile ? profile_of(watch) : std::vector<op_share>{};
       if (table) {
-        print(bench_table_row(subject, f));
+        print(bench_table_row(f));
         continue;
       }
       if (settings.scheduler.prefix_caching && !hit) hit = measure_prefix_hit(e, prompt_tokens);

@@ -37,10 +37,10 @@ class scoped_defaults {
     if (started_by_slurm_pmix()) {
       // All ranks' addresses at once, not when they are first spoken to: see environment::begun().
       set("OMPI_MCA_mpi_add_procs_cutoff", "1000000");
-      // MPI_Init has two fences, and Slurm 22.05 gives them to two kinds of collective: a ring for the one that
-      // carries addresses, a tree for the empty one. The tree then lets some ranks go while another is still
-      // in the ring; their first message finds it half made, and kills it (address nil; one start of 70 on a
-      // busy machine). Without addresses both are trees, in order; ranks ask for addresses one by one.
+      // MPI_Init has two fences, and Slurm 22.05 gives them to two kinds of collective: a ring for the one
+      // that carries addresses, a tree for the empty one. The tree then lets some ranks go while another is
+      // still in the ring; their first message finds it half made, and kills it (address nil; one start of 70
+      // on a busy machine). Without addresses both are trees, in order; ranks ask for addresses one by one.
       if (std::getenv("SLURM_PMIX_FENCE") == nullptr) set("OMPI_MCA_pmix_base_collect_data", "0");
     }
     if (!alone) return;

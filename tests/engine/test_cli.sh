@@ -156,7 +156,7 @@ cmp -s "$work/out" "$work/alone" || fail "another answer with measured speeds"
 run 0 2 bench --model "$demo" --prompt-tokens 16 --decode-tokens 4 --repeat 1 --threads 1 --json </dev/null
 lines 1 out
 for key in model dtype ranks threads prompt_tokens batch prefill_tokens_per_s decode_tokens_per_s weight_bytes \
-  read_bandwidth_bytes_per_s peak_ops_per_s prefix_hit_ttft_us prefix_hit_step_us; do says "\"$key\":" out; done
+  read_bandwidth_bytes_per_s peak_ops_per_s prefill_share decode_share prefix_hit_ttft_us prefix_hit_step_us; do says "\"$key\":" out; done
 
 # Several lengths: loaded once, a row for each; as JSON a line for each.
 run 0 2 bench --model "$demo" --prompt-tokens 16,32 --batch 1,2,4 --decode-tokens 4 --repeat 1 --threads 1 </dev/null
