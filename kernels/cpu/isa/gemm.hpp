@@ -218,20 +218,18 @@ struct unit_range {
   std::int64_t step;
 };
 
-/// What a panel's tiles fetch meanwhile: the k block wanted next, in equal parts, and behind the job's last
-/// panel the rows' next k block.
+/// What a panel's tiles fetch meanwhile: the weights wanted next, `bytes` of them, in equal parts; and behind
+/// the job's last panel the rows' next k block.
 struct fetched_ahead {
-  const char* weights;  // or null
-  std::int64_t tile_bytes;
-  std::int64_t unit_step;
-  const float* rows = nullptr;  // all tiles'
-  std::int64_t row_units = 0;
+  std::int64_t tile_bytes;      // of weights, of each tile
+  std::int64_t unit_step;       // with each unit
+  const float* rows = nullptr;  // all tiles', or null
+  std::int64_t row_units = 0;   // of a row
 
-  fetched_ahead(const gemm_job& job, std::int64_t panel, unit_range k, const char* next, std::int64_t bytes)
-      : weights{next} {
+  fetched_ahead(const gemm_job& job, std::int64_t panel, unit_range k, std::int64_t bytes) {
     const std::int64_t tiles = job.tile_last - job.tile_first;
     tile_bytes = (bytes + tiles - 1) / tiles;  // rounded up: a line left out is one that is waited for
-    unit_step = next == nullptr ? 0 : (tile_bytes + k.units - 1) / k.units;
+    unit_step = (tile_bytes + k.units - 1) / k.units;
     const std::int64_t after = k.from + k.step;
     const std::int64_t left = (job.units + line_units - 1) / line_units * line_units - after;
     if (panel + 1 < job.panel_last || left <= 0) return;
@@ -264,7 +262,7 @@ void multiply_panel(const gemm_job& job, std::int64_t panel, unit_range k, const
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
   tile.fetch_ahead = job.habits.fetch_ahead;
-  const fetched_ahead next(job, panel, k, ahead, k.step * unit_bytes<W>);
+  const fetched_ahead next(job, panel, k, ahead == nullptr ? 0 : k.step * unit_bytes<W>);
   tile.ahead_step = next.unit_step;
   for (std::int64_t t = job.tile_first; t < job.tile_last; ++t) {
     const std::int64_t row = tile_begin(job.rows, job.tiles, t);
@@ -299,7 +297,7 @@ void multiply_widened(const gemm_job& job, std::int64_t panel, unit_range k, con
   tile.columns = static_cast<int>(columns < panel_columns ? columns : panel_columns);
   tile.accumulate = job.accumulate;
   tile.fetch_ahead = job.habits.fetch_ahead;
-  const fetched_ahead next(job, panel, k, ahead, k.units * unit_bytes<W>);
+  const fetched_ahead next(job, panel, k, ahead == nullptr ? 0 : k.units * unit_bytes<W>);
   tile.ahead_step = next.unit_step;
   for (std::int64_t from = 0; from < k.units; from += widened_units) {
     tile.units = k.units - from < widened_units ? k.units - from : widened_units;
