@@ -20,11 +20,12 @@ fail() {
   failures=$((failures + 1))
 }
 
-# What stands still until a death is seen is done soon; with --max-batch 8 a third of it is not read yet when the first
-# answers are there.
-some_answers() { make_input 90 0 40; }
-# Three seconds and more of work on two cores: for a job that goes on meanwhile, or that stops and is started again.
-more_answers() { make_input 200 0 50; }
+# What stands still until a death is seen is done soon; but a fast machine writes 13,000 tokens a second, and has to be at
+# work still when its ranks have been found. With --max-batch 8 half of it is not read yet when the first answers are
+# there.
+some_answers() { make_input 200 0 100; }
+# For a job that goes on meanwhile, or that stops and is started again.
+more_answers() { make_input 250 0 120; }
 
 # cluster_up NODES: with the demo model.
 cluster_up() {
