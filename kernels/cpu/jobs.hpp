@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cassert>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -41,7 +42,10 @@ class job_deal {
       auto& run = runs_[static_cast<std::size_t>(t)];
       run.next.store(static_cast<std::int64_t>(jobs_.size()), std::memory_order_relaxed);
       std::int64_t left = 0;
-      for (const auto& s : sections) left += last(s, t) - first(s, t);
+      for (const auto& s : sections) {
+        assert(s.shortest > 0 && s.longest >= s.shortest);
+        left += last(s, t) - first(s, t);
+      }
       for (std::size_t i = 0; i < sections.size(); ++i) {
         const auto& s = sections[i];
         const std::int64_t end = last(s, t);

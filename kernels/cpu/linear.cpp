@@ -13,7 +13,7 @@ constexpr std::int64_t stream_bytes = std::int64_t{256} << 10;  // weights of on
 
 /// How the panels of `w` may be cut, where `tiles` tiles pass over them.
 section_cut cut(const packed_weight& w, std::int64_t tiles, const gemm_shape& shape, int threads) {
-  if (tiles > 1) return {w.panels(), shape.block_panels, 1};
+  if (tiles > 1) return {w.panels(), shape.block_panels, shape.tile_panels};
   std::int64_t run = shape.stream_panels;  // cut only if some thread would have none
   while (run > 1 && parts(w.panels(), run) < threads) run /= 2;
   const auto panel_bytes = std::max<std::int64_t>(static_cast<std::int64_t>(w.panel_bytes()), 1);

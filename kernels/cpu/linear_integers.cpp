@@ -31,9 +31,10 @@ void cpu_backend::linear_integers(tensor_view out, tensor_view in, const weight&
                                          shape.block_panels);
       longest -= longest % shape.stream_panels;
     }
-    // A single tile multiplies half of stream_panels at once, others two, and fewer take as long as all of
-    // those.
-    cuts_.push_back({s.panel_count, longest, tiles > 1 ? 2 : std::max(shape.stream_panels / 2, 1)});
+    // A single tile multiplies half of stream_panels at once; fewer than are multiplied at once take as long
+    // as all of those.
+    cuts_.push_back(
+        {s.panel_count, longest, tiles > 1 ? shape.tile_panels : std::max(shape.stream_panels / 2, 1)});
   }
 
   tensor_view rounded = in;

@@ -17,7 +17,7 @@ inline constexpr int element_i8 = 3;
 inline constexpr int kv_elements = 4;
 
 /// Activation rows are packed by tiles of rows in lines of this many units, so that the rows of one tile lie
-/// side by side: [block of 256 units][tile][lines of the block][rows of the tile][16]. A unit is one f32, or
+/// side by side: [block of k][tile][lines of the block][rows of the tile][16]. A unit is one f32, or
 /// two bf16 where bf16 is multiplied as such.
 inline constexpr int line_units = 16;
 
@@ -133,6 +133,7 @@ struct gemm_shape {
   int block_rows = 0;     ///< most rows of one job
   int block_panels = 0;   ///< most panels of one job of several tiles
   int few_tiles = 1;      ///< up to so many share one stream of weights
+  int tile_panels = 1;    ///< that each of several tiles multiplies at once
   int stream_panels = 1;  ///< most that one tile multiplies at once
   std::int64_t partial_floats = 0;
 };

@@ -29,6 +29,7 @@ constexpr kernel_table make_table(const char* name, const char* title) {
                         .block_rows = integer_block_rows,
                         .block_panels = integer_block_panels,
                         .few_tiles = integer_few_tiles,
+                        .tile_panels = tile_panels,
                         .stream_panels = few_row_panels,
                         .partial_floats = integer_partial_floats},
       .stored_unsigned = stored_unsigned,
